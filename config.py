@@ -1,0 +1,226 @@
+"""Options of a script (a dataclass, then a yaml file, then flags) and its exit codes.
+
+A script declares a frozen dataclass whose fields are made by `option`, and ends in
+
+    if __name__ == "__main__":
+        run(main, SplitConfig, __doc__)
+
+which parses, calls `main(config)` and turns what a user can cause into one line on stderr:
+exit 2 for wrong arguments or input (`InputError`), 1 for work that failed (`WorkError`, a full
+disk), 130 for Ctrl-C, 143 for SIGTERM. Any other exception is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import signal
+import sys
+import types
+import typing
+from pathlib import Path
+
+import yaml
+
+UNSET = dataclasses.MISSING
+
+
+class InputError(ValueError):
+    """Wrong arguments, or missing or wrong input: the message says what to do next."""
+
+
+class WorkError(RuntimeError):
+    """The work itself failed: some files could not be decoded, the disk is full, a loss is NaN."""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; a BaseException, so that no handler on the way mistakes it for a failure."""
+
+
+def option(default=UNSET, help: str = "", *, outcome: bool = True):
+    """Declare one option of a script's dataclass.
+
+    Args:
+        default: its value when neither yaml nor flag sets it; without one it is required.
+        help: unit and effect, for `--help`.
+        outcome: False when the option cannot change what is computed (device, folder): a finished
+            run made under another value of it is still the same run.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "outcome": outcome})
+
+
+def outcome_options(config) -> dict:
+    """Return the options that decide what is computed, as plain yaml-ready values."""
+    fields = [f for f in dataclasses.fields(config) if f.metadata.get("outcome", True)]
+    return {f.name: plain(getattr(config, f.name)) for f in fields}
+
+
+def changed_options(config) -> dict:
+    """Return those outcome options that differ from the dataclass's defaults."""
+    defaults = {f.name: f.default for f in dataclasses.fields(config) if f.default is not UNSET}
+    return {
+        name: value
+        for name, value in outcome_options(config).items()
+        if name in defaults and value != plain(defaults[name])
+    }
+
+
+def plain(value):
+    """Return the value as yaml and json hold it (paths as strings, tuples as lists)."""
+    if isinstance(value, Path):
+        return value.as_posix()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def parse_config(config_class, doc: str, argv: list[str] | None = None):
+    """Return the dataclass filled from its defaults, the yaml of `--config`, and the flags.
+
+    A yaml file holds option names and values. Sections named after a recommender (`knn:`,
+    `shallow:`, `bert4rec:`) are allowed beside them: a script whose dataclass has that `section`
+    reads its own and skips the others, so that one file can describe a whole study.
+
+    Raises:
+        InputError: an unknown key or flag (with the nearest known one), a value of the wrong type,
+            a required option that is missing, or a yaml file that cannot be read.
+    """
+    kinds = typing.get_type_hints(config_class)
+    fields = {f.name: f for f in dataclasses.fields(config_class)}
+    given = _parse_flags(fields, kinds, doc, sys.argv[1:] if argv is None else argv)
+
+    values = {}
+    if "config" in fields:
+        path = given.get("config", fields["config"].default)
+        if path is not None:
+            values = _read_yaml(Path(path), getattr(config_class, "section", None), fields)
+    values = {**values, **given}
+
+    missing = [n for n, f in fields.items() if f.default is UNSET and n not in values]
+    if missing:
+        raise InputError(f"{_flag(missing[0])} is required; see --help")
+    return config_class(**{name: _convert(name, v, kinds[name]) for name, v in values.items()})
+
+
+def run(main, config_class, doc: str) -> typing.NoReturn:
+    """Parse the command line, call main(config) and exit with the codes of the module docstring."""
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    script = Path(sys.argv[0]).name
+    resume = "what is done so far is kept; the same command goes on from there"
+    try:
+        main(parse_config(config_class, doc))
+    except InputError as error:
+        sys.exit(_say(script, error, 2))
+    except (WorkError, OSError) as error:
+        sys.exit(_say(script, error, 1))
+    except KeyboardInterrupt:
+        sys.exit(_say(script, f"interrupted; {resume}", 130))
+    except Terminated:
+        sys.exit(_say(script, f"terminated by SIGTERM; {resume}", 143))
+    sys.exit(0)
+
+
+def _say(script: str, message, code: int) -> int:
+    line = " ".join(str(message).split())
+    print(f"{script}: {line}", file=sys.stderr, flush=True)
+    return code
+
+
+def _raise_terminated(signum, frame):
+    raise Terminated
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _parse_flags(fields: dict, kinds: dict, doc: str, argv: list[str]) -> dict:
+    """Return {option: text} of the flags on the command line; `--help` prints and exits."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.error = lambda message: (_ for _ in ()).throw(InputError(f"{message}; see --help"))
+    for name, field in fields.items():
+        default = "required" if field.default is UNSET else f"default {plain(field.default)}"
+        parser.add_argument(
+            *dict.fromkeys([_flag(name), f"--{name}"]),
+            dest=name,
+            default=argparse.SUPPRESS,
+            metavar=_metavar(kinds[name]),
+            help=f"{field.metadata.get('help', '')} ({default})".replace("%", "%%"),
+            **({"nargs": "?", "const": "true"} if kinds[name] is bool else {}),
+        )
+    given, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise InputError(_unknown("flag", unknown[0], [_flag(name) for name in fields]))
+    return vars(given)
+
+
+def _metavar(kind) -> str:
+    if typing.get_origin(kind) is typing.Literal:
+        return "|".join(typing.get_args(kind))
+    if kind is bool:
+        return "true|false"
+    inner = [k for k in typing.get_args(kind) if k not in (types.NoneType, ...)] or [kind]
+    name = getattr(inner[0], "__name__", "value")
+    return {"int": "N", "float": "X", "Path": "PATH", "bool": "true|false"}.get(name, "TEXT")
+
+
+def _read_yaml(path: Path, section: str | None, fields: dict) -> dict:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise InputError(f"--config {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {path} is not a yaml file: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"--config {path} holds {type(content).__name__}, expected 'key: value'")
+
+    sections = {"knn", "shallow", "bert4rec"}
+    values = {k: v for k, v in content.items() if k not in sections}
+    own = content.get(section) or {}
+    if not isinstance(own, dict):
+        raise InputError(f"{path}: section '{section}' must hold 'key: value' lines, got {own!r}")
+    values.update(own)
+    for key in values:
+        if key not in fields:
+            raise InputError(f"{path}: " + _unknown("key", str(key), list(fields)))
+    return values
+
+
+def _unknown(what: str, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"unknown {what} '{name}'" + (f"; did you mean '{near[0]}'?" if near else "; see --help")
+
+
+def _convert(name: str, value, kind):
+    """Return the value as the field's type, from text (flags) or from yaml's own types."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None or (isinstance(value, str) and value.lower() in ("none", "null", "auto")):
+            return None
+        return _convert(name, value, next(k for k in args if k is not types.NoneType))
+    if origin is typing.Literal:
+        if value not in args:
+            raise InputError(f"{_flag(name)} must be one of {', '.join(args)}, got {value!r}")
+        return value
+    if origin is tuple:
+        parts = value.split(",") if isinstance(value, str) else value
+        parts = list(parts) if isinstance(parts, list | tuple) else [parts]
+        return tuple(_convert(name, part, args[0]) for part in parts)
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+        raise InputError(f"{_flag(name)} must be true or false, got {value!r}")
+    if value is None or isinstance(value, bool | dict | list):
+        raise InputError(f"{_flag(name)} must be {_kind_name(kind)}, got {value!r}")
+    try:
+        return kind(str(value).strip())
+    except ValueError as error:
+        raise InputError(f"{_flag(name)} must be {_kind_name(kind)}, got {value!r}") from error
+
+
+def _kind_name(kind) -> str:
+    names = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
+    return names.get(kind, str(kind))
