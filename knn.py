@@ -1,0 +1,55 @@
+"""KNN: recommend the tracks nearest to the mean of a user's tracks, by cosine.
+
+    python knn.py --root sample --embedding mfcc
+    python knn.py --root sample --embedding noise --seeds 1,2,3
+
+Reads   data/{train,val,test}.pqt, trackid_sorted.csv, embeddings/NAME.npy
+Writes  runs/knn-NAME[-TAG]-sSEED/   config.yaml, recs.pqt, per_user_{val,test}.pqt, metrics.json
+
+A user's vector is the mean of the raw vectors of the tracks of the train history, each once,
+whatever its plays. Nothing is random: runs of several seeds are equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from config import InputError, run
+from interactions import load_split, split_hash
+from recommend import recommend, unit_rows
+from runs import RecommenderOptions, Run, each_seed
+from vectors import embedding_hash, load_item_vectors, mean_vectors
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnnConfig(RecommenderOptions):
+    section: ClassVar[str] = "knn"
+
+
+def main(config: KnnConfig) -> None:
+    if config.embedding == "random":
+        raise InputError("KNN learns nothing, so it has no use for 'random'; try --embedding noise")
+    split = load_split(config.root)
+    hashes = {
+        "split_hash": split_hash(config.root),
+        "embedding_hash": embedding_hash(config.root, config.embedding, config.width),
+    }
+    for options in each_seed(config):
+        with Run("knn", options, **hashes) as this_run:
+            if this_run.finished:
+                continue
+            vectors = load_item_vectors(
+                options.root,
+                options.embedding,
+                split,
+                missing=options.missing,
+                width=options.width,
+            )
+            users, items = unit_rows(mean_vectors(split.train, vectors)), unit_rows(vectors)
+            lists = recommend(lambda rows, u=users, i=items: u[rows] @ i.T, split)
+            this_run.finish(lists, split, width=vectors.shape[1], device="cpu", parameters=0)
+
+
+if __name__ == "__main__":
+    run(main, KnnConfig, __doc__)

@@ -1,0 +1,156 @@
+"""HitRate, MRR, Precision, Recall and NDCG of saved lists, per user and with 95 % intervals.
+
+    python metrics.py --root sample --run knn-mfcc-s1                  # again from the saved lists
+    python metrics.py --root sample --run knn-mfcc-s1 --k 10,50
+    python metrics.py --root sample --run knn-mfcc-s1 --export lists.csv
+
+Reads   runs/RUN/recs.pqt, data/{train,val,test}.pqt, trackid_sorted.csv
+Writes  runs/RUN/per_user_{val,test}.pqt   user_id and one column for each metric, as HitRate@50
+        runs/RUN/metrics.json              mean and half width of the 95 % interval of each
+        FILE.csv                           user_id, track_id, rank, score (--export)
+
+Definitions, for a user with the list L (cut at k) and the held-out tracks T, as rs_metrics has
+them: HitRate = 1 if L and T share a track; MRR = 1 / rank of the first track of T in L, else 0;
+Precision = |L and T| / |L|; Recall = |L and T| / |T|; NDCG = DCG / IDCG with gain 1 / log2(rank +
+1) at each hit, the ideal over min(|T|, k) hits. A user without a list counts 0, and Precision of
+an empty list is refused, because it is undefined.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import rs_metrics
+from scipy import stats
+from splits import read_split, read_trackids
+
+from artifacts import atomic_path, read_json, write_json, write_table
+from config import InputError, option, run
+
+METRICS = {
+    "HitRate": rs_metrics.hitrate,
+    "MRR": rs_metrics.mrr,
+    "Precision": rs_metrics.precision,
+    "Recall": rs_metrics.recall,
+    "NDCG": rs_metrics.ndcg,
+}
+
+
+@dataclass(frozen=True)
+class MetricsConfig:
+    run: str = option(help="name of a finished run under ROOT/runs")
+    root: Path = option(Path("."), "folder of all that is read and written")
+    k: tuple[int, ...] = option((50,), "list lengths, at most 100, as 10,50")
+    export: Path | None = option(None, "csv file for the lists with original track ids")
+
+
+def main(config: MetricsConfig) -> None:
+    folder = config.root / "runs" / config.run
+    results = read_json(folder / "metrics.json", "the command that makes this run")
+    recs = pd.read_parquet(folder / "recs.pqt")
+    if config.export:
+        export_lists(recs, read_trackids(config.root), config.export)
+        print(f"{config.export}: {len(recs):,} rows")
+    evaluate(folder, recs, read_split(config.root), config.k, results)
+    print(describe(results))
+
+
+def evaluate(folder: Path, recs: pd.DataFrame, split: dict, ks, results: dict) -> dict:
+    """Write per_user_*.pqt and, last, metrics.json; columns of other k are kept.
+
+    Args:
+        folder: the run's.
+        recs: user_id, track_idx, rank.
+        split: tables by name; val and test have user_id and track_idx.
+        ks: list lengths.
+        results: what metrics.json holds beside `val` and `test`; they are put in.
+    """
+    for part in ("val", "test"):
+        path = folder / f"per_user_{part}.pqt"
+        table = per_user_metrics(split[part], recs, ks)
+        if part in results and path.exists():
+            others = pd.read_parquet(path)
+            others = others[[c for c in others if c not in table or c == "user_id"]]
+            table = others.merge(table, on="user_id", validate="one_to_one")
+        write_table(path, table)
+        results[part] = summarize(table)
+    write_json(folder / "metrics.json", results)
+    return results
+
+
+def per_user_metrics(truth: pd.DataFrame, recs: pd.DataFrame, ks=(50,)) -> pd.DataFrame:
+    """Return one row for each user of truth: user_id, ascending, and a column for each metric.
+
+    Args:
+        truth: user_id, track_idx of the held-out interactions.
+        recs: user_id, track_idx, rank (from 1) of the lists.
+        ks: list lengths at which the lists are cut.
+
+    Raises:
+        InputError: k < 1 or beyond the longest list that is kept, or recs with repeated tracks.
+    """
+    longest = int(recs["rank"].max()) if len(recs) else 0
+    for k in ks:
+        if not 1 <= k <= longest:
+            raise InputError(f"--k must be between 1 and {longest}, the longest list, got {k}")
+    if recs.duplicated(["user_id", "track_idx"]).any():
+        raise InputError("a list holds one track twice; make the run again with --overwrite")
+    users = np.unique(truth.user_id)
+    if not np.isin(users, recs.user_id.unique()).all():
+        user = users[~np.isin(users, recs.user_id.unique())][0]
+        raise InputError(f"user {user} has held-out tracks but no list; make the run again")
+
+    wanted = truth.groupby("user_id").track_idx.agg(list).to_dict()
+    lists = recs.sort_values(["user_id", "rank"]).groupby("user_id").track_idx.agg(list).to_dict()
+    columns = {"user_id": users}
+    for k in ks:
+        for name, metric in METRICS.items():
+            columns[f"{name}@{k}"] = np.asarray(metric(wanted, lists, k, 1, False), dtype=float)
+    return pd.DataFrame(columns)
+
+
+def mean_and_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the mean and half the width of its 95 % t-interval (0 for a single value).
+
+    Source: Student's t, n - 1 degrees of freedom, standard error s / sqrt(n).
+    """
+    n = len(values)
+    if n < 2:
+        return float(np.mean(values)), 0.0
+    error = np.std(values, ddof=1) / np.sqrt(n)
+    return float(np.mean(values)), float(error * stats.t.ppf(0.975, n - 1))
+
+
+def summarize(per_user: pd.DataFrame) -> dict:
+    """Return {"users": n, metric: {"mean": m, "ci95": half width}} as metrics.json holds it."""
+    summary: dict = {"users": len(per_user)}
+    for name in per_user.columns.drop("user_id"):
+        mean, half = mean_and_interval(per_user[name].to_numpy())
+        summary[name] = {"mean": mean, "ci95": half}
+    return summary
+
+
+def describe(results: dict) -> str:
+    """Return val and test of a metrics.json as aligned lines for a terminal."""
+    names = [name for name in results["test"] if name != "users"]
+    lines = ["      " + "users".rjust(8) + "".join(name.rjust(16) for name in names)]
+    for part in ("val", "test"):
+        cells = (f"{results[part][n]['mean']:.4f} ±{results[part][n]['ci95']:.4f}" for n in names)
+        users = f"{results[part]['users']:,}"
+        lines.append(f"{part:<6}" + users.rjust(8) + "".join(cell.rjust(16) for cell in cells))
+    return "\n".join(lines)
+
+
+def export_lists(recs: pd.DataFrame, trackids: np.ndarray, path: Path) -> None:
+    """Write user_id, track_id, rank, score as csv, in order of user and rank."""
+    table = recs.sort_values(["user_id", "rank"])
+    table = table.assign(track_id=np.asarray(trackids)[table.track_idx])
+    with atomic_path(path) as temporary:
+        table[["user_id", "track_id", "rank", "score"]].to_csv(temporary, index=False)
+
+
+if __name__ == "__main__":
+    run(main, MetricsConfig, __doc__)

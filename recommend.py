@@ -1,0 +1,111 @@
+"""From scores to top-k lists without heard tracks: the one filter of every recommender."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from config import WorkError
+from interactions import Split
+
+LIST_LENGTH = 100  # tracks kept for each user; metrics look at the first 50
+BLOCK_BYTES = 1 << 28  # memory for one block of scores
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Ranked lists, as rows: int64 user_idx, item_idx, rank (from 1), and float32 score."""
+
+    users: np.ndarray
+    items: np.ndarray
+    ranks: np.ndarray
+    scores: np.ndarray
+
+
+def top_k(scores: np.ndarray, seen: list[np.ndarray], k: int) -> np.ndarray:
+    """Return the k best unheard tracks of each user, best first.
+
+    Args:
+        scores: float array (n_users, n_items), higher is better. It is used as scratch space:
+            heard tracks are set to -inf.
+        seen: for each user, the item_idx played in train; they are never recommended.
+        k: list length; lists are shorter when there are fewer unheard tracks.
+
+    Returns:
+        int64 (n_users, min(k, n_items)) of item_idx; equal scores in order of item_idx, so that
+        the result does not depend on the machine. Rows short of unheard tracks end in -1.
+
+    Raises:
+        ValueError: k < 1, seen has another length than scores, or a score is NaN.
+    """
+    n_users, n_items = scores.shape
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if len(seen) != n_users:
+        raise ValueError(f"seen has {len(seen)} histories for {n_users} rows of scores")
+    if np.isnan(scores).any():
+        raise ValueError(f"scores row {np.isnan(scores).any(axis=1).argmax()} holds NaN")
+    k = min(k, n_items)
+    lengths = [len(items) for items in seen]
+    if sum(lengths):
+        scores[np.repeat(np.arange(n_users), lengths), np.concatenate(seen)] = -np.inf
+
+    # Everything at least as good as the k-th best; more than k only where scores are equal.
+    kth = np.partition(scores, n_items - k, axis=1)[:, n_items - k]
+    rows, items = np.nonzero((scores >= kth[:, None]) & (scores > -np.inf))
+    order = np.lexsort((items, -scores[rows, items], rows))
+    rows, items = rows[order], items[order]
+    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
+
+    best = np.full((n_users, k), -1, dtype=np.int64)
+    kept = place < k
+    best[rows[kept], place[kept]] = items[kept]
+    return best
+
+
+def recommend(
+    score: Callable[[np.ndarray], np.ndarray],
+    split: Split,
+    *,
+    k: int = LIST_LENGTH,
+    block: int | None = None,
+) -> Lists:
+    """Return the lists of every user of val and test.
+
+    Args:
+        score: user_idx (b,) -> scores (b, n_items); its result is overwritten.
+        block: users at a time; None for what fits in BLOCK_BYTES.
+
+    Raises:
+        WorkError: a user has heard every track, so that no list could be made.
+    """
+    users = split.eval_users
+    block = block or max(1, BLOCK_BYTES // (4 * split.n_items))
+    parts = []
+    for chosen in _blocks(users, block):
+        scores = score(chosen)
+        best = top_k(scores, [split.train.of(user) for user in chosen], k)
+        rows, places = np.nonzero(best >= 0)
+        empty = np.setdiff1d(np.arange(len(chosen)), rows)
+        if len(empty):
+            user_id = split.user_ids[chosen[empty[0]]]
+            raise WorkError(f"user {user_id} has heard every track of train: no list can be made")
+        items = best[rows, places]
+        parts.append((chosen[rows], items, places + 1, scores[rows, items].astype(np.float32)))
+    return Lists(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _blocks(users: np.ndarray, block: int) -> Iterator[np.ndarray]:
+    with tqdm(total=len(users), desc="recommend", unit=" users", disable=None, leave=False) as bar:
+        for start in range(0, len(users), block):
+            yield users[start : start + block]
+            bar.update(len(users[start : start + block]))
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Return the rows scaled to length 1; a row of zeros stays zero, so its cosines are 0."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, 1e-8)

@@ -1,0 +1,144 @@
+"""Shallow Net: learn a layer under which users are near the tracks they play.
+
+    python train.py --root sample --embedding mfcc
+    python train.py --root sample --embedding mfcc --sample user --seeds 1,2,3
+    python train.py --root sample --embedding mfcc --train-tracks true --train-users false \\
+        --negatives any --tag published                          # what the published code ran
+
+Reads   data/{train,val,test}.pqt, trackid_sorted.csv, embeddings/NAME.npy, model.yaml
+Writes  runs/shallow-NAME[-TAG]-sSEED/   config.yaml, best.pt, last.pt, log.jsonl, TensorBoard
+        events, recs.pqt, per_user_{val,test}.pqt, metrics.json
+
+Users start as the mean of their tracks' vectors. By default the tracks stay as the audio model
+made them and the users and the layer learn; vectors that start random are learned as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+
+from config import InputError, option, run
+from dataset import InteractionDataset, InteractionDatasetItems
+from interactions import Split, load_split, pair_keys, split_hash
+from model import ShallowEmbeddingModel
+from recommend import recommend
+from runs import Run, each_seed
+from training import FitOptions, derived_seed, fit, parameters, pick_device
+from vectors import embedding_hash, load_item_vectors, mean_vectors
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShallowConfig(FitOptions):
+    section: ClassVar[str] = "shallow"
+
+    config: Path | None = option(
+        Path(__file__).with_name("model.yaml"), "yaml of options", outcome=False
+    )
+    sample: Literal["item", "user"] = option(
+        "item", "negatives are users for each track (item) or tracks for each user (user)"
+    )
+    n_negatives: int = option(20, "random negatives for each pair")
+    negatives: Literal["unheard", "any"] = option(
+        "unheard", "unheard: never a known pair; any: as drawn, as published"
+    )
+    margin: float = option(0.2, "of the hinge loss")
+    confidence: bool = option(False, "weight a pair by 1 + 2 log(1 + plays)")
+    l2: float = option(0.0, "weight of the sum of squares of all that is learned")
+    hidden: int = option(0, "width of the layer's output; 0: the width of the embedding")
+    train_tracks: bool | None = option(None, "learn the tracks' vectors; auto: only random ones")
+    train_users: bool = option(True, "learn the users' vectors")
+    user_start: Literal["mean", "random"] | None = option(
+        None, "users start as mean of their tracks or from N(0, 1); auto: random for random tracks"
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.n_negatives < 1 or self.hidden < 0 or self.l2 < 0:
+            raise InputError("--n-negatives must be at least 1; --hidden and --l2 at least 0")
+        if self.embedding == "random" and self.train_tracks is False:
+            raise InputError(
+                "--embedding random starts from nothing, so its tracks must be trained; "
+                "--embedding noise is the frozen control"
+            )
+
+
+def main(config: ShallowConfig) -> None:
+    device = pick_device(config.device)
+    split = load_split(config.root)
+    made_from = {
+        "split_hash": split_hash(config.root),
+        "embedding_hash": embedding_hash(config.root, config.embedding, config.width),
+    }
+    vectors = load_item_vectors(
+        config.root, config.embedding, split, missing=config.missing, width=config.width
+    )
+    for options in each_seed(config):
+        with Run("shallow", options, **made_from) as this_run:
+            if this_run.finished:
+                continue
+            network = build(options, split, vectors).to(device)
+            result = fit(network, *batches(options, split, device), this_run)
+            users, items = (unit.cpu().numpy() for unit in network.unit_vectors())
+            lists = recommend(lambda rows, u=users, i=items: u[rows] @ i.T, split)
+            this_run.finish(
+                lists, split, device=device, width=network.width, **parameters(network), **result
+            )
+
+
+def build(config: ShallowConfig, split: Split, vectors: np.ndarray | None) -> ShallowEmbeddingModel:
+    """Return the network before training; the seed decides all that starts random."""
+    seed = derived_seed(config.seed)
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    random = vectors is None
+    if random:
+        vectors = rng.standard_normal((split.n_items, config.width), dtype=np.float32)
+    start = config.user_start or ("random" if random else "mean")
+    if start == "mean":
+        users = mean_vectors(split.train, vectors)
+    else:
+        users = rng.standard_normal((split.n_users, vectors.shape[1]), dtype=np.float32)
+    return ShallowEmbeddingModel(
+        users,
+        vectors,
+        config.hidden or vectors.shape[1],
+        train_users=config.train_users,
+        train_tracks=random if config.train_tracks is None else config.train_tracks,
+        negatives_are_users=config.sample == "item",
+        margin=config.margin,
+        l2=config.l2,
+    )
+
+
+def batches(config: ShallowConfig, split: Split, device: str):
+    """Return train and validation batches as functions of a seed, and their number in train.
+
+    A negative of train is a pair that train does not hold; one of validation is in neither.
+    """
+    kind = InteractionDatasetItems if config.sample == "item" else InteractionDataset
+    common = {
+        "n_users": split.n_users,
+        "n_items": split.n_items,
+        "n_negatives": config.n_negatives,
+        "unheard": config.negatives == "unheard",
+        "confidence": config.confidence,
+        "device": device,
+    }
+    heard = pair_keys(split.train, n_items=split.n_items)
+    either = pair_keys(split.train, split.val, n_items=split.n_items)
+    train, val = kind(split.train, heard, **common), kind(split.val, either, **common)
+    size = config.batch_size
+    return (
+        lambda seed: train.batches(size, seed, shuffle=True),
+        lambda seed: val.batches(size, seed, shuffle=False),
+        train.n_batches(size),
+    )
+
+
+if __name__ == "__main__":
+    run(main, ShallowConfig, __doc__)

@@ -1,0 +1,141 @@
+"""BERT4Rec: learn to fill masked places of a listening history, over an embedding's vectors.
+
+    python train_bert.py --root sample --embedding mfcc
+    python train_bert.py --root sample --embedding random --seeds 1,2,3
+    python train_bert.py --root sample --embedding mfcc --train-tracks true --predict-length 50 \\
+        --val-min-tracks 10 --tag published                      # what the published code ran
+
+Reads   data/{train,val,test}.pqt, trackid_sorted.csv, embeddings/NAME.npy, bert4rec.yaml
+Writes  runs/bert4rec-NAME[-TAG]-sSEED/   config.yaml, best.pt, last.pt, log.jsonl, TensorBoard
+        events, recs.pqt, per_user_{val,test}.pqt, metrics.json
+
+A sequence is a user's tracks in order of first play, then track. Validation fills masked places
+of the held-out sequences. A list is the best tracks at a mask after the end of the history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from bert4rec import BERT4Rec
+from config import InputError, option, run
+from dataset import SequenceDataset
+from interactions import Split, load_split, split_hash
+from recommend import recommend
+from runs import Run, each_seed
+from training import FitOptions, derived_seed, fit, parameters, pick_device
+from vectors import embedding_hash, load_item_vectors
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertConfig(FitOptions):
+    section: ClassVar[str] = "bert4rec"
+
+    config: Path | None = option(
+        Path(__file__).with_name("bert4rec.yaml"), "yaml of options", outcome=False
+    )
+    batch_size: int = option(128, "users a step")
+    max_length: int = option(300, "newest tracks of a history that are seen in training")
+    predict_length: int | None = option(
+        None, "tokens a list is made from, the mask included; auto: max_length"
+    )
+    mask_share: float = option(0.2, "probability that a track is masked")
+    layers: int = option(2, "of the transformer")
+    heads: int = option(2, "of attention; must divide the width")
+    ffn: int = option(256, "width inside a layer's feed-forward part")
+    dropout: float = option(0.1, "of vectors, layers and attention")
+    train_tracks: bool | None = option(None, "learn the tracks' vectors; auto: only random ones")
+    val_min_tracks: int = option(
+        1, "held-out tracks a user needs to count in the validation loss; published: 10"
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.mask_share < 1 or not 0 <= self.dropout < 1:
+            raise InputError("--mask-share must be between 0 and 1, --dropout from 0 to below 1")
+        if self.max_length < 2 or not 2 <= (self.predict_length or 2) <= self.max_length:
+            raise InputError("--max-length must be at least 2, --predict-length from 2 to it")
+        if self.embedding == "random" and self.train_tracks is False:
+            raise InputError(
+                "--embedding random starts from nothing, so its tracks must be trained; "
+                "--embedding noise is the frozen control"
+            )
+
+
+def main(config: BertConfig) -> None:
+    device = pick_device(config.device)
+    split = load_split(config.root)
+    made_from = {
+        "split_hash": split_hash(config.root),
+        "embedding_hash": embedding_hash(config.root, config.embedding, config.width),
+    }
+    vectors = load_item_vectors(
+        config.root, config.embedding, split, missing=config.missing, width=config.width
+    )
+    for options in each_seed(config):
+        with Run("bert4rec", options, **made_from) as this_run:
+            if this_run.finished:
+                continue
+            network = build(options, split, vectors).to(device)
+            result = fit(network, *batches(options, split, device), this_run)
+            lists = recommend(scorer(options, network, split, device), split, block=128)
+            this_run.finish(
+                lists, split, device=device, width=network.width, **parameters(network), **result
+            )
+
+
+def build(config: BertConfig, split: Split, vectors: np.ndarray | None) -> BERT4Rec:
+    """Return the network before training; the seed decides all that starts random."""
+    seed = derived_seed(config.seed)
+    torch.manual_seed(seed)
+    random = vectors is None
+    if random:
+        rng = np.random.default_rng(seed)
+        vectors = 0.02 * rng.standard_normal((split.n_items, config.width), dtype=np.float32)
+    if vectors.shape[1] % config.heads:
+        raise InputError(f"--heads {config.heads} does not divide the width {vectors.shape[1]}")
+    return BERT4Rec(
+        vectors,
+        train_tracks=random if config.train_tracks is None else config.train_tracks,
+        max_length=config.max_length,
+        layers=config.layers,
+        heads=config.heads,
+        ffn=config.ffn,
+        dropout=config.dropout,
+    )
+
+
+def batches(config: BertConfig, split: Split, device: str):
+    """Return train and validation batches as functions of a seed, and their number in train."""
+    held_out = split.val.at_least(config.val_min_tracks)
+    if not len(held_out.users):
+        raise InputError(f"no validation user has --val-min-tracks {config.val_min_tracks} tracks")
+    size, share = config.batch_size, config.mask_share
+    train = SequenceDataset(split.train, split.n_items, config.max_length, device)
+    val = SequenceDataset(held_out, split.n_items, config.max_length, device)
+    return (
+        lambda seed: train.masked_batches(size, seed, mask_share=share, shuffle=True),
+        lambda seed: val.masked_batches(size, seed, mask_share=share, shuffle=False),
+        train.n_batches(size),
+    )
+
+
+def scorer(config: BertConfig, network: BERT4Rec, split: Split, device: str):
+    """Return the function user_idx (b,) -> scores (b, n_items) of the trained network."""
+    history = SequenceDataset(split.train, split.n_items, config.max_length, device)
+    length = config.predict_length or config.max_length
+
+    def score(users: np.ndarray) -> np.ndarray:
+        rows = torch.as_tensor(users, device=device)
+        return network.scores(*history.with_final_mask(rows, length)).cpu().numpy()
+
+    return score
+
+
+if __name__ == "__main__":
+    run(main, BertConfig, __doc__)

@@ -1,0 +1,223 @@
+"""The loop both networks share: epochs, plateau, early stop, checkpoints, resume.
+
+Nothing about the past has to be remembered to go on: the order of pairs, negatives, masks and
+dropout of an epoch follow from (seed, epoch) alone. So a run that is killed and started again
+from last.pt gives the same numbers, bit for bit on the CPU, as one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from artifacts import atomic_path
+from config import InputError, WorkError, option
+from runs import RecommenderOptions, Run
+
+VALIDATION = 1 << 31  # stands in for the epoch: validation draws the same in every epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions(RecommenderOptions):
+    """What both networks take."""
+
+    epochs: int = option(100, "at most so many passes over train")
+    batch_size: int = option(10_000, "pairs, or users, a step")
+    learning_rate: float = option(1e-3, "of Adam, at the start")
+    plateau_patience: int = option(5, "epochs without a better validation loss before rate / 10")
+    early_stop: int = option(16, "epochs without a better validation loss before the end")
+    device: str = option("auto", "auto, cpu, cuda or cuda:N", outcome=False)
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size", "early_stop", "width"):
+            if getattr(self, name) < 1:
+                flag = "--" + name.replace("_", "-")
+                raise InputError(f"{flag} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"--learning-rate must be above 0, got {self.learning_rate}")
+
+
+def pick_device(name: str) -> str:
+    """Return the device to train on, and make its arithmetic repeatable.
+
+    Raises:
+        InputError: the device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not name.startswith(("cpu", "cuda")):
+        raise InputError(f"--device must be auto, cpu, cuda or cuda:N, got '{name}'")
+    if name.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise InputError(f"--device {name}: torch finds no GPU here; use --device cpu")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return name
+
+
+def derived_seed(seed: int, *stream: int) -> int:
+    """Return an independent 63-bit seed for a stream (an epoch, validation) of a run's seed."""
+    state = np.random.SeedSequence([seed, *stream]).generate_state(1, np.uint64)
+    return int(state[0] >> 1)
+
+
+def parameters(network: torch.nn.Module) -> dict:
+    """Return how many numbers the network learns, and how many vectors it holds frozen."""
+    frozen = sum(buffer.numel() for name, buffer in network.named_buffers() if "." not in name)
+    return {"parameters": sum(p.numel() for p in network.parameters()), "frozen": frozen}
+
+
+def fit(
+    network: torch.nn.Module,
+    train_batches: Callable[[int], Iterable],
+    val_batches: Callable[[int], Iterable],
+    n_batches: int,
+    run: Run,
+) -> dict:
+    """Train until the validation loss stops falling; leave the best weights in the network.
+
+    Args:
+        network: has `loss(batch)`, a scalar mean; its state_dict is what is saved.
+        train_batches, val_batches: seed -> batches; each has a `size`, what it counts for.
+        n_batches: of train, for the progress bar.
+        run: its options are FitOptions; its folder gets best.pt, last.pt, log.jsonl and
+            TensorBoard events.
+
+    Returns:
+        {"epochs": passes made, "best_epoch": n, "best_loss": x}.
+
+    Raises:
+        WorkError: the loss is not finite; the message names epoch, batch and learning rate.
+    """
+    config, folder = run.config, run.folder
+    device = next(network.parameters()).device
+    optimizer = torch.optim.Adam(
+        [p for p in network.parameters() if p.requires_grad], lr=config.learning_rate
+    )
+    scheduler = ReduceLROnPlateau(optimizer, "min", patience=config.plateau_patience)
+    state = _resume(folder / "last.pt", network, optimizer, scheduler, device)
+    run.earlier_seconds = state["seconds"]
+    _rewrite_log(folder / "log.jsonl", state["log"])
+    started = time.monotonic() - state["seconds"]
+
+    with SummaryWriter(log_dir=str(folder), purge_step=state["epoch"]) as board:
+        for epoch in range(state["epoch"], config.epochs):
+            if epoch - state["best_epoch"] >= config.early_stop:
+                break
+            clock = time.monotonic()
+            rate = optimizer.param_groups[0]["lr"]
+            train_loss = _train_epoch(network, optimizer, train_batches, epoch, n_batches, config)
+            val_loss = validation_loss(network, val_batches, config.seed)
+            scheduler.step(val_loss)
+
+            state["epoch"] = epoch + 1
+            better = val_loss < state["best_loss"]
+            if better:
+                state.update(best_loss=val_loss, best_epoch=epoch + 1)
+                _save(folder / "best.pt", {"model": network.state_dict(), "epoch": epoch + 1})
+            record = {
+                "epoch": epoch + 1,
+                "train_loss": train_loss,
+                "val_loss": val_loss,
+                "learning_rate": rate,
+                "seconds": round(time.monotonic() - clock, 3),
+                "best_epoch": state["best_epoch"],
+            }
+            state["log"].append(record)
+            state["seconds"] = time.monotonic() - started
+            checkpoint = {
+                "model": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                **state,
+            }
+            _save(folder / "last.pt", checkpoint)
+            _report(folder / "log.jsonl", board, record, config.epochs, better)
+
+    best = torch.load(folder / "best.pt", map_location=device, weights_only=True)
+    network.load_state_dict(best["model"])
+    network.eval()
+    return {key: state[key] for key in ("best_epoch", "best_loss")} | {"epochs": state["epoch"]}
+
+
+def _train_epoch(network, optimizer, train_batches, epoch: int, n_batches: int, config) -> float:
+    """One pass over train; return the mean loss, each batch weighted by its size."""
+    torch.manual_seed(derived_seed(config.seed, epoch, 1))  # dropout
+    network.train()
+    total, size = 0.0, 0
+    batches = train_batches(derived_seed(config.seed, epoch, 0))
+    bar = tqdm(batches, f"epoch {epoch + 1}", n_batches, unit=" batches", disable=None, leave=False)
+    for number, batch in enumerate(bar, start=1):
+        optimizer.zero_grad(set_to_none=True)
+        loss = network.loss(batch)
+        value = loss.item()
+        if not math.isfinite(value):
+            rate = optimizer.param_groups[0]["lr"]
+            raise WorkError(
+                f"the loss is {value} in epoch {epoch + 1}, batch {number} of {n_batches}, at "
+                f"learning rate {rate:g}; try a smaller --learning-rate"
+            )
+        loss.backward()
+        optimizer.step()
+        total += value * batch.size
+        size += batch.size
+    return total / size
+
+
+@torch.no_grad()
+def validation_loss(network: torch.nn.Module, val_batches: Callable, seed: int) -> float:
+    """Return the mean loss over validation, under draws that are the same in every epoch."""
+    network.eval()
+    total, size = 0.0, 0
+    for batch in val_batches(derived_seed(seed, VALIDATION)):
+        total += float(network.loss(batch)) * batch.size
+        size += batch.size
+    return total / size
+
+
+def _resume(path: Path, network, optimizer, scheduler, device) -> dict:
+    state = {"epoch": 0, "best_loss": math.inf, "best_epoch": 0, "seconds": 0.0, "log": []}
+    if not path.exists():
+        return state
+    saved = torch.load(path, map_location=device, weights_only=True)
+    network.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    scheduler.load_state_dict(saved["scheduler"])
+    print(f"continuing after epoch {saved['epoch']} from {path}")
+    return {key: copy.deepcopy(saved[key]) for key in state}
+
+
+def _save(path: Path, content: dict) -> None:
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def _rewrite_log(path: Path, records: list[dict]) -> None:
+    """Make the log say what last.pt says: a kill may have come between the two."""
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def _report(path: Path, board: SummaryWriter, record: dict, epochs: int, better: bool) -> None:
+    with open(path, "a") as log:
+        log.write(json.dumps(record) + "\n")
+    for name in ("train_loss", "val_loss", "learning_rate"):
+        board.add_scalar(name, record[name], record["epoch"])
+    print(
+        f"epoch {record['epoch']:>3}/{epochs}  train {record['train_loss']:.5f}  "
+        f"val {record['val_loss']:.5f}{'*' if better else ' '}  best @ {record['best_epoch']}  "
+        f"rate {record['learning_rate']:.0e}  {record['seconds']:.1f} s",
+        flush=True,
+    )

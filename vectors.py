@@ -1,0 +1,126 @@
+"""The vectors of an embedding: loaded, checked, and averaged into user vectors."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from artifacts import check_name, read_json, sha256
+from config import InputError
+from interactions import Interactions, Split
+
+NOISE_SEED = 0  # `noise` is the same matrix in every run, as a file on disk would be
+
+
+def embedding_hash(root: Path, name: str, width: int) -> str:
+    """Return the fingerprint of an embedding: its file's, or the recipe of one without a file."""
+    if name in ("random", "noise"):
+        return f"{name}-{width}"
+    return sha256(_embedding_file(root, name))
+
+
+def load_item_vectors(
+    root: Path, name: str, split: Split, *, missing: str = "error", width: int = 128
+) -> np.ndarray | None:
+    """Return the vectors of the train tracks, float32 (n_items, width); None for `random`.
+
+    Args:
+        name: an embedding under root/embeddings, `noise` (seeded N(0, 1), the same in every run),
+            or `random` (vectors that are learned from nothing, so there are none to load).
+        missing: what a row of NaN or zeros does: `error`, or `mean` of the other train tracks.
+        width: of `noise`.
+
+    Raises:
+        InputError: no such embedding, another number of rows than trackid_sorted.csv, another
+            list of tracks than the one it was extracted for, infinite values, missing rows.
+    """
+    if name == "random":
+        return None
+    if name == "noise":
+        rng = np.random.default_rng(NOISE_SEED)
+        return rng.standard_normal((split.n_tracks, width), dtype=np.float32)[split.track_idx]
+    path = _embedding_file(root, name)
+    vectors = _read_rows(path, split)
+    _check_provenance(root, path)
+    return _fill_missing(path, vectors, split.track_idx, missing)
+
+
+def _embedding_file(root: Path, name: str) -> Path:
+    check_name("embedding", name)
+    path = root / "embeddings" / f"{name}.npy"
+    if path.exists():
+        return path
+    here = sorted([p.stem for p in path.parent.glob("*.npy")] + ["noise", "random"])
+    near = difflib.get_close_matches(name, here, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise InputError(
+        f"{path} is missing; {hint}there are {', '.join(here)}; extract it with "
+        f"python -m extract_item_embeddings.{name} --root {root} --audio DIR"
+    )
+
+
+def _read_rows(path: Path, split: Split) -> np.ndarray:
+    try:
+        matrix = np.load(path, mmap_mode="r")
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path} cannot be read as a numpy array ({error})") from error
+    if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.floating):
+        raise InputError(f"{path} holds {matrix.dtype} {matrix.shape}, expected float32 (n, width)")
+    if len(matrix) != split.n_tracks:
+        raise InputError(
+            f"{path} has {len(matrix):,} rows, trackid_sorted.csv has {split.n_tracks:,}; "
+            f"extract it again with python -m extract_item_embeddings.{path.stem} --overwrite"
+        )
+    return np.asarray(matrix[split.track_idx], dtype=np.float32)
+
+
+def _check_provenance(root: Path, path: Path) -> None:
+    """Refuse a matrix whose json tells of other tracks or of another matrix."""
+    facts_file = path.with_suffix(".json")
+    if not facts_file.exists():
+        return  # a user's own matrix
+    extract = f"python -m extract_item_embeddings.{path.stem}"
+    facts = read_json(facts_file, extract)
+    if facts.get("sha256") not in (None, sha256(path)):
+        raise InputError(f"{path} is not the file {facts_file.name} describes; run {extract} again")
+    if facts.get("trackids_sha256") not in (None, sha256(root / "trackid_sorted.csv")):
+        raise InputError(
+            f"{path} was extracted for another trackid_sorted.csv; run {extract} --overwrite"
+        )
+
+
+def _fill_missing(path: Path, vectors, track_idx, missing: str) -> np.ndarray:
+    infinite = np.isinf(vectors).any(axis=1)
+    if infinite.any():
+        raise InputError(f"{path} row {track_idx[infinite.argmax()]} holds an infinite value")
+    nan = np.isnan(vectors).any(axis=1)
+    gone = nan | ~vectors.any(axis=1)
+    if not gone.any():
+        return vectors
+    if missing == "error" or gone.all():
+        row = gone.argmax()
+        what = "NaN" if nan[row] else "only zeros"
+        raise InputError(
+            f"{path} row {track_idx[row]} holds {what}, and so do or are missing {gone.sum():,} of "
+            f"{len(gone):,} train tracks; extract them, or use --missing mean"
+        )
+    filled = vectors.copy()
+    filled[gone] = vectors[~gone].mean(axis=0, dtype=np.float64)
+    return filled
+
+
+def mean_vectors(train: Interactions, vectors: np.ndarray) -> np.ndarray:
+    """Return the mean of every user's item vectors, float32 (n_users, width), each item once.
+
+    Args:
+        train: the users' histories.
+        vectors: float32 (n_items, width).
+    """
+    lengths = np.diff(train.offsets)
+    weights = np.repeat(1 / lengths, lengths)
+    shape = (len(lengths), len(vectors))
+    means = csr_matrix((weights, train.items, train.offsets), shape=shape) @ vectors
+    return means.astype(np.float32)
