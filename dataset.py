@@ -109,8 +109,12 @@ class InteractionDatasetItems(InteractionDataset):
 
 
 def _contains(sorted_keys: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    at = torch.searchsorted(sorted_keys, keys).clamp(max=len(sorted_keys) - 1)
-    return sorted_keys[at] == keys
+    """Return which keys are in sorted_keys; in ascending order they are found much faster."""
+    ascending, order = keys.flatten().sort()
+    at = torch.searchsorted(sorted_keys, ascending).clamp(max=len(sorted_keys) - 1)
+    found = torch.empty_like(order, dtype=torch.bool)
+    found[order] = sorted_keys[at] == ascending
+    return found.view(keys.shape)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from typing import ClassVar
 
 from config import InputError, run
 from interactions import load_split, split_hash
-from recommend import recommend, unit_rows
+from recommend import recommend
 from runs import RecommenderOptions, Run, each_seed
-from vectors import embedding_hash, load_item_vectors, mean_vectors
+from vectors import embedding_hash, knn_scorer, load_item_vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,7 @@ def main(config: KnnConfig) -> None:
                 missing=options.missing,
                 width=options.width,
             )
-            users, items = unit_rows(mean_vectors(split.train, vectors)), unit_rows(vectors)
-            lists = recommend(lambda rows, u=users, i=items: u[rows] @ i.T, split)
+            lists = recommend(knn_scorer(split.train, vectors), split)
             this_run.finish(lists, split, width=vectors.shape[1], device="cpu", parameters=0)
 
 

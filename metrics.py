@@ -10,10 +10,10 @@ Writes  runs/RUN/per_user_{val,test}.pqt   user_id and one column for each metri
         FILE.csv                           user_id, track_id, rank, score (--export)
 
 Definitions, for a user with the list L (cut at k) and the held-out tracks T, as rs_metrics has
-them: HitRate = 1 if L and T share a track; MRR = 1 / rank of the first track of T in L, else 0;
-Precision = |L and T| / |L|; Recall = |L and T| / |T|; NDCG = DCG / IDCG with gain 1 / log2(rank +
-1) at each hit, the ideal over min(|T|, k) hits. A user without a list counts 0, and Precision of
-an empty list is refused, because it is undefined.
+them (the tests compare): HitRate = 1 if L and T share a track; MRR = 1 / rank of the first track
+of T in L, else 0; Precision = |L and T| / |L|; Recall = |L and T| / |T|; NDCG = DCG / IDCG with
+gain 1 / log2(rank + 1) at each hit, the ideal over min(|T|, k) hits. A user without a list counts
+0, and Precision of an empty list is refused, because it is undefined.
 """
 
 from __future__ import annotations
@@ -23,20 +23,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import rs_metrics
 from scipy import stats
-from splits import read_split, read_trackids
 
 from artifacts import atomic_path, read_json, write_json, write_table
 from config import InputError, option, run
+from splits import read_split, read_trackids
 
-METRICS = {
-    "HitRate": rs_metrics.hitrate,
-    "MRR": rs_metrics.mrr,
-    "Precision": rs_metrics.precision,
-    "Recall": rs_metrics.recall,
-    "NDCG": rs_metrics.ndcg,
-}
+METRICS = ("HitRate", "MRR", "Precision", "Recall", "NDCG")
 
 
 @dataclass(frozen=True)
@@ -90,26 +83,71 @@ def per_user_metrics(truth: pd.DataFrame, recs: pd.DataFrame, ks=(50,)) -> pd.Da
         ks: list lengths at which the lists are cut.
 
     Raises:
-        InputError: k < 1 or beyond the longest list that is kept, or recs with repeated tracks.
+        InputError: k < 1 or beyond the longest list that is kept, a user without a list, or a
+            list that holds a track twice.
     """
-    longest = int(recs["rank"].max()) if len(recs) else 0
+    users, row, lengths = np.unique(truth.user_id, return_inverse=True, return_counts=True)
+    at = np.searchsorted(users, recs.user_id).clip(max=len(users) - 1)
+    mine = users[at] == recs.user_id.to_numpy()
+    ranks = recs["rank"].to_numpy()
+    longest = int(ranks.max()) if len(ranks) else 0
     for k in ks:
         if not 1 <= k <= longest:
             raise InputError(f"--k must be between 1 and {longest}, the longest list, got {k}")
-    if recs.duplicated(["user_id", "track_idx"]).any():
-        raise InputError("a list holds one track twice; make the run again with --overwrite")
-    users = np.unique(truth.user_id)
-    if not np.isin(users, recs.user_id.unique()).all():
-        user = users[~np.isin(users, recs.user_id.unique())][0]
+    lists = np.full((len(users), longest), -1, dtype=np.int64)
+    lists[at[mine], ranks[mine] - 1] = recs.track_idx.to_numpy()[mine]
+    if (lists[:, 0] < 0).any():
+        user = users[(lists[:, 0] < 0).argmax()]
         raise InputError(f"user {user} has held-out tracks but no list; make the run again")
 
-    wanted = truth.groupby("user_id").track_idx.agg(list).to_dict()
-    lists = recs.sort_values(["user_id", "rank"]).groupby("user_id").track_idx.agg(list).to_dict()
+    tracks = truth.track_idx.to_numpy()[np.argsort(row, kind="stable")]
     columns = {"user_id": users}
     for k in ks:
-        for name, metric in METRICS.items():
-            columns[f"{name}@{k}"] = np.asarray(metric(wanted, lists, k, 1, False), dtype=float)
+        for name, values in list_metrics(lists, lengths, tracks, k).items():
+            columns[f"{name}@{k}"] = values
     return pd.DataFrame(columns)
+
+
+def list_metrics(lists: np.ndarray, lengths: np.ndarray, tracks: np.ndarray, k: int) -> dict:
+    """Return every metric of METRICS for every user, as the module's docstring defines them.
+
+    Args:
+        lists: int64 (n, m) track_idx, best first; -1 from the end of a shorter list on.
+        lengths: int64 (n,) number of held-out tracks of each user, at least 1.
+        tracks: int64 (sum of lengths,) the held-out track_idx, one user after the other.
+        k: where lists are cut.
+
+    Returns:
+        {name: float64 (n,)}. Precision of an empty list is NaN, the other metrics are 0.
+
+    Raises:
+        InputError: a list holds a track twice.
+    """
+    lists = lists[:, :k]
+    n = len(lists)
+    listed = lists >= 0
+    ordered = np.sort(lists, axis=1)
+    if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
+        raise InputError("a list holds one track twice; make the run again with --overwrite")
+
+    # A pair (user, track) as one number, so that one sorted search finds all hits.
+    span = max(tracks.max(initial=0), lists.max(initial=0)) + 1
+    wanted = np.sort(np.repeat(np.arange(n), lengths) * span + tracks)
+    keys = np.arange(n)[:, None] * span + lists
+    at = np.searchsorted(wanted, keys).clip(max=len(wanted) - 1)
+    hits = (wanted[at] == keys) & listed
+
+    found, gains = hits.sum(axis=1), 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.concatenate([[0], np.cumsum(gains)])[np.minimum(lengths, k)]
+    with np.errstate(invalid="ignore"):
+        precision = found / listed.sum(axis=1)
+    return {
+        "HitRate": (found > 0).astype(float),
+        "MRR": np.where(found > 0, 1 / (hits.argmax(axis=1) + 1), 0.0),
+        "Precision": precision,
+        "Recall": found / lengths,
+        "NDCG": hits @ gains[: hits.shape[1]] / ideal,
+    }
 
 
 def mean_and_interval(values: np.ndarray) -> tuple[float, float]:

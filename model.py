@@ -5,12 +5,17 @@ Source: the study (Tamm and Aljanaki, RecSys '24), section on recommenders.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from dataset import PairBatch
+
+# torch says so of every CSR matrix, once; the products used here are tested against dense ones.
+warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
 
 
 class ShallowEmbeddingModel(nn.Module):
@@ -73,9 +78,11 @@ class ShallowEmbeddingModel(nn.Module):
         others = torch.cat([positives[:, None], batch.negatives], dim=1)  # (b, 1 + n)
         other_ids, other_rows = torch.unique(others, return_inverse=True)
 
-        anchor = F.embedding(anchor_rows, self.unit(anchor_table[anchor_ids]))  # (b, hidden)
-        other = F.embedding(other_rows, self.unit(other_table[other_ids]))  # (b, 1 + n, hidden)
-        cosine = torch.bmm(other, anchor[:, :, None])[:, :, 0]  # (b, 1 + n)
+        anchor = F.embedding(
+            anchor_rows, self.unit(anchor_table.index_select(0, anchor_ids))
+        )  # (b, hidden)
+        other = self.unit(other_table.index_select(0, other_ids))
+        cosine = sampled_products(anchor, other, other_rows)  # (b, 1 + n)
         hinge = (self.margin - cosine[:, :1] + cosine[:, 1:]).clamp(min=0)
         if batch.weights is not None:
             hinge = hinge * batch.weights[:, None]
@@ -88,3 +95,54 @@ class ShallowEmbeddingModel(nn.Module):
     def unit_vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return all users (n_users, hidden) and tracks (n_items, hidden) at length 1."""
         return self.unit(self.users), self.unit(self.items)
+
+
+def sampled_products(left: torch.Tensor, right: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Return left[i] . right[rows[i, j]] for all i and j.
+
+    Args:
+        left: float (b, h).
+        right: float (m, h).
+        rows: int64 (b, n) into right.
+
+    Returns:
+        float (b, n). On a CPU neither this nor its gradient makes an array of b x n x h numbers,
+        which would take most of a step's time to write and read.
+    """
+    if left.device.type == "cpu":
+        return _SampledProducts.apply(left, right, rows)
+    return torch.bmm(F.embedding(rows, right), left[:, :, None])[:, :, 0]
+
+
+class _SampledProducts(torch.autograd.Function):
+    """The dense product at the places of a sparse pattern; the gradients are sparse products."""
+
+    @staticmethod
+    def forward(ctx, left, right, rows):
+        ctx.save_for_backward(left, right, rows)
+        pattern = _sparse(rows, left.new_zeros(rows.numel()), len(right))
+        product = torch.sparse.sampled_addmm(pattern, left, right.T, beta=0.0)
+        return product.values().view(rows.shape)
+
+    @staticmethod
+    def backward(ctx, grad):
+        left, right, rows = ctx.saved_tensors
+        b, n = rows.shape
+        grad_left = _sparse(rows, grad.flatten(), len(right)) @ right
+        order = torch.argsort(rows.flatten(), stable=True)
+        starts = torch.zeros(len(right) + 1, dtype=torch.long)
+        torch.cumsum(torch.bincount(rows.flatten(), minlength=len(right)), 0, out=starts[1:])
+        columns, values = order // n, grad.flatten()[order]
+        transposed = _csr(starts, columns, values, (len(right), b))
+        return grad_left, transposed @ left, None
+
+
+def _sparse(rows: torch.Tensor, values: torch.Tensor, width: int) -> torch.Tensor:
+    """Return the matrix (b, width) with values at (i, rows[i, j]); doubles add up in products."""
+    b, n = rows.shape
+    starts = torch.arange(0, b * n + 1, n)
+    return _csr(starts, rows.flatten(), values, (b, width))
+
+
+def _csr(starts, columns, values, shape) -> torch.Tensor:
+    return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False)

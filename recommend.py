@@ -12,7 +12,8 @@ from config import WorkError
 from interactions import Split
 
 LIST_LENGTH = 100  # tracks kept for each user; metrics look at the first 50
-BLOCK_BYTES = 1 << 28  # memory for one block of scores
+BLOCK_BYTES = 1 << 26  # memory for one block of scores; larger ones leave the cache
+GROUPS = 16  # groups of items for each place of a list, when the k-th best is estimated
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,17 @@ def top_k(scores: np.ndarray, seen: list[np.ndarray], k: int) -> np.ndarray:
         raise ValueError(f"k must be at least 1, got {k}")
     if len(seen) != n_users:
         raise ValueError(f"seen has {len(seen)} histories for {n_users} rows of scores")
-    if np.isnan(scores).any():
-        raise ValueError(f"scores row {np.isnan(scores).any(axis=1).argmax()} holds NaN")
     k = min(k, n_items)
     lengths = [len(items) for items in seen]
     if sum(lengths):
         scores[np.repeat(np.arange(n_users), lengths), np.concatenate(seen)] = -np.inf
+    floor = _floor(scores, k)
+    if np.isnan(floor).any():
+        raise ValueError(f"scores row {np.isnan(floor).argmax()} holds NaN")
 
-    # Everything at least as good as the k-th best; more than k only where scores are equal.
-    kth = np.partition(scores, n_items - k, axis=1)[:, n_items - k]
-    rows, items = np.nonzero((scores >= kth[:, None]) & (scores > -np.inf))
+    rows, items = np.divmod(np.flatnonzero(scores >= floor[:, None]), n_items)
+    heard = scores[rows, items] == -np.inf
+    rows, items = rows[~heard], items[~heard]
     order = np.lexsort((items, -scores[rows, items], rows))
     rows, items = rows[order], items[order]
     place = np.arange(len(rows)) - np.searchsorted(rows, rows)
@@ -64,6 +66,26 @@ def top_k(scores: np.ndarray, seen: list[np.ndarray], k: int) -> np.ndarray:
     kept = place < k
     best[rows[kept], place[kept]] = items[kept]
     return best
+
+
+def _floor(scores: np.ndarray, k: int) -> np.ndarray:
+    """Return, for each row, a score that the k best reach and few others do; NaN if it holds one.
+
+    The row is cut into groups. The k-th best of the groups' maxima is such a score, since k
+    groups hold one item each that reaches it; it costs one pass where the k-th best item itself
+    would cost a partial sort.
+    """
+    n_users, n_items = scores.shape
+    n_groups = max(GROUPS * k, 1)
+    size = n_items // n_groups
+    if size < 2:
+        kth = np.partition(scores, n_items - k, axis=1)[:, n_items - k]
+        return np.where(np.isnan(scores).any(axis=1), np.nan, kth)
+    whole = scores[:, : size * n_groups].reshape(n_users, size, n_groups).max(axis=1)
+    rest = scores[:, size * n_groups :]
+    maxima = np.concatenate([whole, rest], axis=1)
+    kth = np.partition(maxima, maxima.shape[1] - k, axis=1)[:, maxima.shape[1] - k]
+    return np.where(np.isnan(maxima).any(axis=1), np.nan, kth)
 
 
 def recommend(
@@ -103,9 +125,3 @@ def _blocks(users: np.ndarray, block: int) -> Iterator[np.ndarray]:
         for start in range(0, len(users), block):
             yield users[start : start + block]
             bar.update(len(users[start : start + block]))
-
-
-def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Return the rows scaled to length 1; a row of zeros stays zero, so its cosines are 0."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, 1e-8)

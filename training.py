@@ -104,7 +104,7 @@ def fit(
     config, folder = run.config, run.folder
     device = next(network.parameters()).device
     optimizer = torch.optim.Adam(
-        [p for p in network.parameters() if p.requires_grad], lr=config.learning_rate
+        [p for p in network.parameters() if p.requires_grad], lr=config.learning_rate, fused=True
     )
     scheduler = ReduceLROnPlateau(optimizer, "min", patience=config.plateau_patience)
     state = _resume(folder / "last.pt", network, optimizer, scheduler, device)

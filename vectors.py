@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -113,14 +114,42 @@ def _fill_missing(path: Path, vectors, track_idx, missing: str) -> np.ndarray:
 
 
 def mean_vectors(train: Interactions, vectors: np.ndarray) -> np.ndarray:
-    """Return the mean of every user's item vectors, float32 (n_users, width), each item once.
+    """Return the mean of every user's item vectors, each item once, float32 (n_users, width).
 
     Args:
         train: the users' histories.
         vectors: float32 (n_items, width).
     """
+    return _averages(train, len(vectors)) @ vectors
+
+
+def knn_scorer(train: Interactions, vectors: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function user_idx (b,) -> cosines (b, n_items) of a user's mean and every track.
+
+    A few users at a time are all that is held, so memory follows the block, not the users. The
+    result is overwritten by the next call: fresh memory would cost a third of the product's time.
+    """
+    averages, items = _averages(train, len(vectors)), unit_rows(vectors)
+    buffer = np.empty((0, len(items)), dtype=np.float32)
+
+    def score(users: np.ndarray) -> np.ndarray:
+        nonlocal buffer
+        if len(buffer) < len(users):
+            buffer = np.empty((len(users), len(items)), dtype=np.float32)
+        means = unit_rows(averages[users] @ vectors)
+        return np.matmul(means, items.T, out=buffer[: len(users)])
+
+    return score
+
+
+def _averages(train: Interactions, n_items: int) -> csr_matrix:
+    """Return the matrix (n_users, n_items) whose product with item vectors is the users' means."""
     lengths = np.diff(train.offsets)
-    weights = np.repeat(1 / lengths, lengths)
-    shape = (len(lengths), len(vectors))
-    means = csr_matrix((weights, train.items, train.offsets), shape=shape) @ vectors
-    return means.astype(np.float32)
+    weights = np.repeat(1 / lengths, lengths).astype(np.float32)
+    return csr_matrix((weights, train.items, train.offsets), shape=(len(lengths), n_items))
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Return the rows scaled to length 1; a row of zeros stays zero, so its cosines are 0."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, 1e-8)
