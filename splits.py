@@ -1,7 +1,7 @@
-"""The tables every recommender starts from: track ids, and the train, val and test interactions.
+"""The reader of the split every recommender starts from: train, val and test interactions.
 
-Both readers check what they read, because a row of trackid_sorted.csv that moved, or a pair that
-stands twice, changes results without a sign. Neither needs DuckDB.
+It checks what it reads, because a track_idx that moved, or a pair that stands twice, changes
+results without a sign.
 """
 
 from __future__ import annotations
@@ -14,57 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from artifacts import atomic_path
 from config import InputError
+from trackids import read_trackids as read_trackids
 
 PARTS = ("train", "val", "test")
-STAGE_0 = "python 0_get_plays_pqt.py"
 STAGE_1 = "python 1_train_test_split.py"
-
-
-def is_track_id(text: str) -> bool:
-    """Say whether the text can be a track id: a field of a csv line and the stem of a file."""
-    return bool(text) and text.isprintable() and text == text.strip() and not set(text) & set(',"/')
-
-
-def read_trackids(root: Path) -> list[str]:
-    """Return the track ids of trackid_sorted.csv; a position in the list is a track_idx.
-
-    Raises:
-        InputError: the file is missing, or its header, order or numbering is not what every
-            embedding relies on; the message names the line.
-    """
-    path = Path(root) / "trackid_sorted.csv"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing; make it with {STAGE_0}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if not lines or lines[0] != "idx,trackid":
-        raise InputError(f"{path}: the first line must be 'idx,trackid', got {lines[:1]}")
-    if len(lines) == 1:
-        raise InputError(f"{path} holds no track ids; remove it and run {STAGE_0}")
-
-    ids: list[str] = []
-    for idx, line in enumerate(lines[1:]):
-        number, _, track_id = line.partition(",")
-        if number != str(idx) or not is_track_id(track_id):
-            raise InputError(f"{path} line {idx + 2}: expected '{idx},TRACKID', got {line[:60]!r}")
-        if ids and track_id <= ids[-1]:
-            what = "stands twice" if track_id == ids[-1] else f"stands after '{ids[-1]}'"
-            raise InputError(
-                f"{path} line {idx + 2}: '{track_id}' {what}; ids must ascend by code point"
-            )
-        ids.append(track_id)
-    return ids
-
-
-def write_trackids(root: Path, ids: list[str]) -> None:
-    """Write trackid_sorted.csv from ids that are ascending and valid."""
-    lines = ["idx,trackid", *(f"{idx},{track_id}" for idx, track_id in enumerate(ids))]
-    with atomic_path(Path(root) / "trackid_sorted.csv") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def read_split(root: Path) -> dict[str, pd.DataFrame]:
@@ -90,10 +44,10 @@ def read_split(root: Path) -> dict[str, pd.DataFrame]:
         for column in ("user_id", "track_idx"):
             strange = ~frames[part][column].isin(frames["train"][column].unique())
             if strange.any():
+                example = frames[part][column][strange].iloc[0]
                 raise InputError(
-                    f"{root}/data/{part}.pqt: {strange.sum():,} rows have a {column} that is not in "
-                    f"train.pqt, for example {frames[part][column][strange].iloc[0]}; "
-                    f"make the split with {STAGE_1}"
+                    f"{root}/data/{part}.pqt: {strange.sum():,} rows have a {column} that is not "
+                    f"in train.pqt, for example {example}; make the split with {STAGE_1}"
                 )
     return frames
 

@@ -1,0 +1,163 @@
+"""Stage 0's work: the log's plays as one parquet file, and what their makers' records hold."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from config import InputError
+from play_log import PLAYS, LogParser, Rejected, TrackIds, open_log, read_blocks
+from streaming import TableFile
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What one pass over the log found.
+
+    Attributes:
+        rows: plays written.
+        users, tracks: distinct ones among them.
+        first, last: their first and last timestamp; without meaning when there are none.
+        lines: lines of the log, without the header and the empty ones.
+        rejected: those of them that hold no usable play.
+        ids: the track ids in the order of their numbers.
+    """
+
+    rows: int
+    users: int
+    tracks: int
+    first: str
+    last: str
+    lines: int
+    rejected: Rejected
+    ids: list[str]
+
+
+def convert_log(
+    log: Path,
+    target: Path,
+    ids: list[str] | None,
+    *,
+    block_bytes: int,
+    progress: Callable[[int], object] = lambda position: None,
+) -> Conversion:
+    """Write the log's usable plays to `target`, in the log's order.
+
+    Holds a few blocks of the log at a time, whatever its size.
+
+    Args:
+        log: see play_log.py.
+        target: parquet file with the schema `PLAYS`.
+        ids: the track ids; track_idx is the position. Without them track_idx counts the ids in
+            order of appearance (see `renumber`).
+        block_bytes: size of the blocks, without influence on the result.
+        progress: called with the bytes of the log file read so far.
+
+    Raises:
+        InputError: the log cannot be read, or its header lacks a column.
+    """
+    track_ids, parser = TrackIds(ids), None
+    users, seen = pa.array([], pa.int64()), np.zeros(0, bool)
+    rows, first, last = 0, datetime.datetime.max, datetime.datetime.min
+    stream, raw = open_log(log)
+    with TableFile(target, PLAYS) as file:
+        for block in read_blocks(log, stream, block_bytes):
+            if parser is None:
+                header, _, block = block.partition(b"\n")
+                parser = LogParser(log, header, track_ids)
+            table = parser.parse(block).combine_chunks()
+            progress(raw.tell())
+            if not len(table):
+                continue
+            file.append(table)
+            rows += len(table)
+            users = pc.unique(pa.concat_arrays([users, pc.unique(table["user_id"])]))
+            seen = np.pad(seen, (0, len(track_ids.values) - len(seen)))
+            seen[table["track_idx"].to_numpy()] = True
+            ends = pc.min_max(table["timestamp"]).as_py()
+            first, last = min(first, ends["min"]), max(last, ends["max"])
+    if parser is None:
+        raise InputError(f"--log {log} is empty; expected a header and a play a line")
+    return Conversion(
+        rows=rows,
+        users=len(users),
+        tracks=int(seen.sum()),
+        first=str(first),
+        last=str(last),
+        lines=parser.rows,
+        rejected=parser.rejected,
+        ids=[value.decode() for value in track_ids.values.to_pylist()],
+    )
+
+
+def renumber(source: Path, target: Path, ids: list[str]) -> list[str]:
+    """Copy plays whose track_idx counts `ids`, so that it counts the sorted ids; return those."""
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    rank = np.empty(len(ids), np.int32)
+    rank[order] = np.arange(len(ids), dtype=np.int32)
+    with TableFile(target, PLAYS) as file, pq.ParquetFile(source) as plays:
+        for batch in plays.iter_batches():
+            tracks = pa.array(rank[batch["track_idx"].to_numpy()])
+            file.append(pa.table([batch["user_id"], tracks, batch["timestamp"]], schema=PLAYS))
+    return [ids[number] for number in order]
+
+
+@contextmanager
+def fingerprint(path: Path) -> Iterator[Callable[[], dict]]:
+    """Hash the file in a thread while the block runs; yield a function that waits for the result.
+
+    The result is {"path", "size", "mtime_ns", "sha256"}; a file that changed meanwhile is an
+    InputError.
+    """
+    stop = threading.Event()
+    before = _identity(path)
+
+    def digest() -> str:
+        sha = hashlib.sha256()
+        with open(path, "rb") as file:
+            while not stop.is_set() and (block := file.read(1 << 22)):
+                sha.update(block)
+        return sha.hexdigest()
+
+    def result() -> dict:
+        sha = hashing.result()
+        if _identity(path) != before:
+            raise InputError(f"{path} changed while it was read; run the same command again")
+        return {"path": str(path), **before, "sha256": sha}
+
+    with ThreadPoolExecutor(1) as pool:
+        hashing = pool.submit(digest)
+        try:
+            yield result
+        finally:
+            stop.set()
+
+
+def is_same_file(path: Path, recorded: dict) -> bool:
+    """Say whether the file is the recorded one: by size and time if they agree, else by content."""
+    now = _identity(path)
+    if now["size"] != recorded["size"]:
+        return False
+    if now["mtime_ns"] == recorded["mtime_ns"] and str(path) == recorded["path"]:
+        return True
+    with fingerprint(path) as result:
+        return result()["sha256"] == recorded["sha256"]
+
+
+def _identity(path: Path) -> dict:
+    try:
+        found = Path(path).stat()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}

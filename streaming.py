@@ -1,0 +1,89 @@
+"""Tables larger than memory: parquet files written piece by piece, scratch folders, limits."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from config import InputError
+
+ROW_GROUP = 1 << 20  # rows; fixed, because the bytes of a file depend on it
+
+
+class TableFile:
+    """Writes tables one after the other; equal rows give equal bytes, however they were cut.
+
+    Example:
+        >>> with TableFile(path, schema) as file:
+        ...     file.append(table)
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema):
+        # Plain encoding: dictionaries of ids and timestamps cost time and save little.
+        self.writer = pq.ParquetWriter(
+            path, schema, compression="zstd", compression_level=1, use_dictionary=False
+        )
+        self.waiting: list[pa.Table] = []
+        self.rows = 0  # that wait
+
+    def __enter__(self) -> TableFile:
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is None and self.rows:
+            self._write_group(pa.concat_tables(self.waiting))
+        self.writer.close()
+
+    def append(self, table: pa.Table) -> None:
+        """Take the rows; they are written as soon as they fill a row group."""
+        self.waiting.append(table)
+        self.rows += len(table)
+        if self.rows >= ROW_GROUP:
+            table = pa.concat_tables(self.waiting)
+            while len(table) >= ROW_GROUP:
+                self._write_group(table.slice(0, ROW_GROUP))
+                table = table.slice(ROW_GROUP)
+            self.waiting, self.rows = [table], len(table)
+
+    def _write_group(self, table: pa.Table) -> None:
+        # One chunk a column: pages are cut at the ends of chunks.
+        self.writer.write_table(table.combine_chunks(), row_group_size=ROW_GROUP)
+
+
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that is removed at the end.
+
+    Its name is fixed and its user alone (see artifacts.exclusive), so that what a killed process
+    left in it is removed by the next one.
+    """
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def memory_bytes(text: str) -> int:
+    """Return the bytes of a size such as '2GB', '500 MB' or '1.5GiB'."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B", text.strip(), re.IGNORECASE)
+    if not match:
+        raise InputError(f"--memory must be a size such as 2GB or 500MB, got {text!r}")
+    number, unit, binary = match.groups()
+    size = int(float(number) * (1024 if binary else 1000) ** ("KMGT".index(unit.upper()) + 1))
+    if size < 100_000_000:
+        raise InputError(f"--memory must be at least 100MB, got {text}")
+    return size
+
+
+def check_threads(threads: int | None) -> None:
+    """Raise InputError unless the number of threads is None (all cores) or positive."""
+    if threads is not None and threads < 1:
+        raise InputError(f"--threads must be at least 1, got {threads}")
