@@ -2,6 +2,7 @@
 
     python knn.py --root sample --embedding mfcc
     python knn.py --root sample --embedding noise --seeds 1,2,3
+    python knn.py --root sample --embedding mfcc --standardize --tag standardized
 
 Reads   data/{train,val,test}.pqt, trackid_sorted.csv, embeddings/NAME.npy
 Writes  runs/knn-NAME[-TAG]-sSEED/   config.yaml, recs.pqt, per_user_{val,test}.pqt, metrics.json
@@ -13,9 +14,12 @@ whatever its plays. Nothing is random: runs of several seeds are equal.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
-from config import InputError, run
+import numpy as np
+
+from config import InputError, option, run
 from interactions import load_split, split_hash
 from recommend import recommend
 from runs import RecommenderOptions, Run, each_seed
@@ -25,6 +29,10 @@ from vectors import embedding_hash, knn_scorer, load_item_vectors
 @dataclass(frozen=True, kw_only=True)
 class KnnConfig(RecommenderOptions):
     section: ClassVar[str] = "knn"
+
+    config: Path | None = option(None, "yaml of options", outcome=False)
+    center: bool = option(False, "subtract the mean of the train tracks first")
+    standardize: bool = option(False, "center, and divide each dimension by its deviation")
 
 
 def main(config: KnnConfig) -> None:
@@ -46,8 +54,24 @@ def main(config: KnnConfig) -> None:
                 missing=options.missing,
                 width=options.width,
             )
+            vectors = rescale(vectors, options.center, options.standardize)
             lists = recommend(knn_scorer(split.train, vectors), split)
             this_run.finish(lists, split, width=vectors.shape[1], device="cpu", parameters=0)
+
+
+def rescale(vectors: np.ndarray, center: bool, standardize: bool) -> np.ndarray:
+    """Return the vectors (n_items, width) centred, or at mean 0 and deviation 1 a dimension.
+
+    Raw spaces can be ruled by one direction that all tracks share; then cosine sees little else.
+    A dimension that never varies becomes 0.
+    """
+    if not (center or standardize):
+        return vectors
+    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
+    if standardize:
+        deviation = centred.std(axis=0)
+        centred /= np.where(deviation > 0, deviation, 1)
+    return centred.astype(np.float32)
 
 
 if __name__ == "__main__":

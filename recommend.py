@@ -25,6 +25,13 @@ class Lists:
     ranks: np.ndarray
     scores: np.ndarray
 
+    def matrix(self) -> np.ndarray:
+        """Return int64 (n_users, longest) of item_idx, in order of user, -1 after a list's end."""
+        users, rows = np.unique(self.users, return_inverse=True)
+        lists = np.full((len(users), self.ranks.max()), -1, dtype=np.int64)
+        lists[rows, self.ranks - 1] = self.items
+        return lists
+
 
 def top_k(scores: np.ndarray, seen: list[np.ndarray], k: int) -> np.ndarray:
     """Return the k best unheard tracks of each user, best first.
@@ -92,19 +99,22 @@ def recommend(
     score: Callable[[np.ndarray], np.ndarray],
     split: Split,
     *,
+    users: np.ndarray | None = None,
     k: int = LIST_LENGTH,
     block: int | None = None,
 ) -> Lists:
-    """Return the lists of every user of val and test.
+    """Return the lists of the users, or of every user of val and test.
 
     Args:
         score: user_idx (b,) -> scores (b, n_items); its result is overwritten.
+        users: user_idx, ascending; None for all that are evaluated.
+        k: tracks in a list.
         block: users at a time; None for what fits in BLOCK_BYTES.
 
     Raises:
         WorkError: a user has heard every track, so that no list could be made.
     """
-    users = split.eval_users
+    users = split.eval_users if users is None else users
     block = block or max(1, BLOCK_BYTES // (4 * split.n_items))
     parts = []
     for chosen in _blocks(users, block):

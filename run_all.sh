@@ -27,6 +27,11 @@ done
 for name in ${recommenders//,/ }; do
     case $name in knn | shallow | bert4rec) ;; *) refuse "unknown recommender '$name'" ;; esac
 done
+for name in ${embeddings//,/ }; do
+    case $name in random | noise) continue ;; esac
+    [ -e "$(dirname "${BASH_SOURCE[0]}")/extract_item_embeddings/$name.py" ] ||
+        [ -e "$root/embeddings/$name.npy" ] || refuse "unknown embedding '$name'"
+done
 absolute() { case $1 in /* | "") echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 root=$(absolute "$root") log=$(absolute "$log") audio=$(absolute "$audio") config=$(absolute "$config")
 
@@ -47,15 +52,17 @@ options=(); [ -z "$config" ] || options=(--config "$config")
 say "stage 0: plays";  python 0_get_plays_pqt.py --root "$root" --log "$log" --audio "$audio"
 say "stage 1: split";  python 1_train_test_split.py --root "$root"
 for name in ${embeddings//,/ }; do
-    case $name in random | noise) continue ;; esac
-    say "embeddings: $name"
-    python -m "extract_item_embeddings.$name" --root "$root" --audio "$audio"
+    if [ -e "extract_item_embeddings/$name.py" ]; then
+        say "embeddings: $name"
+        python -m "extract_item_embeddings.$name" --root "$root" --audio "$audio"
+    fi
 done
 
 say "controls: popular, random lists"
 python baselines.py --root "$root" --seeds "$seeds"
 for recommender in ${recommenders//,/ }; do
     for name in ${embeddings//,/ } noise; do
+        [ "$recommender $name" != "knn random" ] || continue # KNN learns nothing
         say "$recommender on $name"
         case $recommender in
             knn) python knn.py --root "$root" --embedding "$name" --seeds "$seeds" ;;

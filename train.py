@@ -16,6 +16,7 @@ made them and the users and the layer learn; vectors that start random are learn
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -28,7 +29,7 @@ from interactions import Split, load_split, pair_keys, split_hash
 from model import ShallowEmbeddingModel
 from recommend import recommend
 from runs import Run, each_seed
-from training import FitOptions, derived_seed, fit, parameters, pick_device
+from training import FitOptions, derived_seed, fit, parameters, pick_device, validation_metric
 from vectors import embedding_hash, load_item_vectors, mean_vectors
 
 
@@ -82,9 +83,13 @@ def main(config: ShallowConfig) -> None:
             if this_run.finished:
                 continue
             network = build(options, split, vectors).to(device)
-            result = fit(network, *batches(options, split, device), this_run)
-            users, items = (unit.cpu().numpy() for unit in network.unit_vectors())
-            lists = recommend(lambda rows, u=users, i=items: u[rows] @ i.T, split)
+            result = fit(
+                network,
+                *batches(options, split, device),
+                partial(evaluate, options.select, network, split),
+                this_run,
+            )
+            lists = recommend(scorer(network), split)
             this_run.finish(
                 lists, split, device=device, width=network.width, **parameters(network), **result
             )
@@ -138,6 +143,17 @@ def batches(config: ShallowConfig, split: Split, device: str):
         lambda seed: val.batches(size, seed, shuffle=False),
         train.n_batches(size),
     )
+
+
+def scorer(network: ShallowEmbeddingModel):
+    """Return the function user_idx (b,) -> cosines (b, n_items) of the network as it is now."""
+    users, items = (unit.cpu().numpy() for unit in network.unit_vectors())
+    return lambda rows: users[rows] @ items.T
+
+
+def evaluate(metric: str, network: ShallowEmbeddingModel, split: Split) -> float:
+    """Return the metric over the validation users' lists."""
+    return validation_metric(metric, split, scorer(network))
 
 
 if __name__ == "__main__":

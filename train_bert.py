@@ -16,6 +16,7 @@ of the held-out sequences. A list is the best tracks at a mask after the end of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,8 +29,10 @@ from dataset import SequenceDataset
 from interactions import Split, load_split, split_hash
 from recommend import recommend
 from runs import Run, each_seed
-from training import FitOptions, derived_seed, fit, parameters, pick_device
+from training import FitOptions, derived_seed, fit, parameters, pick_device, validation_metric
 from vectors import embedding_hash, load_item_vectors
+
+PREDICTED_TOGETHER = 128  # users
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +85,14 @@ def main(config: BertConfig) -> None:
             if this_run.finished:
                 continue
             network = build(options, split, vectors).to(device)
-            result = fit(network, *batches(options, split, device), this_run)
-            lists = recommend(scorer(options, network, split, device), split, block=128)
+            score = scorer(options, network, split, device)
+            result = fit(
+                network,
+                *batches(options, split, device),
+                partial(validation_metric, options.select, split, score),
+                this_run,
+            )
+            lists = recommend(score, split)
             this_run.finish(
                 lists, split, device=device, width=network.width, **parameters(network), **result
             )
@@ -131,8 +140,9 @@ def scorer(config: BertConfig, network: BERT4Rec, split: Split, device: str):
     length = config.predict_length or config.max_length
 
     def score(users: np.ndarray) -> np.ndarray:
-        rows = torch.as_tensor(users, device=device)
-        return network.scores(*history.with_final_mask(rows, length)).cpu().numpy()
+        parts = torch.as_tensor(users, device=device).split(PREDICTED_TOGETHER)
+        scores = [network.scores(*history.with_final_mask(rows, length)) for rows in parts]
+        return torch.cat(scores).cpu().numpy()
 
     return score
 

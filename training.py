@@ -11,6 +11,7 @@ import copy
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,8 +25,12 @@ from tqdm import tqdm
 
 from artifacts import atomic_path
 from config import InputError, WorkError, option
+from interactions import Split
+from metrics import METRICS, list_metrics
+from recommend import recommend
 from runs import RecommenderOptions, Run
 
+SELECT = re.compile(rf"({'|'.join(METRICS)})@[1-9][0-9]*")
 VALIDATION = 1 << 31  # stands in for the epoch: validation draws the same in every epoch
 
 
@@ -38,6 +43,12 @@ class FitOptions(RecommenderOptions):
     learning_rate: float = option(1e-3, "of Adam, at the start")
     plateau_patience: int = option(5, "epochs without a better validation loss before rate / 10")
     early_stop: int = option(16, "epochs without a better validation loss before the end")
+    select: str = option(
+        "loss", "what the best epoch is best in: loss, or a metric of validation, as NDCG@50"
+    )
+    max_minutes: float | None = option(
+        None, "training ends with the epoch in which they are over, and the best so far is used"
+    )
     device: str = option("auto", "auto, cpu, cuda or cuda:N", outcome=False)
 
     def __post_init__(self):
@@ -45,6 +56,10 @@ class FitOptions(RecommenderOptions):
             if getattr(self, name) < 1:
                 flag = "--" + name.replace("_", "-")
                 raise InputError(f"{flag} must be at least 1, got {getattr(self, name)}")
+        if self.select != "loss" and not SELECT.fullmatch(self.select):
+            raise InputError(
+                f"--select must be loss or one of {', '.join(METRICS)} with @k, got '{self.select}'"
+            )
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"--learning-rate must be above 0, got {self.learning_rate}")
 
@@ -84,19 +99,22 @@ def fit(
     train_batches: Callable[[int], Iterable],
     val_batches: Callable[[int], Iterable],
     n_batches: int,
+    evaluate: Callable[[], float],
     run: Run,
 ) -> dict:
-    """Train until the validation loss stops falling; leave the best weights in the network.
+    """Train until validation stops improving; leave the best weights in the network.
 
     Args:
         network: has `loss(batch)`, a scalar mean; its state_dict is what is saved.
         train_batches, val_batches: seed -> batches; each has a `size`, what it counts for.
         n_batches: of train, for the progress bar.
+        evaluate: the metric that the option `select` names, over the validation users' lists;
+            called only when it names one.
         run: its options are FitOptions; its folder gets best.pt, last.pt, log.jsonl and
             TensorBoard events.
 
     Returns:
-        {"epochs": passes made, "best_epoch": n, "best_loss": x}.
+        {"epochs": passes made, "best_epoch": n, "best_value": loss or metric, "stopped_by": why}.
 
     Raises:
         WorkError: the loss is not finite; the message names epoch, batch and learning rate.
@@ -111,26 +129,34 @@ def fit(
     run.earlier_seconds = state["seconds"]
     _rewrite_log(folder / "log.jsonl", state["log"])
     started = time.monotonic() - state["seconds"]
+    stopped_by = "epochs"
 
     with SummaryWriter(log_dir=str(folder), purge_step=state["epoch"]) as board:
         for epoch in range(state["epoch"], config.epochs):
             if epoch - state["best_epoch"] >= config.early_stop:
+                stopped_by = "early_stop"
+                break
+            if config.max_minutes is not None and state["seconds"] > 60 * config.max_minutes:
+                stopped_by = "max_minutes"
                 break
             clock = time.monotonic()
             rate = optimizer.param_groups[0]["lr"]
             train_loss = _train_epoch(network, optimizer, train_batches, epoch, n_batches, config)
             val_loss = validation_loss(network, val_batches, config.seed)
-            scheduler.step(val_loss)
+            value = val_loss if config.select == "loss" else evaluate()
+            cost = value if config.select == "loss" else -value
+            scheduler.step(cost)
 
             state["epoch"] = epoch + 1
-            better = val_loss < state["best_loss"]
+            better = cost < state["best_cost"]
             if better:
-                state.update(best_loss=val_loss, best_epoch=epoch + 1)
+                state.update(best_cost=cost, best_epoch=epoch + 1)
                 _save(folder / "best.pt", {"model": network.state_dict(), "epoch": epoch + 1})
             record = {
                 "epoch": epoch + 1,
                 "train_loss": train_loss,
                 "val_loss": val_loss,
+                **({} if config.select == "loss" else {config.select: value}),
                 "learning_rate": rate,
                 "seconds": round(time.monotonic() - clock, 3),
                 "best_epoch": state["best_epoch"],
@@ -149,7 +175,12 @@ def fit(
     best = torch.load(folder / "best.pt", map_location=device, weights_only=True)
     network.load_state_dict(best["model"])
     network.eval()
-    return {key: state[key] for key in ("best_epoch", "best_loss")} | {"epochs": state["epoch"]}
+    return {
+        "epochs": state["epoch"],
+        "best_epoch": state["best_epoch"],
+        "best_value": abs(state["best_cost"]),
+        "stopped_by": stopped_by,
+    }
 
 
 def _train_epoch(network, optimizer, train_batches, epoch: int, n_batches: int, config) -> float:
@@ -187,8 +218,20 @@ def validation_loss(network: torch.nn.Module, val_batches: Callable, seed: int) 
     return total / size
 
 
+def validation_metric(name: str, split: Split, score: Callable) -> float:
+    """Return the mean over the validation users of a metric such as `NDCG@50` of their lists.
+
+    Args:
+        score: user_idx (b,) -> scores (b, n_items), of the network as it is now.
+    """
+    metric, k = name.split("@")
+    lists = recommend(score, split, users=split.val.users, k=int(k))
+    lengths = np.diff(split.val.offsets)
+    return float(list_metrics(lists.matrix(), lengths, split.val.items, int(k))[metric].mean())
+
+
 def _resume(path: Path, network, optimizer, scheduler, device) -> dict:
-    state = {"epoch": 0, "best_loss": math.inf, "best_epoch": 0, "seconds": 0.0, "log": []}
+    state = {"epoch": 0, "best_cost": math.inf, "best_epoch": 0, "seconds": 0.0, "log": []}
     if not path.exists():
         return state
     saved = torch.load(path, map_location=device, weights_only=True)
@@ -213,11 +256,14 @@ def _rewrite_log(path: Path, records: list[dict]) -> None:
 def _report(path: Path, board: SummaryWriter, record: dict, epochs: int, better: bool) -> None:
     with open(path, "a") as log:
         log.write(json.dumps(record) + "\n")
-    for name in ("train_loss", "val_loss", "learning_rate"):
+    curves = [name for name in record if name not in ("epoch", "seconds", "best_epoch")]
+    for name in curves:
         board.add_scalar(name, record[name], record["epoch"])
+    metrics = "".join(f"  {name} {record[name]:.4f}" for name in curves if "@" in name)
     print(
         f"epoch {record['epoch']:>3}/{epochs}  train {record['train_loss']:.5f}  "
-        f"val {record['val_loss']:.5f}{'*' if better else ' '}  best @ {record['best_epoch']}  "
+        f"val {record['val_loss']:.5f}{metrics}{'*' if better else ' '}  "
+        f"best @ {record['best_epoch']}  "
         f"rate {record['learning_rate']:.0e}  {record['seconds']:.1f} s",
         flush=True,
     )
