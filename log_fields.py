@@ -1,6 +1,6 @@
 """What a field of the listening log may hold, for a column at once and for a single line.
 
-- user_id: an integer of 64 bits, `-?[0-9]+`.
+- user_id: an integer of 64 bits, `-?[0-9]+`, of at most 20 characters.
 - timestamp: `YYYY-MM-DD hh:mm:ss` or with `T`, up to six digits of fraction, years 1 to 9999, so
   also before 1970. A zone (`Z`, `+01`, `+01:00`, `+0100`) is converted to UTC; without one it is
   taken as UTC.
@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from trackids import is_track_id
 
 REASONS = ("malformed", "bad user id", "bad timestamp", "unknown track")
-USER = re.compile(rb"-?[0-9]+")
+USER = re.compile(rb"(?=.{1,20}$)-?[0-9]+")  # the length of the least integer of 64 bits
 TIMESTAMP = re.compile(
     rb"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?(?:Z|([+-])(\d\d):?(\d\d)?)?"
 )
@@ -37,7 +37,8 @@ def read_users(column: pa.Array) -> pa.Array:
     """Return a binary column as int64; ArrowInvalid where a field is no user id."""
     offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset :]
     data = np.frombuffer(column.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[len(column)]]
-    if ((data - np.uint8(ord("0")) > 9) & (data != ord("-"))).any():
+    odd = (data - np.uint8(ord("0")) > 9) & (data != ord("-"))
+    if odd.any() or np.diff(offsets[: len(column) + 1]).max(initial=0) > 20:
         raise pa.ArrowInvalid("user_id")  # Arrow alone would take hexadecimal numbers
     return column.cast(pa.string()).cast(pa.int64())
 

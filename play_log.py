@@ -33,6 +33,7 @@ EXAMPLES = 5  # line numbers kept for each reason
 LONGEST = 64 << 20  # bytes: no line of a log is that long, so this is another kind of file
 ALONE = 1 << 16  # bytes: a block with a faulty line is halved down to this, then read by line
 
+BOM = b"\xef\xbb\xbf"  # byte order mark
 CODECS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 STRANGERS = {
     b"\xff\xfe": "UTF-16 text",
@@ -163,7 +164,7 @@ class LogParser:
     """
 
     def __init__(self, path: Path, header: bytes, ids: TrackIds):
-        text = header.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n").decode(errors="replace")
+        text = header.removeprefix(BOM).rstrip(b"\r\n").decode(errors="replace")
         names = text.split("\t")
         for column in COLUMNS:
             if names.count(column) != 1:
@@ -177,6 +178,8 @@ class LogParser:
 
     def parse(self, block: bytes) -> pa.Table:
         """Return the usable plays of the block, in its order."""
+        if not block:
+            return PLAYS.empty_table()
         if b"\r" in block:
             block = block.replace(b"\r\n", b"\n")
         return pa.concat_tables(list(self._parse(block)))
@@ -193,7 +196,8 @@ class LogParser:
                 yield from self._parse(block[middle:])
 
     def _parse_at_once(self, block: bytes) -> pa.Table:
-        if b"\r" in block or b"\0" in block or b"\n\n" in block or block.startswith(b"\n"):
+        # Arrow alone would skip a byte order mark and end lines at a carriage return.
+        if block.startswith((b"\n", BOM)) or any(m in block for m in (b"\n\n", b"\r", b"\0")):
             raise FaultyBlock
         try:
             table = pyarrow.csv.read_csv(
