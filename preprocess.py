@@ -205,7 +205,7 @@ def read_pairs(database, plays: Path, window: Window) -> Iterator[pa.Table]:
 def first_and_last(database, plays: Path) -> tuple[datetime, datetime]:
     """Return the timestamps of the first and the last play."""
     query = "SELECT min(timestamp), max(timestamp) FROM read_parquet($plays)"
-    return database.sql(query, params={"plays": str(plays)}).fetchone()
+    return database.sql(query, params={"plays": str(plays)}).fetchall()[0]
 
 
 def test_users(users: np.ndarray, val_share: float, seed: int) -> np.ndarray:

@@ -82,6 +82,10 @@ def _read_part(path: Path, ids: list[str]) -> pd.DataFrame:
         )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f"{path}: a column has another type than expected: {error}") from error
+    few = frame["count"] < 1
+    if few.any():
+        example = frame["count"][few].iloc[0]
+        raise InputError(f"{path}: {few.sum():,} rows have a count below 1, for example {example}")
     return _ordered(path, frame)
 
 
