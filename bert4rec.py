@@ -15,7 +15,7 @@ from transformers import BertConfig, BertModel
 
 from dataset import MaskedBatch
 
-LOGIT_BYTES = 1 << 28  # memory for one block of logits, at most (or one row)
+LOGIT_BYTES = 1 << 25  # memory for one block of logits, at most (or one row)
 
 
 class BERT4Rec(nn.Module):
@@ -93,37 +93,43 @@ class BERT4Rec(nn.Module):
 class _TiedCrossEntropy(torch.autograd.Function):
     """Mean of logsumexp(logits) - logits[target], where logits = hidden @ [items; mask; 0].T.
 
-    A block of rows at a time, with the gradients taken on the way: softmax minus the target's
-    indicator, times the other factor. The logits of one block are all that is ever held.
+    A block of rows at a time, in one buffer, with the gradients taken on the way: softmax minus
+    the target's indicator, times the other factor. The logits of a block are all that is held.
     """
 
     @staticmethod
     def forward(ctx, hidden, items, mask, targets, block: int, with_gradients: bool):
-        needs = [with_gradients and needed for needed in ctx.needs_input_grad[:3]]
-        grads = [
-            torch.zeros_like(t) if n else None
-            for t, n in zip((hidden, items, mask), needs, strict=True)
-        ]
+        wants_hidden, wants_items, wants_mask = (
+            with_gradients and needed for needed in ctx.needs_input_grad[:3]
+        )
+        grad_hidden = torch.empty_like(hidden) if wants_hidden else None
+        grad_items = torch.zeros_like(items) if wants_items else None
+        grad_mask = torch.zeros_like(mask) if wants_mask else None
+        buffer = hidden.new_empty((min(block, len(hidden)), len(items)))
         total = hidden.new_zeros(())
         for start in range(0, len(hidden), block):
             rows = slice(start, start + block)
-            h, target = hidden[rows], targets[rows, None]
-            logits = h @ items.T
+            h, target = hidden[rows], targets[rows]
+            logits = torch.mm(h, items.T, out=buffer[: len(h)])
+            to_target = logits.gather(1, target[:, None])[:, 0]
             to_mask = h @ mask  # padding is the zero vector, so its logit is 0
-            extra = torch.logaddexp(to_mask, torch.zeros_like(to_mask))
-            log_sum = torch.logaddexp(logits.logsumexp(1), extra)
-            total += (log_sum - logits.gather(1, target)[:, 0]).sum()
-            if any(needs):
-                softmax = logits.sub_(log_sum[:, None]).exp_()
-                softmax.scatter_add_(1, target, softmax.new_full(target.shape, -1.0))
-                at_mask = (to_mask - log_sum).exp()
-                if needs[0]:
-                    grads[0][rows] = softmax @ items + at_mask[:, None] * mask
-                if needs[1]:
-                    grads[1].addmm_(softmax.T, h)
-                if needs[2]:
-                    grads[2] += at_mask @ h
-        ctx.grads = [None if g is None else g / len(hidden) for g in grads]
+            top = torch.maximum(logits.amax(1), to_mask.clamp(min=0))
+            powers = logits.sub_(top[:, None]).exp_()
+            mask_power = (to_mask - top).exp()
+            sums = powers.sum(1) + mask_power + (-top).exp()
+            total += (top + sums.log() - to_target).sum()
+            # Softmax is powers / sums; its rows are scaled after the products, not before.
+            if wants_hidden:
+                expected = (powers @ items + mask_power[:, None] * mask) / sums[:, None]
+                grad_hidden[rows] = expected - items.index_select(0, target)
+            if wants_items:
+                grad_items.addmm_(powers.T, h / sums[:, None])
+                grad_items.index_add_(0, target, h, alpha=-1)
+            if wants_mask:
+                grad_mask += (mask_power / sums) @ h
+        ctx.grads = [
+            None if g is None else g.div_(len(hidden)) for g in (grad_hidden, grad_items, grad_mask)
+        ]
         return total / len(hidden)
 
     @staticmethod
