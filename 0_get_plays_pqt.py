@@ -47,7 +47,10 @@ class PlaysConfig:
 def main(config: PlaysConfig) -> None:
     if not 0 <= config.max_rejected <= 1:
         raise InputError(f"--max-rejected must be between 0 and 1, got {config.max_rejected}")
+    if not config.log.is_file():
+        raise InputError(f"--log {config.log} is missing; expected a tab-separated file")
     check_threads(config.threads)
+    memory = memory_bytes(config.memory)
     if config.threads:
         pa.set_cpu_count(config.threads)
     data = config.root / "data"
@@ -56,7 +59,7 @@ def main(config: PlaysConfig) -> None:
             print(f"{data}/plays.pqt is finished; --overwrite makes it again")
             return
         with scratch_folder(data / ".stage0.tmp") as scratch:
-            make_plays(config, scratch)
+            make_plays(config, scratch, min(BLOCK, memory // 64))
 
 
 def is_finished(config: PlaysConfig) -> bool:
@@ -75,7 +78,7 @@ def is_finished(config: PlaysConfig) -> bool:
     raise InputError(f"{plays} is finished, but {changed}; --overwrite makes it again")
 
 
-def make_plays(config: PlaysConfig, scratch: Path) -> None:
+def make_plays(config: PlaysConfig, scratch: Path, block_bytes: int) -> None:
     """Write every file of the module docstring."""
     root, data = config.root, config.root / "data"
     has_ids = (root / "trackid_sorted.csv").exists()
@@ -84,13 +87,12 @@ def make_plays(config: PlaysConfig, scratch: Path) -> None:
     else:
         ids = audio_ids(config.audio) if config.audio else None
     with atomic_path(data / "plays.pqt") as target, fingerprint(config.log) as log:
-        block = min(BLOCK, memory_bytes(config.memory) // 64)
         with tqdm(total=config.log.stat().st_size, unit="B", unit_scale=True, disable=None) as bar:
             found = convert_log(
                 config.log,
                 target if ids else scratch / "plays.pqt",
                 ids,
-                block_bytes=block,
+                block_bytes=block_bytes,
                 progress=lambda position: bar.update(position - bar.n),
             )
         check_rejected(config, found)

@@ -85,7 +85,7 @@ def make_plays(rng, n, users=8, tracks=8, days=30):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(1, 40) | st.integers(100, 400),

@@ -1,0 +1,349 @@
+"""Stages 0 and 1 as their user meets them: the commands, wrong input, kills and second runs."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from config import InputError, parse_config
+
+HERE = Path(__file__).resolve().parents[1]
+SHARED = os.environ.get("MUSIC_SHARED")
+STAGE_0, STAGE_1 = "0_get_plays_pqt.py", "1_train_test_split.py"
+DATES = ("--train-from", "2019-02-01", "--test-from", "2019-02-15")
+HEADER = "user_id\ttrack_id\ttimestamp\n"
+
+
+def run(script, root, *flags, **options):
+    """Run the command as a user does and return the finished process."""
+    command = [sys.executable, HERE / script, "--root", root, *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def call(script, root, *flags):
+    """Run the script's main in this process, which is faster and shows the exception."""
+    spec = importlib.util.spec_from_file_location("stage", HERE / script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    kind = module.PlaysConfig if script == STAGE_0 else module.SplitConfig
+    return module.main(parse_config(kind, "", ["--root", str(root), *map(str, flags)]))
+
+
+def make_log(path, n=2_000, users=40, tracks=60, seed=0):
+    """Write a log of February 2019 in which both parts of the default dates have plays."""
+    rng = np.random.default_rng(seed)
+    ids = np.array([f"track{t:04d}" for t in range(tracks)])
+    frame = pd.DataFrame(
+        {
+            "user_id": rng.integers(0, users, n),
+            "track_id": ids[(rng.random(n) ** 2 * tracks).astype(int)],
+            "timestamp": pd.Timestamp("2019-02-01")
+            + pd.to_timedelta(rng.integers(0, 28 * 86_400, n), unit="s"),
+        }
+    )
+    frame.to_csv(path, sep="\t", index=False)
+    return path
+
+
+def files_of(folder):
+    """Return {name: sha256} of everything below the folder, hidden files included."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def log(tmp_path):
+    return make_log(tmp_path / "log.tsv")
+
+
+def test_the_commands_write_what_the_contract_names_and_do_nothing_twice(tmp_path, log):
+    root = tmp_path / "root"
+    first = run(STAGE_0, root, "--log", log)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert [line.split()[0] for line in first.stdout.splitlines()] == ["plays", "rejected", "from"]
+    second = run(STAGE_1, root, *DATES)
+    assert (second.returncode, second.stderr) == (0, "")
+    assert [line.split()[0] for line in second.stdout.splitlines()] == ["train", "val", "test"]
+    names = ["plays.json", "plays.pqt", "rejected.json", "split.json"]
+    names += ["train.pqt", "val.pqt", "test.pqt", ".lock"]
+    made = files_of(root)
+    assert set(made) == {"trackid_sorted.csv", *(f"data/{name}" for name in names)}
+
+    plays, split = (
+        json.loads((root / "data" / f"{n}.json").read_text()) for n in ("plays", "split")
+    )
+    assert (plays["rows"], plays["users"], plays["tracks"]) == (2_000, 40, 60)
+    assert plays["log"]["sha256"] == hashlib.sha256(log.read_bytes()).hexdigest()
+    assert plays["sha256"] == split["plays_sha256"] == made["data/plays.pqt"]
+    for part in ("train", "val", "test"):
+        frame = pq.read_table(root / "data" / f"{part}.pqt").to_pandas()
+        assert split["sha256"][part] == made[f"data/{part}.pqt"]
+        assert split["counts"][part]["plays"] == frame["count"].sum()
+
+    for script, flags in ((STAGE_0, ("--log", log)), (STAGE_1, DATES)):
+        again = run(script, root, *flags)
+        assert again.returncode == 0 and "--overwrite" in again.stdout
+        assert files_of(root) == made
+        assert run(script, root, *flags, "--overwrite").returncode == 0
+        assert files_of(root) == made
+
+
+def test_memory_and_threads_change_no_byte(tmp_path, log):
+    made = []
+    for memory, threads in (("100MB", "1"), ("3GB", "4")):
+        root = tmp_path / memory
+        call(STAGE_0, root, "--log", log, "--memory", memory, "--threads", threads)
+        call(STAGE_1, root, *DATES, "--memory", memory, "--threads", threads)
+        made.append(files_of(root))
+    assert made[0] == made[1]
+
+
+@pytest.mark.skipif(not SHARED, reason="MUSIC_SHARED names no folder with the real log")
+def test_the_real_log_by_the_real_commands(tmp_path):
+    shared = Path(SHARED) / "music4all"
+    shutil.copy(shared / "trackid_sorted.csv", tmp_path)
+    (tmp_path / "trackid_sorted.csv").chmod(0o644)
+    log = shared / "userid_trackid_timestamp.tsv"
+    assert (
+        "48,787 rows      2,459 users     23,625 tracks"
+        in run(STAGE_0, tmp_path, "--log", log).stdout
+    )
+    assert "25,030 pairs" in run(STAGE_1, tmp_path, *DATES).stdout
+    counts = json.loads((tmp_path / "data" / "split.json").read_text())["counts"]
+    assert counts["train"] == {"rows": 25_030, "users": 2_095, "tracks": 15_610, "plays": 25_030}
+    assert counts["val"]["rows"] + counts["test"]["rows"] == 12_069
+    assert (counts["val"]["users"], counts["test"]["users"]) == (764, 765)
+
+
+def test_track_ids_come_from_the_audio_and_are_never_rewritten(tmp_path, log):
+    root, audio = tmp_path / "root", tmp_path / "audio"
+    audio.mkdir()
+    for name in ["track0003.mp3", "track0001.ogg", "other.wav"]:
+        (audio / name).touch()
+    with pytest.raises(InputError, match="unknown track"):
+        call(STAGE_0, root, "--log", log, "--audio", audio)
+    assert not (root / "trackid_sorted.csv").exists()  # nothing is kept of a refused log
+    call(STAGE_0, root, "--log", log, "--audio", audio, "--max-rejected", "1")
+    ids = root / "trackid_sorted.csv"
+    assert ids.read_text() == "idx,trackid\n0,other\n1,track0001\n2,track0003\n"
+    plays = pq.read_table(root / "data" / "plays.pqt").to_pandas()
+    expected = pd.read_csv(log, sep="\t")
+    expected = expected[expected.track_id.isin(["track0001", "track0003"])]
+    assert (plays.user_id.to_numpy() == expected.user_id).all()
+    assert (
+        plays.track_idx.to_numpy() == expected.track_id.map({"track0001": 1, "track0003": 2})
+    ).all()
+    rejected = json.loads((root / "data" / "rejected.json").read_text())
+    assert (
+        rejected["rejected"] == rejected["reasons"]["unknown track"]["rows"] == 2_000 - len(plays)
+    )
+
+    before = ids.read_bytes()
+    (audio / "track0000.mp3").touch()
+    call(STAGE_0, root, "--log", log, "--audio", audio, "--max-rejected", "1", "--overwrite")
+    assert ids.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty; expected a header and a play a line"),
+        (HEADER, "has a header and no rows"),
+        (HEADER.strip(), "has a header and no rows"),
+        (HEADER + "\n\n", "has a header and no rows"),
+        ("user_id\ttrack_id\n1\tA\n", "timestamp stands nowhere in it; got 'user_id"),
+        (
+            HEADER + "1\tA\n",
+            r"1 of 1 rows cannot be used, .*1 malformed \(line 2\); see .*rejected",
+        ),
+        (HEADER + "1\tA\tyesterday\n", r"1 bad timestamp \(line 2\)"),
+        (HEADER + "me\tA\t2019-02-01 00:00:00\n", r"1 bad user id \(line 2\)"),
+        (
+            HEADER + "1\tA\t2019-02-01 00:00:00\n" * 98 + "1\tA\n" * 2,
+            r"2 malformed \(line 100, 101\)",
+        ),
+    ],
+)
+def test_a_log_that_cannot_be_used_is_an_error_and_leaves_no_plays(tmp_path, content, message):
+    (tmp_path / "log.tsv").write_text(content)
+    with pytest.raises(InputError, match=message):
+        call(STAGE_0, tmp_path, "--log", tmp_path / "log.tsv")
+    left = set(files_of(tmp_path))
+    assert left <= {"log.tsv", "data/.lock", "data/rejected.json"}
+
+
+def test_few_rejected_rows_are_allowed_and_reported(tmp_path, capsys):
+    rows = "1\tA\t2019-02-01 00:00:00\n" * 99
+    (tmp_path / "log.tsv").write_text(HEADER + rows + "1\tA\n")
+    call(STAGE_0, tmp_path, "--log", tmp_path / "log.tsv")
+    assert "1 malformed (line 101)" in capsys.readouterr().out
+    assert json.loads((tmp_path / "data" / "rejected.json").read_text()) == {
+        "lines": 100,
+        "rejected": 1,
+        "reasons": {
+            "malformed": {"rows": 1, "first_lines": [101]},
+            "bad user id": {"rows": 0, "first_lines": []},
+            "bad timestamp": {"rows": 0, "first_lines": []},
+            "unknown track": {"rows": 0, "first_lines": []},
+        },
+    }
+    (tmp_path / "log.tsv").write_text(HEADER + "1\tA\n" * 3)
+    with pytest.raises(InputError, match="3 of 3 rows cannot be used"):
+        call(STAGE_0, tmp_path, "--log", tmp_path / "log.tsv", "--overwrite", "--max-rejected", "1")
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "message"),
+    [
+        (STAGE_0, ["--log", "nowhere.tsv"], "nowhere.tsv is missing"),
+        (STAGE_0, [], "--log is required"),
+        (STAGE_0, ["--log", "log.tsv", "--max-rejected", "2"], "--max-rejected must be between"),
+        (STAGE_0, ["--log", "log.tsv", "--memory", "lots"], "--memory must be a size"),
+        (STAGE_0, ["--log", "log.tsv", "--threads", "0"], "--threads must be at least 1"),
+        (STAGE_1, ["--val-share", "1"], "--val-share must be between 0 and 1"),
+        (STAGE_1, ["--val-share", "nan"], "--val-share must be between 0 and 1"),
+        (STAGE_1, ["--seed", "-1"], "--seed must be between"),
+        (STAGE_1, ["--train-from", "2019-2-1"], "--train-from must be a date"),
+        (STAGE_1, ["--test-form", "2019-02-01"], "unknown flag '--test-form'; did you mean"),
+        (STAGE_1, [], r"plays\.pqt is missing; make it with python 0_get_plays_pqt\.py"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_exit_2(tmp_path, script, flags, message):
+    with pytest.raises(InputError, match=message):
+        call(script, tmp_path, *flags)
+    if flags in ([], ["--log", "nowhere.tsv"]):
+        process = run(script, tmp_path, *flags)
+        assert process.returncode == 2 and process.stdout == ""
+        assert process.stderr.startswith(f"{script}: ") and process.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("dates", "message"),
+    [
+        (("2020-01-01", "2020-02-01"), "train and val and test would be empty"),
+        (("2019-01-01", "2019-02-01"), "train and val and test would be empty"),
+        (("2019-02-01", "2019-03-01"), "^val and test would be empty"),
+    ],
+)
+def test_dates_beside_the_log_are_an_error_that_names_its_first_and_last_play(
+    tmp_path, log, dates, message
+):
+    call(STAGE_0, tmp_path, "--log", log)
+    with pytest.raises(InputError, match=message) as error:
+        call(STAGE_1, tmp_path, "--train-from", dates[0], "--test-from", dates[1])
+    times = pd.read_csv(log, sep="\t").timestamp
+    assert all(said in str(error.value) for said in (times.min(), times.max(), *dates))
+    assert not any((tmp_path / "data" / f"{p}.pqt").exists() for p in ("train", "val", "test"))
+
+
+def test_finished_work_of_other_inputs_is_an_error_that_names_them(tmp_path, log):
+    root, other = tmp_path / "root", tmp_path / "other.tsv"
+    call(STAGE_0, root, "--log", log)
+    call(STAGE_1, root, *DATES)
+    made = files_of(root)
+
+    shutil.copy(log, other)  # the same content under another name and time is the same log
+    call(STAGE_0, root, "--log", other)
+    make_log(other, seed=1)
+    with pytest.raises(InputError, match="other.tsv is not the log it was made from .*--overwrite"):
+        call(STAGE_0, root, "--log", other)
+    with pytest.raises(InputError, match="--seed was 42 and is 7; --overwrite"):
+        call(STAGE_1, root, *DATES, "--seed", "7")
+    with pytest.raises(InputError, match="--test-from was 2019-02-15 and is 2019-02-16"):
+        call(STAGE_1, root, *DATES[:3], "2019-02-16")
+    assert files_of(root) == made
+
+    call(STAGE_0, root, "--log", other, "--overwrite")
+    with pytest.raises(InputError, match="plays.pqt has changed"):
+        call(STAGE_1, root, *DATES)
+    call(STAGE_1, root, *DATES, "--overwrite")
+    (root / "data" / "val.pqt").write_bytes((root / "data" / "test.pqt").read_bytes())
+    with pytest.raises(InputError, match="val.pqt has changed"):
+        call(STAGE_1, root, *DATES)
+    (root / "data" / "val.pqt").unlink()
+    call(STAGE_1, root, *DATES)  # what is missing is made again
+    with open(root / "trackid_sorted.csv", "a") as file:
+        file.write("60,zzz\n")
+    with pytest.raises(InputError, match="trackid_sorted.csv has changed"):
+        call(STAGE_0, root, "--log", other)
+
+
+def test_two_stages_never_work_on_one_root_at_a_time(tmp_path, log):
+    import fcntl
+
+    (tmp_path / "data").mkdir()
+    with open(tmp_path / "data" / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another process is working on"):
+            call(STAGE_0, tmp_path, "--log", log)
+
+
+def kill_when(process, reached, after=0.0):
+    """Kill -9 the process once `reached()` holds; return whether it was still at work."""
+    while process.poll() is None and not reached():
+        time.sleep(0.001)
+    time.sleep(after)
+    if process.poll() is None:
+        process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("ids", ["from the log", "given"])
+def test_kill_9_during_either_stage_and_the_same_command_ends_as_if_undisturbed(tmp_path, ids):
+    log = make_log(tmp_path / "log.tsv", n=300_000, users=4_000, tracks=3_000)
+    whole, root = tmp_path / "whole", tmp_path / "root"
+    commands = {
+        ".stage0.tmp": [STAGE_0, "--log", log, "--memory", "100MB", "--threads", "1"],
+        ".stage1.tmp": [STAGE_1, *DATES, "--threads", "1"],
+    }
+    for script, *flags in commands.values():
+        assert run(script, whole, *flags).returncode == 0
+    root.mkdir()
+    if ids == "given":
+        shutil.copy(whole / "trackid_sorted.csv", root)
+
+    for scratch, (script, *flags) in commands.items():
+        killed = 0
+        for after in (0, 0.02, 0.05, 0.1):
+            process = subprocess.Popen(
+                [sys.executable, HERE / script, "--root", root, *flags],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            killed += kill_when(process, (root / "data" / scratch).exists, after)
+        assert killed, "no kill came in time; the log is too short for this machine"
+        assert run(script, root, *flags).returncode == 0
+    assert files_of(root) == files_of(whole)
+    assert not list(root.rglob("*tmp*"))
+
+
+def test_sigterm_ends_with_143_and_leaves_nothing_half_written(tmp_path):
+    log = make_log(tmp_path / "log.tsv", n=300_000, users=4_000, tracks=3_000)
+    root = tmp_path / "root"
+    process = subprocess.Popen(
+        [sys.executable, HERE / STAGE_0, "--root", root, "--log", log, "--memory", "100MB"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not (root / "data" / ".stage0.tmp").exists():
+        time.sleep(0.001)
+    process.terminate()
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 143, said
+    assert "terminated by SIGTERM" in said
+    assert set(files_of(root)) <= {"data/.lock"}
