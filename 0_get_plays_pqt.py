@@ -47,10 +47,10 @@ class PlaysConfig:
 def main(config: PlaysConfig) -> None:
     if not 0 <= config.max_rejected <= 1:
         raise InputError(f"--max-rejected must be between 0 and 1, got {config.max_rejected}")
-    if not config.log.is_file():
-        raise InputError(f"--log {config.log} is missing; expected a tab-separated file")
     check_threads(config.threads)
     memory = memory_bytes(config.memory)
+    if not config.log.is_file():
+        raise InputError(f"--log {config.log} is missing; expected a tab-separated file")
     if config.threads:
         pa.set_cpu_count(config.threads)
     data = config.root / "data"
