@@ -2,35 +2,48 @@
 
     python 1_train_test_split.py                                # the published dates
     python 1_train_test_split.py --root study --test-from 2020-01-20 --seed 7
+    python 1_train_test_split.py --root journal --protocol journal
+    python 1_train_test_split.py --root study --check           # audit a finished split
 
-Reads   data/plays.pqt    user_id, track_idx, timestamp; one row a play (written by stage 0)
-Writes  data/train.pqt    user_id int64, track_idx int32, timestamp timestamp[us] (first play),
-                          count int64 (plays before --test-from); by user_id, track_idx
-        data/val.pqt      the same columns: tracks that train knows, but not of this user, first
-                          played from --test-from on; --val-share of the users with such tracks
-        data/test.pqt     the same for the other users
-        data/split.json   configuration, counts and fingerprints; written last
+Reads   data/plays.pqt        user_id, track_idx, timestamp; one row a play (written by stage 0)
+Writes  data/train.pqt        user_id int64, track_idx int32, timestamp timestamp[us] (first play),
+                              count int64 (plays before --test-from); by user_id, track_idx
+        data/val.pqt          the same columns: tracks that train knows, but not of this user, first
+                              played from --test-from on; --val-share of the users with such tracks
+        data/test.pqt         the same for the other users
+        data/cold_test.pqt    with --protocol journal, where users with such a track never validate:
+                              tracks that train does not know, of users whom it knows
+        data/split.json       configuration, counts and fingerprints; written last
 """
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from artifacts import atomic_path, exclusive, read_json, sha256, write_json
 from config import InputError, option, outcome_options, run
-from preprocess import Window, connect, split_plays
+from preprocess import PROTOCOLS, Rule, connect, split_plays
+from split_parts import describe
 from streaming import check_threads, memory_bytes, scratch_folder
-
-PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class SplitConfig:
     root: Path = option(Path("."), "folder of data/", outcome=False)
-    train_from: str = option("2019-02-20", "first day of train")
-    test_from: str = option("2020-02-20", "first day of val and test; train ends the day before")
-    test_until: str | None = option(None, "first day after val and test; none: to the log's end")
-    val_share: float = option(0.5, "share of the held-out users who validate; the others test")
+    protocol: Literal["recsys", "journal"] = option("recsys", "the study whose split is made")
+    train_from: str | None = option(
+        None, "first day of train; auto: 2019-02-20, of the journal 2018-02-01"
+    )
+    test_from: str | None = option(
+        None, "first day of val and test, after train; auto: 2020-02-20, of the journal 2019-02-01"
+    )
+    test_until: str | None = option(
+        None, "first day after val and test; auto: to the log's end, of the journal 2019-03-01"
+    )
+    val_share: float | None = option(
+        None, "share of the held-out users who validate; auto: 0.5, of the journal 0.3"
+    )
     seed: int = option(42, "decides which users validate")
     memory: str = option("2GB", "memory of the database; what needs more spills", outcome=False)
     threads: int | None = option(None, "threads to use; auto: one a core", outcome=False)
@@ -38,43 +51,44 @@ class SplitConfig:
 
 
 def main(config: SplitConfig) -> None:
-    window = Window.parse(config.train_from, config.test_from, config.test_until)
-    if not 0 < config.val_share < 1:
-        raise InputError(f"--val-share must be between 0 and 1, got {config.val_share}")
-    if not 0 <= config.seed < 2**32:
-        raise InputError(f"--seed must be between 0 and 2^32 - 1, got {config.seed}")
+    config = complete(config)
+    rule = Rule.parse(
+        config.train_from,
+        config.test_from,
+        config.test_until,
+        val_share=config.val_share,
+        seed=config.seed,
+        cold=PROTOCOLS[config.protocol].cold,
+    )
     check_threads(config.threads)
     data, memory = config.root / "data", memory_bytes(config.memory)
     with exclusive(data / ".lock", f"{data}"):
         plays_hash = fingerprint_of_plays(data)
-        if not config.overwrite and is_finished(config, plays_hash):
+        if not config.overwrite and is_finished(config, rule, plays_hash):
             print(f"{data}/split.json is finished; --overwrite makes it again")
             return
         with scratch_folder(data / ".stage1.tmp") as scratch, ExitStack() as files:
-            targets = {p: files.enter_context(atomic_path(data / f"{p}.pqt")) for p in PARTS}
+            targets = {p: files.enter_context(atomic_path(data / f"{p}.pqt")) for p in rule.parts}
             database = files.enter_context(connect(scratch, memory, config.threads))
-            counts = split_plays(
-                database,
-                data / "plays.pqt",
-                window,
-                targets,
-                scratch,
-                val_share=config.val_share,
-                seed=config.seed,
-            )
+            counts = split_plays(database, data / "plays.pqt", rule, targets, scratch)
             (data / "split.json").unlink(missing_ok=True)
+            if not rule.cold:
+                (data / "cold_test.pqt").unlink(missing_ok=True)  # of another split
         record = {
             "config": outcome_options(config),
             "counts": counts,
-            "sha256": {part: sha256(data / f"{part}.pqt") for part in PARTS},
+            "sha256": {part: sha256(data / f"{part}.pqt") for part in rule.parts},
             "plays_sha256": plays_hash,
         }
         write_json(data / "split.json", record)
-    for part, n in counts.items():
-        print(
-            f"{part:<6}{n['rows']:>12,} pairs {n['users']:>9,} users {n['tracks']:>9,} tracks "
-            f"{n['plays']:>13,} plays"
-        )
+    print(describe(counts))
+
+
+def complete(config: SplitConfig) -> SplitConfig:
+    """Return the options with the protocol's values where none were given."""
+    published = asdict(PROTOCOLS[config.protocol])
+    open_ones = (name for name in published if name != "cold" and getattr(config, name) is None)
+    return replace(config, **{name: published[name] for name in open_ones})
 
 
 def fingerprint_of_plays(data: Path) -> str:
@@ -89,13 +103,15 @@ def fingerprint_of_plays(data: Path) -> str:
     return sha256(plays)
 
 
-def is_finished(config: SplitConfig, plays_hash: str) -> bool:
+def is_finished(config: SplitConfig, rule: Rule, plays_hash: str) -> bool:
     """Say whether the split is there; one of other options or plays is an InputError."""
     data = config.root / "data"
-    files = {part: data / f"{part}.pqt" for part in PARTS}
-    if not (data / "split.json").exists() or not all(path.exists() for path in files.values()):
+    if not (data / "split.json").exists():
         return False
     made = read_json(data / "split.json", "python 1_train_test_split.py --overwrite")
+    files = {part: data / f"{part}.pqt" for part in made["sha256"]}
+    if not all(path.exists() for path in files.values()):
+        return False
     changed = [
         f"--{name.replace('_', '-')} was {made['config'].get(name)} and is {value}"
         for name, value in outcome_options(config).items()

@@ -1,9 +1,10 @@
-"""Stage 1's work: plays to (user, track) pairs, and pairs to train, validation and test.
+"""Stage 1's work: plays to (user, track) pairs, and pairs to the parts of a split.
 
-The rule is the study's. Of the plays from `train_from` on, a pair has the time of its first one. A
-pair that was played before `test_from` is in train, with its plays before that day. A pair whose
-first play comes later is held out if its user and its track are in train, with all its plays. Of
-the held-out users some validate and the others test.
+Of the plays from `train_from` on, a pair has the time of its first one. A pair that was played
+before `test_from` is in train, with its plays before that day. A pair whose first play comes later
+is held out if its user is in train, with all its plays until `test_until`; it is hot if its track
+is in train too, else cold. Hot pairs are val or test by their user, cold ones are left out, or kept
+apart by a protocol that asks for them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -23,47 +25,74 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config import InputError
+from split_parts import PAIRS, Part, contains
 from streaming import TableFile
 
-PAIRS = pa.schema(
-    [
-        ("user_id", pa.int64()),
-        ("track_idx", pa.int32()),
-        ("timestamp", pa.timestamp("us")),
-        ("count", pa.int64()),
-    ]
-)
 BATCH = 1 << 17  # rows handed over at a time
 
 
 @dataclass(frozen=True)
-class Window:
-    """The dates of a split: train from `train_from`, held out from `test_from` to `test_until`.
+class Protocol:
+    """What a study published: its dates, its users, and whether it has a cold test."""
 
-    The first two days are included, the last one is not; without it the window ends with the log.
+    train_from: str
+    test_from: str
+    test_until: str | None
+    val_share: float
+    cold: bool
+
+
+PROTOCOLS = {
+    # Tamm and Aljanaki, RecSys '24.
+    "recsys": Protocol("2019-02-20", "2020-02-20", None, 0.5, cold=False),
+    # Its extension, arXiv 2604.23077: a year before February 2019, which is held out. Users with a
+    # cold pair never validate.
+    "journal": Protocol("2018-02-01", "2019-02-01", "2019-03-01", 0.3, cold=True),
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How to split: train from `train_from`, held out from `test_from` until `test_until`.
+
+    The first two days are included, the last is not; without it all that follows is held out.
+    `val_share` and `seed` are those of `test_users`; with `cold`, cold pairs are a part of the
+    split, and who has one never validates.
     """
 
     train_from: date
     test_from: date
     test_until: date | None
+    val_share: float = 0.5
+    seed: int = 42
+    cold: bool = False
 
     @classmethod
-    def parse(cls, train_from: str, test_from: str, test_until: str | None) -> Window:
-        """Return the window of three dates YYYY-MM-DD, or raise InputError."""
-        window = cls(
+    def parse(cls, train_from: str, test_from: str, test_until: str | None, **others) -> Rule:
+        """Return the rule with its dates read from YYYY-MM-DD, or raise InputError."""
+        rule = cls(
             _date("--train-from", train_from),
             _date("--test-from", test_from),
             None if test_until is None else _date("--test-until", test_until),
+            **others,
         )
-        if window.test_from <= window.train_from:
+        if rule.test_from <= rule.train_from:
             raise InputError(
                 f"--test-from {test_from} must be later than --train-from {train_from}"
             )
-        if window.test_until and window.test_until <= window.test_from:
+        if rule.test_until and rule.test_until <= rule.test_from:
             raise InputError(
                 f"--test-until {test_until} must be later than --test-from {test_from}"
             )
-        return window
+        if not 0 < rule.val_share < 1:
+            raise InputError(f"--val-share must be between 0 and 1, got {rule.val_share}")
+        if not 0 <= rule.seed < 2**32:
+            raise InputError(f"--seed must be between 0 and 2^32 - 1, got {rule.seed}")
+        return rule
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return ("train", "val", "test", "cold_test") if self.cold else ("train", "val", "test")
 
     def __str__(self) -> str:
         return f"train from {self.train_from}, held out from {self.test_from}" + (
@@ -80,38 +109,6 @@ def _date(flag: str, text: str) -> date:
     raise InputError(f"{flag} must be a date YYYY-MM-DD, got {text!r}")
 
 
-class Part:
-    """One part of the split while it is written: its file and what is in it."""
-
-    def __init__(self, path: Path):
-        self.file = TableFile(path, PAIRS)
-        self.rows = self.plays = 0
-        self.users = self.tracks = np.zeros(0, np.int64)
-
-    def append(self, pairs: pa.Table) -> None:
-        """Write the pairs and count them."""
-        self.file.append(pairs)
-        self.rows += len(pairs)
-        self.plays += pc.sum(pairs["count"]).as_py() or 0
-        self.users = np.union1d(self.users, pairs["user_id"].to_numpy())
-        self.tracks = np.union1d(self.tracks, pairs["track_idx"].to_numpy())
-
-    def __enter__(self) -> Part:
-        self.file.__enter__()
-        return self
-
-    def __exit__(self, *error) -> None:
-        self.file.__exit__(*error)
-
-    def counts(self) -> dict[str, int]:
-        return {
-            "rows": self.rows,
-            "users": len(self.users),
-            "tracks": len(self.tracks),
-            "plays": self.plays,
-        }
-
-
 def connect(scratch: Path, memory: int, threads: int | None) -> duckdb.DuckDBPyConnection:
     """Return a database in memory that spills to `scratch` beyond `memory` bytes."""
     limits = {"memory_limit": f"{memory}B", "temp_directory": str(scratch)}
@@ -123,67 +120,68 @@ def connect(scratch: Path, memory: int, threads: int | None) -> duckdb.DuckDBPyC
 def split_plays(
     database: duckdb.DuckDBPyConnection,
     plays: Path,
-    window: Window,
+    rule: Rule,
     targets: dict[str, Path],
     scratch: Path,
-    *,
-    val_share: float,
-    seed: int,
-) -> dict[str, dict[str, int]]:
-    """Write train, val and test, each with the schema `PAIRS`, ordered by user_id, track_idx.
+) -> dict[str, dict]:
+    """Write the parts of the split, each with the schema `PAIRS`, ordered by user_id, track_idx.
 
     Args:
-        plays: parquet with user_id, track_idx, timestamp; in any order.
+        plays: parquet with user_id, track_idx, timestamp; in any order, read once.
         targets: the files to write, by part.
         scratch: an empty folder.
-        val_share, seed: see `test_users`.
 
     Returns:
-        rows, users, tracks and plays, by part.
+        what `Part.counts` says, by part.
 
     Raises:
         InputError: a part is empty.
-
-    Source:
-        Tamm and Aljanaki, RecSys '24; the numbers of its parts are in `tests/test_preprocess.py`.
     """
-    late = scratch / "late.pqt"
-    with Part(targets["train"]) as train, TableFile(late, PAIRS) as later:
-        for pairs in read_pairs(database, plays, window):
+    late, parts = scratch / "late.pqt", {name: Part(path) for name, path in targets.items()}
+    with parts["train"] as train, TableFile(late, PAIRS) as later:
+        for pairs in read_pairs(database, plays, rule):
             early = pairs["early"]
             pairs = pairs.drop_columns("early")
             train.append(pairs.filter(early))
             later.append(pairs.filter(pc.invert(early)))
 
-    users = np.zeros(0, np.int64)
-    for pairs in _known(late, train):
-        users = np.union1d(users, pairs["user_id"].to_numpy())
-    testing = test_users(users, val_share, seed)
-    with Part(targets["val"]) as val, Part(targets["test"]) as test:
-        for pairs in _known(late, train):
-            tests = pa.array(np.isin(pairs["user_id"].to_numpy(), testing))
-            test.append(pairs.filter(tests))
-            val.append(pairs.filter(pc.invert(tests)))
+    with_hot, with_cold = [], []
+    for pairs, hot in _held_out(late, train):
+        users = pairs["user_id"].to_numpy()
+        with_hot.append(np.unique(users[hot]))
+        with_cold.append(np.unique(users[~hot]))
+    users = np.unique(np.concatenate([*with_hot, np.zeros(0, np.int64)]))
+    if rule.cold:
+        users = np.setdiff1d(users, np.concatenate([*with_cold, np.zeros(0, np.int64)]))
+    validating = np.setdiff1d(users, test_users(users, rule.val_share, rule.seed))
 
-    parts = {"train": train, "val": val, "test": test}
+    with ExitStack() as files:
+        for name in rule.parts[1:]:
+            files.enter_context(parts[name])
+        for pairs, hot in _held_out(late, train):
+            validates = contains(validating, pairs["user_id"].to_numpy())
+            parts["val"].append(pairs.filter(pa.array(hot & validates)))
+            parts["test"].append(pairs.filter(pa.array(hot & ~validates)))
+            if rule.cold:
+                parts["cold_test"].append(pairs.filter(pa.array(~hot)))
     empty = [name for name, part in parts.items() if not part.rows]
     if empty:
         first, last = first_and_last(database, plays)
         raise InputError(
             f"{' and '.join(empty)} would be empty: the log has plays from {first} to {last}, the "
-            f"dates are {window}; choose others with --train-from, --test-from and --test-until"
+            f"dates are {rule}; choose others with --train-from, --test-from and --test-until"
         )
     return {name: part.counts() for name, part in parts.items()}
 
 
-def read_pairs(database, plays: Path, window: Window) -> Iterator[pa.Table]:
-    """Yield the pairs of the window, ordered by user_id, track_idx: `PAIRS` and early (bool).
+def read_pairs(database, plays: Path, rule: Rule) -> Iterator[pa.Table]:
+    """Yield the pairs within the dates, ordered by user_id, track_idx: `PAIRS` and early (bool).
 
     `early` says that the first play is before test_from; `count` are then the plays before it,
     else all plays.
     """
-    test_from = f"TIMESTAMP '{window.test_from}'"
-    until = f"AND timestamp < TIMESTAMP '{window.test_until}'" if window.test_until else ""
+    test_from = f"TIMESTAMP '{rule.test_from}'"
+    until = f"AND timestamp < TIMESTAMP '{rule.test_until}'" if rule.test_until else ""
     relation = database.sql(
         f"""
         SELECT user_id, track_idx, min(timestamp) AS timestamp,
@@ -191,7 +189,7 @@ def read_pairs(database, plays: Path, window: Window) -> Iterator[pa.Table]:
                     THEN count(*) FILTER (timestamp < {test_from}) ELSE count(*) END AS count,
                min(timestamp) < {test_from} AS early
         FROM read_parquet($plays)
-        WHERE timestamp >= TIMESTAMP '{window.train_from}' {until}
+        WHERE timestamp >= TIMESTAMP '{rule.train_from}' {until}
         GROUP BY user_id, track_idx
         ORDER BY user_id, track_idx
         """,
@@ -226,10 +224,10 @@ def test_users(users: np.ndarray, val_share: float, seed: int) -> np.ndarray:
     return users[order[:count]]
 
 
-def _known(late: Path, train: Part) -> Iterator[pa.Table]:
-    """Yield the pairs whose user and track are in train."""
+def _held_out(late: Path, train: Part) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Yield (pairs whose user is in train, whether their track is too)."""
     with pq.ParquetFile(late) as file:
         for batch in file.iter_batches(BATCH):
-            users = np.isin(batch["user_id"].to_numpy(), train.users)
-            tracks = np.isin(batch["track_idx"].to_numpy(), train.tracks)
-            yield pa.Table.from_batches([batch]).filter(pa.array(users & tracks))
+            known = contains(train.users, batch["user_id"].to_numpy())
+            pairs = pa.Table.from_batches([batch]).filter(pa.array(known))
+            yield pairs, contains(train.tracks, pairs["track_idx"].to_numpy())

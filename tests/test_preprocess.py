@@ -16,28 +16,33 @@ import streaming
 from artifacts import sha256
 from config import InputError
 from plays import convert_log
-from preprocess import PAIRS, Window, connect, split_plays
+from preprocess import Rule, connect, split_plays
 from preprocess import test_users as users_who_test
+from split_parts import PAIRS
 from streaming import ROW_GROUP, TableFile, memory_bytes
 
 SHARED = os.environ.get("MUSIC_SHARED")
 PARTS = ("train", "val", "test")
 
 
-def reference(plays, train_from, test_from, test_until=None, val_share=0.5, seed=42):
-    """The study's rule, in pandas, one sentence a line."""
+def reference(plays, train_from, test_from, test_until=None, val_share=0.5, seed=42, cold=False):
+    """The studies' rule, in pandas, one sentence a line."""
     plays = plays[plays.timestamp >= train_from]
     if test_until:
         plays = plays[plays.timestamp < test_until]
     train = compress(plays[plays.timestamp < test_from])
     pairs = compress(plays)
-    held = pairs[pairs.timestamp >= test_from]
-    held = held[held.user_id.isin(train.user_id) & held.track_idx.isin(train.track_idx)]
-    users = np.sort(held.user_id.unique())
+    held = pairs[(pairs.timestamp >= test_from) & pairs.user_id.isin(train.user_id)]
+    hot = held[held.track_idx.isin(train.track_idx)]
+    unknown = held[~held.track_idx.isin(train.track_idx)]
+    users = np.sort(hot.user_id.unique())
+    if cold:
+        users = users[~np.isin(users, unknown.user_id)]
     n_test = math.ceil((1 - Fraction(str(val_share))) * len(users))
-    testing = users[np.random.RandomState(seed).permutation(len(users))[:n_test]]  # noqa: NPY002
-    tests = held.user_id.isin(testing)
-    return {"train": train, "val": held[~tests], "test": held[tests]}
+    order = np.random.RandomState(seed).permutation(len(users))  # noqa: NPY002
+    validates = hot.user_id.isin(users[order[n_test:]])
+    parts = {"train": train, "val": hot[validates], "test": hot[~validates]}
+    return parts | {"cold_test": unknown} if cold else parts
 
 
 def compress(plays):
@@ -45,41 +50,46 @@ def compress(plays):
     return pairs.reset_index().sort_values(["user_id", "track_idx"])
 
 
-def split(folder, plays, window, *, val_share=0.5, seed=42, memory=500_000_000, threads=2):
+def split(folder, plays, dates, *, memory=500_000_000, threads=2, **options):
     """Return (the parts as frames, the counts) of plays in a frame."""
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
     plays.astype({"track_idx": "int32", "timestamp": "datetime64[us]"}).to_parquet(
         folder / "plays.pqt"
     )
-    targets = {part: folder / f"{part}.pqt" for part in PARTS}
+    rule = Rule.parse(*dates, **options)
+    targets = {part: folder / f"{part}.pqt" for part in rule.parts}
     with connect(scratch, memory, threads) as database:
         counts = split_plays(
             database,
             folder / "plays.pqt",
-            Window.parse(*window),
+            rule,
             targets,
             scratch,
-            val_share=val_share,
-            seed=seed,
         )
     return {part: pq.read_table(path).to_pandas() for part, path in targets.items()}, counts
 
 
 def assert_same(found, expected):
-    for part in PARTS:
+    assert list(found) == list(expected)
+    for part in found:
         pd.testing.assert_frame_equal(
             found[part], expected[part].reset_index(drop=True), check_dtype=False
         )
 
 
-def make_plays(rng, n, users=8, tracks=8, days=30):
-    """n plays of January 2019, many at midnight, where the dates of a window cut."""
-    seconds = rng.integers(0, days, n) * 86_400 + rng.choice([0, 0, 1, 86_399], n)
+def make_plays(rng, n, users=8, tracks=8, days=30, new=0):
+    """n plays of January 2019, many at midnight, where the dates of a split cut.
+
+    The last `new` tracks are played from the tenth day on.
+    """
+    played = rng.integers(0, tracks, n)
+    day = rng.integers(np.where(played >= tracks - new, 9, 0), days)
+    seconds = day * 86_400 + rng.choice([0, 0, 1, 86_399], n)
     return pd.DataFrame(
         {
             "user_id": rng.integers(0, users, n) * 3_000_000_000,
-            "track_idx": rng.integers(0, tracks, n),
+            "track_idx": played,
             "timestamp": pd.Timestamp("2019-01-01") + pd.to_timedelta(seconds, unit="s"),
         }
     )
@@ -93,36 +103,45 @@ def make_plays(rng, n, users=8, tracks=8, days=30):
     st.integers(2, 14),
     st.none() | st.integers(3, 10),
     st.sampled_from([0.5, 0.3, 0.7, 0.25, 0.999]),
+    st.booleans(),
 )
-@example(1, 150, 3, 10, 5, 0.7)
+@example(1, 150, 3, 10, 5, 0.7, False)
+@example(1, 60, 2, 8, None, 0.5, True)
+@example(2, 60, 2, 8, 20, 0.3, True)
 def test_the_split_is_the_one_of_the_rule(
-    tmp_path_factory, seed, n, start, train_days, test_days, val_share
+    tmp_path_factory, seed, n, start, train_days, test_days, val_share, cold
 ):
-    plays = make_plays(np.random.default_rng(seed), n)
+    plays = make_plays(np.random.default_rng(seed), n, tracks=12, new=4 * cold)
     first = pd.Timestamp("2019-01-01") + pd.Timedelta(start - 1, "D")
     dates = [first, first + pd.Timedelta(train_days, "D")]
     dates += [dates[1] + pd.Timedelta(test_days, "D")] if test_days else [None]
     window = [None if day is None else str(day.date()) for day in dates]
-    expected = reference(plays, *dates, val_share=val_share, seed=seed)
+    options = {"val_share": val_share, "seed": seed, "cold": cold}
+    expected = reference(plays, *dates, **options)
     folder = tmp_path_factory.mktemp("split")
-    empty = [part for part in PARTS if not len(expected[part])]
+    empty = [part for part, frame in expected.items() if not len(frame)]
     if empty:
         with pytest.raises(InputError, match=f"^{' and '.join(empty)} would be empty") as error:
-            split(folder, plays, window, val_share=val_share, seed=seed)
+            split(folder, plays, window, **options)
         for said in (plays.timestamp.min(), plays.timestamp.max(), *filter(None, window)):
             assert str(said) in str(error.value)
         return
-    found, counts = split(folder, plays, window, val_share=val_share, seed=seed)
+    found, counts = split(folder, plays, window, **options)
     assert_same(found, expected)
-    assert counts == {
-        part: {
+    for part, frame in expected.items():
+        by_user = frame.groupby("user_id")["count"].agg(["size", "sum"])
+        assert counts[part] == {
             "rows": len(frame),
-            "users": frame.user_id.nunique(),
+            "users": len(by_user),
             "tracks": frame.track_idx.nunique(),
             "plays": frame["count"].sum(),
+            "tracks_a_user": spread(by_user["size"]),
+            "plays_a_user": spread(by_user["sum"]),
         }
-        for part, frame in expected.items()
-    }
+
+
+def spread(values):
+    return {"median": values.median(), "least": values.min(), "most": values.max()}
 
 
 def test_columns_and_bytes_do_not_depend_on_memory_threads_or_the_order_of_plays(
@@ -185,7 +204,7 @@ def test_the_share_is_taken_as_a_decimal_number(n, val_share, count):
 )
 def test_wrong_dates_are_errors(dates, message):
     with pytest.raises(InputError, match=message):
-        Window.parse(*dates)
+        Rule.parse(*dates)
 
 
 def test_a_table_file_has_the_same_bytes_however_the_rows_come(tmp_path):

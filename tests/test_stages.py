@@ -77,7 +77,8 @@ def test_the_commands_write_what_the_contract_names_and_do_nothing_twice(tmp_pat
     assert [line.split()[0] for line in first.stdout.splitlines()] == ["plays", "rejected", "from"]
     second = run(STAGE_1, root, *DATES)
     assert (second.returncode, second.stderr) == (0, "")
-    assert [line.split()[0] for line in second.stdout.splitlines()] == ["train", "val", "test"]
+    parts = ["train", "val", "test"]
+    assert [line.split()[0] for line in second.stdout.splitlines()] == ["rows", *parts, "a", *parts]
     names = ["plays.json", "plays.pqt", "rejected.json", "split.json"]
     names += ["train.pqt", "val.pqt", "test.pqt", ".lock"]
     made = files_of(root)
@@ -122,9 +123,10 @@ def test_the_real_log_by_the_real_commands(tmp_path):
         "48,787 rows      2,459 users     23,625 tracks"
         in run(STAGE_0, tmp_path, "--log", log).stdout
     )
-    assert "25,030 pairs" in run(STAGE_1, tmp_path, *DATES).stdout
+    assert "train              25,030          2,095" in run(STAGE_1, tmp_path, *DATES).stdout
     counts = json.loads((tmp_path / "data" / "split.json").read_text())["counts"]
-    assert counts["train"] == {"rows": 25_030, "users": 2_095, "tracks": 15_610, "plays": 25_030}
+    expected = {"rows": 25_030, "users": 2_095, "tracks": 15_610, "plays": 25_030}
+    assert {name: counts["train"][name] for name in expected} == expected
     assert counts["val"]["rows"] + counts["test"]["rows"] == 12_069
     assert (counts["val"]["users"], counts["test"]["users"]) == (764, 765)
 
