@@ -1,0 +1,102 @@
+"""What several test files share: a toy root with tastes, commands, the reference data."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # toys: threads would only wait for each other
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+import pytest  # noqa: E402
+
+from config import parse_config  # noqa: E402
+
+HERE = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder with the reference data (golden/, music4all/, slurm/)."""
+    folder = os.environ.get("MUSIC_SHARED")
+    if not folder:
+        pytest.skip("MUSIC_SHARED does not name the folder of the reference data")
+    return Path(folder)
+
+
+@pytest.fixture
+def command():
+    """Run a script, or a module with -m, as a user does: (name, *flags) -> finished process."""
+
+    def run(script, *flags, **options):
+        script = script if script.startswith("-") else HERE / script
+        return subprocess.run(
+            [sys.executable, script, *map(str, flags)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=HERE,
+            **options,
+        )
+
+    return run
+
+
+@pytest.fixture
+def call():
+    """Run a script's main in this process: (name without .py, *flags); its errors are raised."""
+
+    def run(script, *flags):
+        module = importlib.import_module(script)
+        own = [v for v in vars(module).values() if getattr(v, "__module__", "") == script]
+        kind = next(v for v in own if isinstance(v, type) and v.__name__.endswith("Config"))
+        return module.main(parse_config(kind, module.__doc__, list(map(str, flags))))
+
+    return run
+
+
+@pytest.fixture
+def toy_root(tmp_path):
+    """Write a small split whose tastes follow the vectors of embeddings/toy.npy.
+
+    Call it as toy_root() or with make_root's options.
+    """
+    return lambda name="root", **options: make_root(tmp_path / name, **options)
+
+
+def make_root(root: Path, *, users=24, tracks=160, tastes=4, width=8, heard=12, seed=0) -> Path:
+    """Write data/{train,val,test}.pqt, trackid_sorted.csv and embeddings/{toy,shuffled}.npy.
+
+    Every user plays tracks of one taste: `heard` of train and three held out, which are val's for
+    even users and test's for odd ones. The first track is in nobody's train, so item_idx and
+    track_idx differ. `shuffled` holds the rows of `toy` in another order.
+    """
+    rng = np.random.default_rng(seed)
+    taste = np.arange(tracks) % tastes
+    rows = []
+    for user in range(users):
+        liked = np.flatnonzero(taste == user % tastes)
+        liked = rng.permutation(liked[liked > 0])[: heard + 3]
+        for place, track in enumerate(liked):
+            part = "train" if place < heard else ("val", "test")[user // tastes % 2]
+            rows.append((part, 10 * user + 7, track, place, rng.integers(1, 9)))
+    plays = pd.DataFrame(rows, columns=["part", "user_id", "track_idx", "place", "count"])
+    days = pd.to_timedelta(plays.pop("place") // 2, unit="D")  # pairs of tracks share a time
+    plays["timestamp"] = (pd.Timestamp("2019-03-01") + days).astype("datetime64[us]")
+    known = plays.track_idx[plays.part == "train"]
+    plays = plays[plays.track_idx.isin(known)].sort_values(["user_id", "track_idx"])
+
+    (root / "data").mkdir(parents=True)
+    for part, table in plays.groupby("part"):
+        columns = ["user_id", "track_idx", "timestamp", "count"]
+        table[columns].to_parquet(root / "data" / f"{part}.pqt", index=False)
+    ids = pd.DataFrame({"idx": range(tracks), "trackid": [f"T{i:015d}" for i in range(tracks)]})
+    ids.to_csv(root / "trackid_sorted.csv", index=False, lineterminator="\n")
+
+    vectors = rng.normal(size=(tastes, width))[taste] + 0.3 * rng.normal(size=(tracks, width))
+    (root / "embeddings").mkdir()
+    np.save(root / "embeddings" / "toy.npy", vectors.astype(np.float32))
+    np.save(root / "embeddings" / "shuffled.npy", rng.permutation(vectors).astype(np.float32))
+    return root
