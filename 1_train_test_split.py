@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Literal
 
 from artifacts import atomic_path, exclusive, read_json, sha256, write_json
+from check_split import check_split
 from config import InputError, option, outcome_options, run
 from preprocess import PROTOCOLS, Rule, connect, split_plays
 from split_parts import describe
 from streaming import check_threads, memory_bytes, scratch_folder
+from trackids import read_trackids
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class SplitConfig:
     seed: int = option(42, "decides which users validate")
     memory: str = option("2GB", "memory of the database; what needs more spills", outcome=False)
     threads: int | None = option(None, "threads to use; auto: one a core", outcome=False)
+    check: bool = option(False, "audit the split that is there instead", outcome=False)
     overwrite: bool = option(False, "split again", outcome=False)
 
 
@@ -63,6 +66,9 @@ def main(config: SplitConfig) -> None:
     check_threads(config.threads)
     data, memory = config.root / "data", memory_bytes(config.memory)
     with exclusive(data / ".lock", f"{data}"):
+        if config.check:
+            check(config, memory)
+            return
         plays_hash = fingerprint_of_plays(data)
         if not config.overwrite and is_finished(config, rule, plays_hash):
             print(f"{data}/split.json is finished; --overwrite makes it again")
@@ -82,6 +88,27 @@ def main(config: SplitConfig) -> None:
         }
         write_json(data / "split.json", record)
     print(describe(counts))
+
+
+def check(config: SplitConfig, memory: int) -> None:
+    """Print what every check of the split finds; faults are an InputError."""
+    data = config.root / "data"
+    made = read_json(data / "split.json", "python 1_train_test_split.py")
+    n_tracks = len(read_trackids(config.root))
+    faults = n_checks = 0
+    with (
+        scratch_folder(data / ".stage1.tmp") as scratch,
+        connect(scratch, memory, config.threads) as database,
+    ):
+        for finding in check_split(database, data, n_tracks, list(made["sha256"]), made["config"]):
+            print(finding, flush=True)
+            n_checks += 1
+            faults += finding.fault and finding.rows > 0
+    if faults:
+        raise InputError(
+            f"{data}: {faults} of {n_checks} checks found faults, listed above; make the split "
+            "again with python 1_train_test_split.py --overwrite"
+        )
 
 
 def complete(config: SplitConfig) -> SplitConfig:

@@ -284,6 +284,42 @@ def test_finished_work_of_other_inputs_is_an_error_that_names_them(tmp_path, log
         call(STAGE_0, root, "--log", other)
 
 
+def test_a_split_is_audited_by_the_command(tmp_path, log, capsys):
+    with pytest.raises(InputError, match="split.json is missing"):
+        call(STAGE_1, tmp_path, "--check")
+    call(STAGE_0, tmp_path, "--log", log)
+    call(STAGE_1, tmp_path, *DATES)
+    made = files_of(tmp_path)
+    capsys.readouterr()
+    call(STAGE_1, tmp_path, "--check")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) >= 30 and all(line.startswith("ok ") for line in lines)
+    assert files_of(tmp_path) == made
+
+    train = tmp_path / "data" / "train.pqt"
+    pq.write_table(pq.read_table(train).slice(1), train)
+    with pytest.raises(InputError, match="1 of [0-9]+ checks found faults"):
+        call(STAGE_1, tmp_path, "--check")
+    assert "FAULT  1 pairs played in the time of train" in capsys.readouterr().out
+
+
+def test_the_journal_keeps_cold_tracks_apart(tmp_path, log):
+    new = pd.DataFrame({"user_id": range(5), "track_id": "track0060", "timestamp": "2019-02-20"})
+    new["timestamp"] += " 00:00:00"
+    new.to_csv(log, mode="a", header=False, index=False, sep="\t")
+    call(STAGE_0, tmp_path, "--log", log)
+    call(STAGE_1, tmp_path, "--protocol", "journal", *DATES)
+    record = json.loads((tmp_path / "data" / "split.json").read_text())
+    assert record["config"]["test_until"] == "2019-03-01" and record["config"]["val_share"] == 0.3
+    cold = pq.read_table(tmp_path / "data" / "cold_test.pqt").to_pandas()
+    assert cold.user_id.tolist() == list(range(5)) and set(cold.track_idx) == {60}
+    assert not set(cold.user_id) & set(pq.read_table(tmp_path / "data" / "val.pqt")["user_id"])
+    with pytest.raises(InputError, match="--protocol was journal and is recsys"):
+        call(STAGE_1, tmp_path, *DATES)
+    call(STAGE_1, tmp_path, *DATES, "--overwrite")
+    assert not (tmp_path / "data" / "cold_test.pqt").exists()
+
+
 def test_two_stages_never_work_on_one_root_at_a_time(tmp_path, log):
     import fcntl
 
