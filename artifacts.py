@@ -58,6 +58,19 @@ def atomic_path(path: Path):
         raise
 
 
+def append(path: Path, content: bytes) -> None:
+    """Append to a log. A kill may cut its last line: logs are written anew from a checkpoint.
+
+    Raises:
+        WorkError: the disk is full.
+    """
+    try:
+        with open(path, "ab") as file:
+            file.write(content)
+    except OSError as error:
+        raise (disk_full(path) if _is_full(error, path.parent) else error) from error
+
+
 def disk_full(path: Path) -> WorkError:
     """Return the error for a write to `path` that found no space left."""
     return WorkError(f"no space left on the disk of {path}; make room and run the same command")

@@ -8,7 +8,6 @@ from last.pt gives the same numbers, bit for bit on the CPU, as one that was not
 from __future__ import annotations
 
 import copy
-import json
 import math
 import os
 import re
@@ -20,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from artifacts import atomic_path
 from config import InputError, WorkError, option
+from curves import Curves, describe_epoch
 from interactions import Split
 from metrics import METRICS, list_metrics
 from recommend import recommend
@@ -127,50 +126,50 @@ def fit(
     scheduler = ReduceLROnPlateau(optimizer, "min", patience=config.plateau_patience)
     state = _resume(folder / "last.pt", network, optimizer, scheduler, device)
     run.earlier_seconds = state["seconds"]
-    _rewrite_log(folder / "log.jsonl", state["log"])
+    curves = Curves(folder, state["log"])
     started = time.monotonic() - state["seconds"]
     stopped_by = "epochs"
 
-    with SummaryWriter(log_dir=str(folder), purge_step=state["epoch"]) as board:
-        for epoch in range(state["epoch"], config.epochs):
-            if epoch - state["best_epoch"] >= config.early_stop:
-                stopped_by = "early_stop"
-                break
-            if config.max_minutes is not None and state["seconds"] > 60 * config.max_minutes:
-                stopped_by = "max_minutes"
-                break
-            clock = time.monotonic()
-            rate = optimizer.param_groups[0]["lr"]
-            train_loss = _train_epoch(network, optimizer, train_batches, epoch, n_batches, config)
-            val_loss = validation_loss(network, val_batches, config.seed)
-            value = val_loss if config.select == "loss" else evaluate()
-            cost = value if config.select == "loss" else -value
-            scheduler.step(cost)
+    for epoch in range(state["epoch"], config.epochs):
+        if epoch - state["best_epoch"] >= config.early_stop:
+            stopped_by = "early_stop"
+            break
+        if config.max_minutes is not None and state["seconds"] > 60 * config.max_minutes:
+            stopped_by = "max_minutes"
+            break
+        clock = time.monotonic()
+        rate = optimizer.param_groups[0]["lr"]
+        train_loss = _train_epoch(network, optimizer, train_batches, epoch, n_batches, config)
+        val_loss = validation_loss(network, val_batches, config.seed)
+        value = val_loss if config.select == "loss" else evaluate()
+        cost = value if config.select == "loss" else -value
+        scheduler.step(cost)
 
-            state["epoch"] = epoch + 1
-            better = cost < state["best_cost"]
-            if better:
-                state.update(best_cost=cost, best_epoch=epoch + 1)
-                _save(folder / "best.pt", {"model": network.state_dict(), "epoch": epoch + 1})
-            record = {
-                "epoch": epoch + 1,
-                "train_loss": train_loss,
-                "val_loss": val_loss,
-                **({} if config.select == "loss" else {config.select: value}),
-                "learning_rate": rate,
-                "seconds": round(time.monotonic() - clock, 3),
-                "best_epoch": state["best_epoch"],
-            }
-            state["log"].append(record)
-            state["seconds"] = time.monotonic() - started
-            checkpoint = {
-                "model": network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scheduler": scheduler.state_dict(),
-                **state,
-            }
-            _save(folder / "last.pt", checkpoint)
-            _report(folder / "log.jsonl", board, record, config.epochs, better)
+        state["epoch"] = epoch + 1
+        better = cost < state["best_cost"]
+        if better:
+            state.update(best_cost=cost, best_epoch=epoch + 1)
+            _save(folder / "best.pt", {"model": network.state_dict(), "epoch": epoch + 1})
+        record = {
+            "epoch": epoch + 1,
+            "train_loss": train_loss,
+            "val_loss": val_loss,
+            **({} if config.select == "loss" else {config.select: value}),
+            "learning_rate": rate,
+            "seconds": round(time.monotonic() - clock, 3),
+            "best_epoch": state["best_epoch"],
+        }
+        state["log"].append(record)
+        state["seconds"] = time.monotonic() - started
+        checkpoint = {
+            "model": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(),
+            **state,
+        }
+        _save(folder / "last.pt", checkpoint)
+        curves.add(record)
+        print(describe_epoch(record, config.epochs, better), flush=True)
 
     best = torch.load(folder / "best.pt", map_location=device, weights_only=True)
     network.load_state_dict(best["model"])
@@ -245,25 +244,3 @@ def _resume(path: Path, network, optimizer, scheduler, device) -> dict:
 def _save(path: Path, content: dict) -> None:
     with atomic_path(path) as temporary:
         torch.save(content, temporary)
-
-
-def _rewrite_log(path: Path, records: list[dict]) -> None:
-    """Make the log say what last.pt says: a kill may have come between the two."""
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in records))
-
-
-def _report(path: Path, board: SummaryWriter, record: dict, epochs: int, better: bool) -> None:
-    with open(path, "a") as log:
-        log.write(json.dumps(record) + "\n")
-    curves = [name for name in record if name not in ("epoch", "seconds", "best_epoch")]
-    for name in curves:
-        board.add_scalar(name, record[name], record["epoch"])
-    metrics = "".join(f"  {name} {record[name]:.4f}" for name in curves if "@" in name)
-    print(
-        f"epoch {record['epoch']:>3}/{epochs}  train {record['train_loss']:.5f}  "
-        f"val {record['val_loss']:.5f}{metrics}{'*' if better else ' '}  "
-        f"best @ {record['best_epoch']}  "
-        f"rate {record['learning_rate']:.0e}  {record['seconds']:.1f} s",
-        flush=True,
-    )
