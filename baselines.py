@@ -32,6 +32,7 @@ class BaselineConfig(RunOptions):
     )
 
     def __post_init__(self):
+        super().__post_init__()
         for name in self.only:
             if name not in SCORERS:
                 raise InputError(f"--only knows {', '.join(SCORERS)}, got '{name}'")

@@ -19,13 +19,13 @@ from typing import Literal
 
 import pandas as pd
 import yaml
-from splits import read_split
 
 from artifacts import atomic_path, check_name, exclusive, write_table
 from config import InputError, changed_options, option, outcome_options
 from interactions import Split
 from metrics import describe, evaluate
 from recommend import Lists
+from splits import read_split
 
 PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "rs_metrics")
 HERE = Path(__file__).resolve().parent
@@ -41,6 +41,10 @@ class RunOptions:
     tag: str | None = option(None, "more for the run's name, as -TAG", outcome=False)
     overwrite: bool = option(False, "make a finished run again", outcome=False)
 
+    def __post_init__(self):
+        if min(self.seeds or (self.seed,)) < 0:
+            raise InputError(f"--seed must be at least 0, got {self.seeds or self.seed}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecommenderOptions(RunOptions):
@@ -51,6 +55,11 @@ class RecommenderOptions(RunOptions):
         "error", "rows of NaN: error, or mean of the other train tracks"
     )
     width: int = option(128, "numbers a vector, of random and noise only")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.width < 1:
+            raise InputError(f"--width must be at least 1, got {self.width}")
 
 
 def each_seed(config: RunOptions):

@@ -61,6 +61,8 @@ class BertConfig(FitOptions):
         super().__post_init__()
         if not 0 < self.mask_share < 1 or not 0 <= self.dropout < 1:
             raise InputError("--mask-share must be between 0 and 1, --dropout from 0 to below 1")
+        if min(self.layers, self.heads, self.ffn) < 1:
+            raise InputError("--layers, --heads and --ffn must be at least 1")
         if self.max_length < 2 or not 2 <= (self.predict_length or 2) <= self.max_length:
             raise InputError("--max-length must be at least 2, --predict-length from 2 to it")
         if self.embedding == "random" and self.train_tracks is False:
