@@ -40,10 +40,12 @@ class FitOptions(RecommenderOptions):
     epochs: int = option(100, "at most so many passes over train")
     batch_size: int = option(10_000, "pairs, or users, a step")
     learning_rate: float = option(1e-3, "of Adam, at the start")
-    plateau_patience: int = option(5, "epochs without a better validation loss before rate / 10")
-    early_stop: int = option(16, "epochs without a better validation loss before the end")
+    plateau_patience: int = option(
+        5, "epochs in a row that may be no better in --select; one more, and the rate is / 10"
+    )
+    early_stop: int = option(16, "epochs in a row no better in --select that end the training")
     select: str = option(
-        "loss", "what the best epoch is best in: loss, or a metric of validation, as NDCG@50"
+        "loss", "what the best epoch is best in: validation loss, or a metric, as NDCG@50"
     )
     max_minutes: float | None = option(
         None, "training ends with the epoch in which they are over, and the best so far is used"
@@ -51,10 +53,13 @@ class FitOptions(RecommenderOptions):
     device: str = option("auto", "auto, cpu, cuda or cuda:N", outcome=False)
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "early_stop", "width"):
-            if getattr(self, name) < 1:
+        super().__post_init__()
+        positive = dict.fromkeys(("epochs", "batch_size", "early_stop"), 1)
+        for name, lowest in {**positive, "plateau_patience": 0, "max_minutes": 0}.items():
+            value = getattr(self, name)
+            if value is not None and value < lowest:
                 flag = "--" + name.replace("_", "-")
-                raise InputError(f"{flag} must be at least 1, got {getattr(self, name)}")
+                raise InputError(f"{flag} must be at least {lowest}, got {value}")
         if self.select != "loss" and not SELECT.fullmatch(self.select):
             raise InputError(
                 f"--select must be loss or one of {', '.join(METRICS)} with @k, got '{self.select}'"
@@ -71,11 +76,12 @@ def pick_device(name: str) -> str:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if not name.startswith(("cpu", "cuda")):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise InputError(f"--device must be auto, cpu, cuda or cuda:N, got '{name}'")
     if name.startswith("cuda"):
-        if not torch.cuda.is_available():
-            raise InputError(f"--device {name}: torch finds no GPU here; use --device cpu")
+        found = torch.cuda.device_count()
+        if int(name.partition(":")[2] or 0) >= found:
+            raise InputError(f"--device {name}: torch finds {found} GPUs here; use --device cpu")
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     return name
@@ -83,7 +89,8 @@ def pick_device(name: str) -> str:
 
 def derived_seed(seed: int, *stream: int) -> int:
     """Return an independent 63-bit seed for a stream (an epoch, validation) of a run's seed."""
-    state = np.random.SeedSequence([seed, *stream]).generate_state(1, np.uint64)
+    # As entropy, [seed] and [seed, 0, 0] would be the same; as a spawn key, they are not.
+    state = np.random.SeedSequence(seed, spawn_key=stream).generate_state(1, np.uint64)
     return int(state[0] >> 1)
 
 
@@ -123,7 +130,8 @@ def fit(
     optimizer = torch.optim.Adam(
         [p for p in network.parameters() if p.requires_grad], lr=config.learning_rate, fused=True
     )
-    scheduler = ReduceLROnPlateau(optimizer, "min", patience=config.plateau_patience)
+    aim = "min" if config.select == "loss" else "max"
+    scheduler = ReduceLROnPlateau(optimizer, aim, patience=config.plateau_patience)
     state = _resume(folder / "last.pt", network, optimizer, scheduler, device)
     run.earlier_seconds = state["seconds"]
     curves = Curves(folder, state["log"])
@@ -141,9 +149,14 @@ def fit(
         rate = optimizer.param_groups[0]["lr"]
         train_loss = _train_epoch(network, optimizer, train_batches, epoch, n_batches, config)
         val_loss = validation_loss(network, val_batches, config.seed)
+        if not math.isfinite(val_loss):
+            raise WorkError(
+                f"the validation loss is {val_loss} after epoch {epoch + 1}, at learning rate "
+                f"{rate:g}; try a smaller --learning-rate"
+            )
         value = val_loss if config.select == "loss" else evaluate()
         cost = value if config.select == "loss" else -value
-        scheduler.step(cost)
+        scheduler.step(value)
 
         state["epoch"] = epoch + 1
         better = cost < state["best_cost"]
@@ -203,7 +216,7 @@ def _train_epoch(network, optimizer, train_batches, epoch: int, n_batches: int, 
         optimizer.step()
         total += value * batch.size
         size += batch.size
-    return total / size
+    return _mean(total, size, "train")
 
 
 @torch.no_grad()
@@ -214,6 +227,15 @@ def validation_loss(network: torch.nn.Module, val_batches: Callable, seed: int) 
     for batch in val_batches(derived_seed(seed, VALIDATION)):
         total += float(network.loss(batch)) * batch.size
         size += batch.size
+    return _mean(total, size, "validation")
+
+
+def _mean(total: float, size: int, part: str) -> float:
+    if not size:
+        raise InputError(
+            f"there is nothing to compute the {part} loss from: too few interactions, or a "
+            "--mask-share under which none was masked"
+        )
     return total / size
 
 
