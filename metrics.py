@@ -4,7 +4,7 @@
     python metrics.py --root sample --run knn-mfcc-s1 --k 10,50
     python metrics.py --root sample --run knn-mfcc-s1 --export lists.csv
 
-Reads   runs/RUN/recs.pqt, data/{train,val,test}.pqt, trackid_sorted.csv
+Reads   runs/RUN/{metrics.json,config.yaml,recs.pqt}, data/{train,val,test}.pqt, trackid_sorted.csv
 Writes  runs/RUN/per_user_{val,test}.pqt   user_id and one column for each metric, as HitRate@50
         runs/RUN/metrics.json              mean and half width of the 95 % interval of each
         FILE.csv                           user_id, track_id, rank, score (--export)
@@ -23,10 +23,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 from scipy import stats
 
 from artifacts import atomic_path, read_json, write_json, write_table
 from config import InputError, option, run
+from interactions import split_hash
+from recommend import LIST_LENGTH
 from splits import read_split, read_trackids
 
 METRICS = ("HitRate", "MRR", "Precision", "Recall", "NDCG")
@@ -43,6 +46,12 @@ class MetricsConfig:
 def main(config: MetricsConfig) -> None:
     folder = config.root / "runs" / config.run
     results = read_json(folder / "metrics.json", "the command that makes this run")
+    known = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    if known["split"] != split_hash(config.root):
+        raise InputError(
+            f"{folder} was made from another split than {config.root / 'data'} holds; make the run "
+            "again with --overwrite"
+        )
     recs = pd.read_parquet(folder / "recs.pqt")
     if config.export:
         export_lists(recs, read_trackids(config.root), config.export)
@@ -83,7 +92,7 @@ def per_user_metrics(truth: pd.DataFrame, recs: pd.DataFrame, ks=(50,)) -> pd.Da
         ks: list lengths at which the lists are cut.
 
     Raises:
-        InputError: k < 1 or beyond the longest list that is kept, a user without a list, or a
+        InputError: k < 1 or beyond the length of list that is kept, a user without a list, or a
             list that holds a track twice.
     """
     users, row, lengths = np.unique(truth.user_id, return_inverse=True, return_counts=True)
@@ -92,8 +101,8 @@ def per_user_metrics(truth: pd.DataFrame, recs: pd.DataFrame, ks=(50,)) -> pd.Da
     ranks = recs["rank"].to_numpy()
     longest = int(ranks.max()) if len(ranks) else 0
     for k in ks:
-        if not 1 <= k <= longest:
-            raise InputError(f"--k must be between 1 and {longest}, the longest list, got {k}")
+        if not 1 <= k <= LIST_LENGTH:
+            raise InputError(f"--k must be between 1 and {LIST_LENGTH}, a list's length, got {k}")
     lists = np.full((len(users), longest), -1, dtype=np.int64)
     lists[at[mine], ranks[mine] - 1] = recs.track_idx.to_numpy()[mine]
     if (lists[:, 0] < 0).any():
