@@ -53,9 +53,11 @@ def read_runs(root: Path, glob: str) -> list[dict]:
     """Return what is known of every finished run, and refuse to mix splits.
 
     Raises:
-        InputError: no finished run matches, or two runs were made from different splits.
+        InputError: no finished run matches, two runs were made from different splits, or two
+            seeds of one recommender and embedding from different options or vectors.
     """
-    finished = sorted((root / "runs").glob(f"{glob.removeprefix('runs/')}/metrics.json"))
+    pattern = glob.removeprefix("runs/").strip("/") or "*"
+    finished = sorted((root / "runs").glob(f"{pattern}/metrics.json"))
     if not finished:
         raise InputError(f"no finished run matches {root / 'runs' / glob}; train one first")
     runs = []
@@ -64,21 +66,34 @@ def read_runs(root: Path, glob: str) -> list[dict]:
         per_user = pd.read_parquet(path.parent / "per_user_test.pqt").set_index("user_id")
         results = read_json(path, "the command of this run")
         runs.append({**known, **results, "folder": path.parent.name, "per_user": per_user})
-    other = next((r for r in runs if r["split"] != runs[0]["split"]), None)
-    if other:
-        raise InputError(
-            f"{runs[0]['folder']} and {other['folder']} were made from different splits; choose "
-            "with --runs, or make the older ones again with --overwrite"
-        )
+    for each in runs:
+        _refuse_to_mix(runs[0], each, ("split",))
+        first = next(r for r in runs if _row(r) == _row(each))
+        _refuse_to_mix(first, each, ("embedding_hash", "options"))
     return runs
+
+
+def _row(run: dict) -> tuple:
+    """Return what stands in one row of the table: a recommender, an embedding and a tag."""
+    return run["recommender"], run["embedding"], run["tag"] or ""
+
+
+def _refuse_to_mix(one: dict, other: dict, what: tuple[str, ...]) -> None:
+    made_from = [{**run, "options": {**run["options"], "seed": None}} for run in (one, other)]
+    for key in what:
+        if made_from[0][key] != made_from[1][key]:
+            name = {"split": "splits", "embedding_hash": "embeddings"}.get(key, key)
+            raise InputError(
+                f"{one['folder']} and {other['folder']} were made from different {name}; choose "
+                "with --runs, or make the older ones again with --overwrite"
+            )
 
 
 def summarize_runs(runs: list[dict]) -> pd.DataFrame:
     """Return a row for each recommender, embedding and tag, audio representations first."""
     groups: dict[tuple, list[dict]] = {}
     for each in runs:
-        key = (each["recommender"], each["embedding"], each["tag"] or "")
-        groups.setdefault(key, []).append(each)
+        groups.setdefault(_row(each), []).append(each)
     rows = []
     for (recommender, embedding, tag), members in groups.items():
         row = {
@@ -123,10 +138,10 @@ def grid(table: pd.DataFrame, metric: str) -> str:
         label = f"{key.embedding} ({key.tag})" if key.tag else key.embedding
         width = str(rows.width.iloc[0])
         lines.append([label, width, *(cells.get(r, "-") for r in recommenders)])
-    text = _markdown(lines) if len(models) else ""
-    for _, row in table[table.recommender.isin(CONTROLS)].iterrows():
-        text += f"\n{CONTROLS[row['recommender']]}: {_cell(row, metric)}"
-    return text.strip() + "\n"
+    parts = [_markdown(lines)] if len(models) else []
+    controls = table[table.recommender.isin(CONTROLS)]
+    parts += [f"{CONTROLS[r['recommender']]}: {_cell(r, metric)}" for _, r in controls.iterrows()]
+    return "\n\n".join(parts) + "\n"  # a line without a gap would be a row of the grid
 
 
 def notes(table: pd.DataFrame, runs: list[dict]) -> list[str]:
