@@ -68,6 +68,8 @@ def _read_rows(path: Path, split: Split) -> np.ndarray:
         matrix = np.load(path, mmap_mode="r")
     except (ValueError, EOFError, OSError) as error:
         raise InputError(f"{path} cannot be read as a numpy array ({error})") from error
+    if not isinstance(matrix, np.ndarray):
+        raise InputError(f"{path} is an archive of arrays, expected one array; save it by np.save")
     if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.floating):
         raise InputError(f"{path} holds {matrix.dtype} {matrix.shape}, expected float32 (n, width)")
     if len(matrix) != split.n_tracks:
@@ -105,8 +107,8 @@ def _fill_missing(path: Path, vectors, track_idx, missing: str) -> np.ndarray:
         row = gone.argmax()
         what = "NaN" if nan[row] else "only zeros"
         raise InputError(
-            f"{path} row {track_idx[row]} holds {what}, and so do or are missing {gone.sum():,} of "
-            f"{len(gone):,} train tracks; extract them, or use --missing mean"
+            f"{path} has no vector for {gone.sum():,} of {len(gone):,} train tracks (row "
+            f"{track_idx[row]} holds {what}); extract them, or use --missing mean"
         )
     filled = vectors.copy()
     filled[gone] = vectors[~gone].mean(axis=0, dtype=np.float64)
