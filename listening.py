@@ -10,7 +10,6 @@ plays can say of a track that came out yesterday.
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 FIRST_DAY = np.datetime64("2019-01-20")  # a month before the default train part
 DAYS = 456  # to 2020-04-19: two months after the default test date
@@ -18,8 +17,7 @@ CATALOGUE = 0.4  # share of tracks that were out before the first day
 ZIPF = 0.5  # popularity of the r-th track is (r + 10) ** -ZIPF
 TASTE = 0.25  # Dirichlet concentration over styles: small is few styles
 TOLERANCE = 0.12  # standard deviation of the brightness a user likes
-EARLY = 0.02  # attention to a track before it is known, as a share of that long after
-NOVELTY = 15.0  # additional attention on the day it becomes known
+NOVELTY = 15.0  # additional attention to a track on the day it comes out
 NOVELTY_DAYS = 30  # days after which that has fallen to 1/e
 DISCOVERIES = (30, 46)  # tracks a user gets to know, if there are enough
 PLAYS_A_SESSION = 6
@@ -27,32 +25,36 @@ PLAYS_A_SESSION = 6
 
 def listen(
     styles: np.ndarray, brightness: np.ndarray, n_users: int, n_plays: int, seed: int
-) -> pd.DataFrame:
-    """Return the log: user_id int64, track (row of styles) int64, timestamp; sorted by time.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return user_id int64, track int64 (row of styles) and datetime64[s] of every play, by time.
 
     Args:
         styles: int64 (n_tracks,) number of the style of each track.
         brightness: float64 (n_tracks,) from 0 to 1.
         n_users: all of them play.
-        n_plays: rows of the log.
+        n_plays: at least 20 a user.
         seed: of every choice.
     """
     rng = np.random.default_rng([seed, 2])
     n_tracks = len(styles)
     popularity = (rng.permutation(n_tracks) + 10.0) ** -ZIPF
-    release = np.maximum(rng.permutation(np.linspace(0, 1, n_tracks)) - CATALOGUE, -1 / DAYS)
-    release = np.ceil(release / (1 - CATALOGUE) * DAYS * 0.98)  # day; the newest can be played
+    age = rng.permutation(np.linspace(0, 1, n_tracks))  # 1 comes out last, 10 days before the end
+    release = (age - CATALOGUE) / (1 - CATALOGUE) * (DAYS - 10)
+    release[age < CATALOGUE] = -np.inf
 
     user_ids = np.sort(rng.choice(30 * n_users, n_users, replace=False)) + 1
     activity = rng.lognormal(0, 0.4, n_users).clip(0.5, 2.5)
     plays = np.diff(np.round(np.cumsum(activity) / activity.sum() * n_plays), prepend=0)
+    plays = plays.astype(int)
     parts = []
-    for user_id, n in zip(user_ids, plays.astype(int), strict=True):
+    for n in plays:
         taste = rng.dirichlet(np.full(styles.max() + 1, TASTE))
         liking = np.exp(-(((brightness - rng.random()) / TOLERANCE) ** 2) / 2) + 0.005
-        tracks, times = _history(styles, taste, popularity * liking, release, n, rng)
-        parts.append(pd.DataFrame({"user_id": user_id, "track": tracks, "timestamp": times}))
-    return pd.concat(parts).sort_values(["timestamp", "user_id", "track"], ignore_index=True)
+        parts.append(_history(styles, taste, popularity * liking, release, n, rng))
+    tracks, times = (np.concatenate(column) for column in zip(*parts, strict=True))
+    users = np.repeat(user_ids, plays)
+    order = np.lexsort((tracks, users, times))
+    return users[order], tracks[order], times[order]
 
 
 def _history(styles, taste, liking, release, n_plays: int, rng):
@@ -64,10 +66,9 @@ def _history(styles, taste, liking, release, n_plays: int, rng):
     tracks, times = [], []
     for day, size in zip(days, sizes, strict=True):
         mood = np.where(styles == rng.choice(len(taste), p=taste), 1, 0.02)
-        appeal = (
-            mood * liking * (1 + NOVELTY * np.exp(-np.maximum(day - release, 0) / NOVELTY_DAYS))
-        )
-        appeal[(release > day) | (counts > 0)] = 0
+        novelty = NOVELTY * np.exp(-np.maximum(day - release, 0) / NOVELTY_DAYS)
+        out_of_reach = (release > day) | (counts > 0)
+        appeal = np.where(out_of_reach, 0, mood * liking * (1 + novelty))
         played = _session(appeal, mood * counts, size, discoveries / n_plays, rng)
         np.add.at(counts, played, 1)
         tracks.append(played)

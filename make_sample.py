@@ -13,27 +13,17 @@ TIME
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
-from tqdm import tqdm
 
 from artifacts import atomic_path, exclusive, read_json, write_json
-from config import InputError, WorkError, option, outcome_options, run
+from clips import write_clips
+from config import InputError, option, outcome_options, run
 from listening import listen
 from styles import STYLES
-from synthesis import SAMPLE_RATE, SECONDS, Track, describe, synthesise
-
-COMPRESSION = 0.8  # of libsndfile's 0 to 1: about 80 kbit/s, which keep 15 kHz
+from synthesis import SECONDS, Track, describe
 
 
 @dataclass(frozen=True)
@@ -41,12 +31,12 @@ class SampleConfig:
     root: Path = option(Path("sample"), "folder of the sample", outcome=False)
     seed: int = option(0, "decides the music and who plays it")
     tracks: int = option(1000, "clips, at least 16: two of each style")
-    users: int = option(400, "listeners, at least 8")
+    users: int = option(400, "listeners, at least 20")
     plays: int = option(40_000, "rows of the log, at least 20 for each user")
     overwrite: bool = option(False, "make it again, also with other options", outcome=False)
 
     def __post_init__(self):
-        least = {"seed": 0, "tracks": 2 * len(STYLES), "users": 8, "plays": 20 * self.users}
+        least = {"seed": 0, "tracks": 2 * len(STYLES), "users": 20, "plays": 20 * self.users}
         for name, minimum in least.items():
             if getattr(self, name) < minimum:
                 came = f"{getattr(self, name):,}"
@@ -73,110 +63,69 @@ class SampleConfig:
 
 
 def main(config: SampleConfig) -> None:
+    if config.root.exists() and not config.root.is_dir():
+        raise InputError(f"--root {config.root} is a file; expected a folder, or a new name")
     clips = config.clips(config.seed, config.tracks)
     with exclusive(config.root / ".sample.lock", f"the sample in {config.root}"):
-        prepare(config)
-        refuse_strangers(config, clips)
+        prepare(config, set(clips))
         if config.made.exists() and all(path.exists() for path in [config.log, *clips]):
             print(f"{config.root} is finished; --overwrite makes it again")
-            return
-        write_json(config.begun, {"options": outcome_options(config)})
-        write_clips(clips)
-        n_played = write_log(config, list(clips.values()))
-        counts = {"tracks": config.tracks, "users": config.users, "plays": config.plays}
-        counts = {**counts, "played_tracks": n_played, "seconds": config.tracks * SECONDS}
-        styles = {track.track_id: track.style for track in clips.values()}
-        content = {"options": outcome_options(config), "counts": counts, "tracks": styles}
-        write_json(config.made, content)
-        config.begun.unlink()
-    print(f"tracks {config.tracks:>12,}   {n_played:,} of them played, in {len(STYLES)} styles")
-    print(f"users  {config.users:>12,}")
-    print(f"plays  {config.plays:>12,}")
+        else:
+            write_json(config.begun, {"options": outcome_options(config)})
+            write_clips(clips)
+            played = write_log(config, list(clips.values()))
+            finish(config, clips, played)
+        config.begun.unlink(missing_ok=True)
 
 
-def prepare(config: SampleConfig) -> None:
-    """Clear what --overwrite allows to clear, and refuse what was made from other options."""
-    record = next((path for path in (config.begun, config.made) if path.exists()), None)
+def prepare(config: SampleConfig, clips: set[Path]) -> None:
+    """Leave in the folder what this sample can go on from; clear another with --overwrite.
+
+    Raises:
+        InputError: the folder holds a sample of other options, or somebody else's log or audio.
+    """
+    record = next((path for path in (config.made, config.begun) if path.exists()), None)
     if record is None:
+        refuse_strangers(config, clips)
         return
     earlier = read_json(record, f"python make_sample.py --root {config.root}").get("options", {})
     now = outcome_options(config)
-    changed = [f"{k} {earlier.get(k)} (now {v})" for k, v in now.items() if earlier.get(k) != v]
+    if earlier.keys() != now.keys():
+        raise InputError(f"{record} is not of make_sample.py; move it, or choose another --root")
+    before = {config.log, *config.clips(earlier["seed"], earlier["tracks"])}
+    changed = [f"--{name} {earlier[name]}" for name in now if earlier[name] != now[name]]
     if changed and not config.overwrite:
+        came = ", ".join(f"--{name} {now[name]}" for name in now if earlier[name] != now[name])
         raise InputError(
-            f"{config.root} was made with another {', '.join(changed)}; "
+            f"{config.root} was made with {', '.join(changed)}, now came {came}; "
             "use --overwrite, or another --root"
         )
+    refuse_strangers(config, before | clips)
     if changed or (config.overwrite and record == config.made):
-        clear(config, earlier)
+        clear(config, earlier, before)
 
 
-def clear(config: SampleConfig, earlier: dict) -> None:
-    """Remove the sample of earlier options, and nothing else that may lie there.
-
-    Their record goes last, so that a killed process leaves nothing whose origin is not known.
-    """
-    write_json(config.begun, {"options": earlier})
-    config.made.unlink(missing_ok=True)
-    for path in [config.log, *config.clips(earlier["seed"], earlier["tracks"])]:
-        path.unlink(missing_ok=True)
-    config.begun.unlink()
-
-
-def refuse_strangers(config: SampleConfig, clips: dict[Path, Track]) -> None:
-    """Raise InputError when the folder holds a log or clips that are not this sample's."""
-    ours = config.made.exists() or config.begun.exists()
-    strangers = [config.log] if config.log.exists() and not ours else []
-    strangers += sorted(set((config.root / "audio").glob("[!.]*")) - set(clips))
+def refuse_strangers(config: SampleConfig, ours: set[Path]) -> None:
+    """Raise InputError when the folder holds a log or audio that is not of make_sample.py."""
+    there = [config.log] if config.log.exists() else []
+    there += sorted((config.root / "audio").glob("[!.]*"))
+    strangers = [path for path in there if path not in ours]
     if strangers:
         raise InputError(
             f"{strangers[0]} was not made by make_sample.py; move it, or choose another --root"
         )
 
 
-def write_clips(clips: dict[Path, Track]) -> None:
-    """Write the clips that are missing, on all cores."""
-    missing = {path: track for path, track in clips.items() if not path.exists()}
-    if not missing:
-        return
-    n_workers = min(len(os.sched_getaffinity(0)), len(missing))
-    # Spawned, because a forked worker would hold the lock of `exclusive` on behalf of a parent
-    # that was killed.
-    pool = ProcessPoolExecutor(
-        n_workers, multiprocessing.get_context("spawn"), start_worker, (os.getpid(),)
-    )
-    try:
-        jobs = [pool.submit(write_clip, path, track) for path, track in missing.items()]
-        done, total = len(clips) - len(missing), len(clips)
-        with tqdm(desc="clips", initial=done, total=total, unit=" clips", disable=None) as bar:
-            for job in as_completed(jobs):
-                job.result()
-                bar.update()
-    except BrokenProcessPool as error:
-        raise WorkError("a worker process was killed; run the same command again") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+def clear(config: SampleConfig, earlier: dict, files: set[Path]) -> None:
+    """Remove the sample of earlier options.
 
-
-def start_worker(parent: int) -> None:
-    """Let the parent decide when a worker ends; one whose parent is gone ends by itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-    def watch():
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def write_clip(path: Path, track: Track) -> None:
-    """Synthesise the track and write it as mp3, 44.1 kHz stereo."""
-    with atomic_path(path) as temporary:
-        soundfile.write(
-            temporary, synthesise(track), SAMPLE_RATE, format="MP3", compression_level=COMPRESSION
-        )
+    Their record goes last, so that a killed process leaves nothing whose origin is not known.
+    """
+    write_json(config.begun, {"options": earlier})
+    config.made.unlink(missing_ok=True)
+    for path in files:
+        path.unlink(missing_ok=True)
+    config.begun.unlink()
 
 
 def write_log(config: SampleConfig, tracks: list[Track]) -> int:
@@ -184,15 +133,31 @@ def write_log(config: SampleConfig, tracks: list[Track]) -> int:
     names = list(STYLES)
     styles = np.array([names.index(track.style) for track in tracks])
     brightness = np.array([track.brightness for track in tracks])
-    log = listen(styles, brightness, config.users, config.plays, config.seed)
-    n_played = log.track.nunique()
-    track_ids = np.array([track.track_id for track in tracks])
-    log.insert(1, "track_id", track_ids[log.pop("track")])
-    with atomic_path(config.log) as temporary:
-        log.to_csv(
-            temporary, sep="\t", index=False, lineterminator="\n", date_format="%Y-%m-%d %H:%M:%S"
-        )
-    return n_played
+    users, played, times = listen(styles, brightness, config.users, config.plays, config.seed)
+    texts = (str(time).replace("T", " ") for time in times)
+    with atomic_path(config.log) as temporary, open(temporary, "w", newline="\n") as file:
+        file.write("user_id\ttrack_id\ttimestamp\n")
+        for user, track, text in zip(users, played, texts, strict=True):
+            file.write(f"{user}\t{tracks[track].track_id}\t{text}\n")
+    return len(np.unique(played))
+
+
+def finish(config: SampleConfig, clips: dict[Path, Track], played: int) -> None:
+    """Write sample.json, which says that all is there, and print its counts."""
+    counts = {
+        "tracks": config.tracks,
+        "played_tracks": played,
+        "users": config.users,
+        "plays": config.plays,
+        "clip_seconds": SECONDS,
+    }
+    styles = {track.track_id: track.style for track in clips.values()}
+    write_json(
+        config.made, {"options": outcome_options(config), "counts": counts, "tracks": styles}
+    )
+    print(f"tracks {config.tracks:>9,} of {len(STYLES)} styles, {played:,} of them played")
+    print(f"users  {config.users:>9,}")
+    print(f"plays  {config.plays:>9,}")
 
 
 if __name__ == "__main__":
