@@ -1,0 +1,1 @@
+"""Audio to embeddings: the engine every backbone runs on, and one file a backbone."""
