@@ -10,6 +10,8 @@ import torch
 
 from interactions import Interactions
 
+REDRAWS = 10  # after so many, the few negatives that still collide are drawn from what is free
+
 
 @dataclass(frozen=True)
 class PairBatch:
@@ -40,7 +42,8 @@ class InteractionDataset:
         known: keys user_idx * n_items + item_idx, ascending, of pairs that are no negatives.
         n_users, n_items: what negatives are drawn from, uniformly and in full.
         n_negatives: for each positive.
-        unheard: draw a negative that is in `known` again; False keeps it, as published.
+        unheard: draw a negative that is in `known` again, until it is not (unless all are); False
+            keeps it, as published.
         confidence: weight a pair by 1 + 2 log(1 + plays).
         device: where the pairs live and negatives are drawn; no batch crosses the bus.
     """
@@ -85,21 +88,32 @@ class InteractionDataset:
 
     def _negatives(self, users, items, generator) -> torch.Tensor:
         high = self.n_users if self.negatives_are_users else self.n_items
-        shape = (len(users), self.n_negatives)
-        drawn = torch.randint(high, shape, generator=generator, device=self.device)
-        # Few draws collide, so few rounds are needed; a track that everybody played would need
-        # endless ones, and keeps what the last round drew.
-        for _ in range(10 if self.unheard else 0):
-            if self.negatives_are_users:
-                keys = drawn * self.n_items + items[:, None]
-            else:
-                keys = users[:, None] * self.n_items + drawn
-            collides = _contains(self.known, keys)
-            n = int(collides.sum())
-            if n == 0:
-                break
-            drawn[collides] = torch.randint(high, (n,), generator=generator, device=self.device)
-        return drawn
+
+        def draw(n: int, below: int) -> torch.Tensor:
+            return torch.randint(below, (n,), generator=generator, device=self.device)
+
+        drawn = draw(len(users) * self.n_negatives, high)
+        if self.unheard:
+            anchors = items if self.negatives_are_users else users
+            anchors = anchors.repeat_interleave(self.n_negatives)
+            left = self._are_known(anchors, drawn).nonzero()[:, 0]
+            for _ in range(REDRAWS):
+                if not len(left):
+                    break
+                drawn[left] = draw(len(left), high)
+                left = left[self._are_known(anchors[left], drawn[left])]
+            for anchor in anchors[left].unique():
+                everybody = torch.arange(high, device=self.device)
+                free = everybody[~self._are_known(anchor.expand(high), everybody)]
+                places = left[anchors[left] == anchor]
+                if len(free):  # else all are known, and what was drawn stays
+                    drawn[places] = free[draw(len(places), len(free))]
+        return drawn.view(len(users), self.n_negatives)
+
+    def _are_known(self, anchors: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Return which pairs of an anchor and what is drawn for it are in `known`."""
+        users, items = (others, anchors) if self.negatives_are_users else (anchors, others)
+        return _contains(self.known, users * self.n_items + items)
 
 
 class InteractionDatasetItems(InteractionDataset):
