@@ -1,0 +1,172 @@
+"""Shallow Net: its loss and every gradient against the pair-by-pair definition."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dataset import PairBatch
+from model import ShallowEmbeddingModel, sampled_products
+
+N_USERS, N_ITEMS, WIDTH, HIDDEN = 9, 14, 5, 7
+
+
+def network(seed=0, *, users=True, tracks=True, item_sampling=True, **options):
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    made = ShallowEmbeddingModel(
+        rng.standard_normal((N_USERS, WIDTH), dtype=np.float32),
+        rng.standard_normal((N_ITEMS, WIDTH), dtype=np.float32),
+        HIDDEN,
+        train_users=users,
+        train_tracks=tracks,
+        negatives_are_users=item_sampling,
+        **options,
+    )
+    with torch.no_grad():  # without this the bias is small, and few units are ever dead
+        made.layer[0].bias.normal_(std=0.5)
+    return made
+
+
+def batch_of(seed=0, *, item_sampling=True, b=40, n=6, weights=False):
+    """A batch in which users, tracks and negatives repeat, within and across pairs."""
+    rng = np.random.default_rng(seed)
+    high = N_USERS if item_sampling else N_ITEMS
+    return PairBatch(
+        torch.as_tensor(rng.integers(N_USERS, size=b)),
+        torch.as_tensor(rng.integers(N_ITEMS, size=b)),
+        torch.as_tensor(rng.integers(high, size=(b, n))),
+        torch.as_tensor(rng.uniform(1, 9, size=b)).float() if weights else None,
+    )
+
+
+def plain_loss(net, batch):
+    """Linear, ReLU and CosineSimilarity, one pair and one negative at a time."""
+    cosine = nn.CosineSimilarity(dim=0, eps=1e-8)
+
+    def like(user, item):
+        return cosine(net.layer(net.users[user]), net.layer(net.items[item]))
+
+    total = 0
+    for row, (user, item) in enumerate(zip(batch.users, batch.items, strict=True)):
+        weight = 1 if batch.weights is None else batch.weights[row]
+        for negative in batch.negatives[row]:
+            worse = like(negative, item) if net.negatives_are_users else like(user, negative)
+            total = total + weight * torch.relu(net.margin - like(user, item) + worse)
+    squares = sum((p**2).sum() for p in net.parameters())
+    return total / batch.negatives.numel() + net.l2 * squares
+
+
+def assert_same(net, batch, tolerance):
+    """Compare the loss and all gradients, each relative to its largest value."""
+    results = []
+    for loss_of in (net.loss, lambda b: plain_loss(net, b)):
+        net.zero_grad()
+        loss = loss_of(batch)
+        loss.backward()
+        gradients = {name: p.grad.clone() for name, p in net.named_parameters()}
+        results.append((loss.item(), gradients))
+    (loss, gradients), (expected, plain) = results
+    assert expected > 0
+    assert loss == pytest.approx(expected, rel=tolerance)
+    for name, gradient in plain.items():
+        scale = gradient.abs().max()
+        assert scale > 0, f"{name} has no gradient to compare"
+        assert (gradients[name] - gradient).abs().max() <= tolerance * scale, name
+
+
+CASES = list(itertools.product([True, False], [True, False], [0.0, 0.01], [True, False]))
+
+
+@pytest.mark.parametrize(("item_sampling", "weights", "l2", "tracks"), CASES)
+def test_loss_and_gradients_are_those_of_the_definition(item_sampling, weights, l2, tracks):
+    net = network(item_sampling=item_sampling, l2=l2, tracks=tracks)
+    batch = batch_of(item_sampling=item_sampling, weights=weights)
+    assert_same(net, batch, 1e-5)
+
+
+@pytest.mark.parametrize("item_sampling", [True, False])
+def test_the_sums_agree_to_double_precision(item_sampling):
+    net = network(item_sampling=item_sampling, users=False).double()
+    assert_same(net, batch_of(item_sampling=item_sampling), 1e-12)
+
+
+def test_users_whose_units_are_all_dead_have_cosine_0_and_no_gradient():
+    net = network()
+    with torch.no_grad():
+        net.layer[0].bias.fill_(-0.2)
+        net.users[:3] = 0
+    assert net.unit(net.users[:3]).abs().max() == 0
+    batch = batch_of()
+    assert_same(net, batch, 1e-5)
+    assert net.users.grad[:3].abs().max() == 0
+
+
+def test_a_margin_that_is_kept_costs_nothing_and_one_that_is_not_costs_the_rest():
+    net = network(margin=0.2)
+    with torch.no_grad():
+        net.layer[0].weight.copy_(torch.eye(HIDDEN, WIDTH))
+        net.layer[0].bias.zero_()
+        net.users[0], net.users[1] = torch.eye(WIDTH)[0], torch.eye(WIDTH)[1]
+        net.items[0] = torch.eye(WIDTH)[0]
+    right = PairBatch(torch.tensor([0]), torch.tensor([0]), torch.tensor([[1]]), None)
+    wrong = PairBatch(torch.tensor([1]), torch.tensor([0]), torch.tensor([[0]]), None)
+    assert net.loss(right).item() == 0
+    assert net.loss(wrong).item() == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize(("users", "tracks"), list(itertools.product([True, False], repeat=2)))
+def test_frozen_vectors_stay_and_are_kept_out_of_the_checkpoint(users, tracks):
+    net = network(users=users, tracks=tracks)
+    before = {name: getattr(net, name).clone() for name in ("users", "items")}
+    trained = {"layer.0.weight", "layer.0.bias"}
+    trained |= {name for name, on in (("users", users), ("items", tracks)) if on}
+    assert {name for name, p in net.named_parameters() if p.requires_grad} == trained
+    assert set(net.state_dict()) == trained
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
+    net.loss(batch_of()).backward()
+    optimizer.step()
+    for name, on in (("users", users), ("items", tracks)):
+        assert torch.equal(before[name], getattr(net, name)) == (not on)
+
+
+def test_a_networks_cosines_are_those_it_learns_by():
+    net = network()
+    users, items = net.unit_vectors()
+    for user, item in ((0, 0), (N_USERS - 1, N_ITEMS - 1)):
+        with torch.no_grad():
+            left, right = net.layer(net.users[user]), net.layer(net.items[item])
+        expected = nn.functional.cosine_similarity(left, right, dim=0)
+        assert (users[user] @ items[item]).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (4, 3, 6, 5), (5, 7, 8, 4), (3, 8, 2, 4)])
+def test_products_at_chosen_places_are_those_of_the_dense_product(shape):
+    """b, n, m, h; with 7 places among 8 rows, and 8 among 2, rows come twice in one line."""
+    b, n, m, h = shape
+    generator = torch.Generator().manual_seed(0)
+    left = torch.randn(b, h, dtype=torch.double, generator=generator, requires_grad=True)
+    right = torch.randn(m, h, dtype=torch.double, generator=generator, requires_grad=True)
+    rows = torch.randint(m, (b, n), generator=generator)
+    expected = (left @ right.T).gather(1, rows)
+    assert torch.allclose(sampled_products(left, right, rows), expected, rtol=1e-12)
+    assert torch.autograd.gradcheck(lambda x, y: sampled_products(x, y, rows), (left, right))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("item_sampling", [True, False])
+def test_the_gpu_computes_the_same_loss_and_gradients(item_sampling):
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no GPU here")
+    net, batch = network(item_sampling=item_sampling), batch_of(item_sampling=item_sampling)
+    net.loss(batch).backward()
+    expected = {name: p.grad.clone() for name, p in net.named_parameters()}
+    net.zero_grad()
+    net.cuda()
+    moved = PairBatch(batch.users.cuda(), batch.items.cuda(), batch.negatives.cuda(), None)
+    net.loss(moved).backward()
+    for name, p in net.named_parameters():
+        scale = expected[name].abs().max()
+        assert (p.grad.cpu() - expected[name]).abs().max() <= 1e-4 * scale, name
