@@ -1,18 +1,19 @@
-"""MFCC: cepstral coefficients, the classic description of timbre; no weights.
+"""MFCC: mean and covariance of cepstral coefficients, the classic model of timbre; no weights.
 
     python -m extract_item_embeddings.mfcc --root R --audio DIR
 
-Writes embeddings/mfcc.npy, float32 (n_tracks, 104): of the first 30 s, the mean and the standard
-deviation over time of 26 coefficients (columns 0-25, 26-51) and of their slopes (52-77, 78-103).
+Writes embeddings/mfcc.npy, float32 (n_tracks, 104): of 13 coefficients over the first 30 s, the 13
+means, then the 91 covariances of the upper triangle, row by row. A file under 0.5 s is repeated.
 
-The study gives the width and no more. 26 coefficients describe the spectrum's envelope twice as
-finely as the usual 13, which leave half of 40 mel bands unused; mean and deviation say how a track
-sounds and how much that varies, the slopes how fast. A file under 0.5 s is repeated.
+The study gives the width and no more: 13 + 13 * 14 / 2 = 104 is the one textbook description of
+that width, a Gaussian over a track's frames. Frames of 46 ms every 23 ms and 40 mel bands up to
+11 kHz are the usual choice with it. The numbers are in decibels and their squares, not scaled:
+loudness, the first mean, and its variance are the largest.
 
-TIME
+Measured: 60 mp3 clips of 30 s in 4 s on two cores, 0.4 GB.
 
-Source: Davis and Mermelstein, "Comparison of parametric representations for monosyllabic word
-recognition in continuously spoken sentences", 1980; slopes as in librosa.feature.delta.
+Source: Mandel and Ellis, "Song-level features and support vector machines for music
+classification", ISMIR 2005.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ import numpy as np
 
 from extract_item_embeddings.engine import Backbone, main
 
-COEFFICIENTS = 26
-N_FFT, HOP, MELS = 2048, 512, 128  # 93 ms and 23 ms
+COEFFICIENTS = 13
+N_FFT, HOP, MELS = 1024, 512, 40
 
 
 class Mfcc(Backbone):
     name = "mfcc"
     sample_rate = 22_050  # Hz
     clip_seconds = 30.0
-    embedding_size = 4 * COEFFICIENTS
+    embedding_size = COEFFICIENTS + COEFFICIENTS * (COEFFICIENTS + 1) // 2
     packages = ("librosa", "scipy")
 
     def embed(self, audio: np.ndarray) -> np.ndarray:
@@ -42,13 +43,10 @@ def _describe(clip: np.ndarray) -> np.ndarray:
     mel = librosa.feature.melspectrogram(
         y=clip, sr=Mfcc.sample_rate, n_fft=N_FFT, hop_length=HOP, n_mels=MELS
     )
-    decibels = librosa.power_to_db(
-        mel, top_db=None
-    )  # a floor below the clip's peak would hide quiet
-    coefficients = librosa.feature.mfcc(S=decibels, n_mfcc=COEFFICIENTS)  # (26, frames)
-    slopes = librosa.feature.delta(coefficients)  # over 9 frames
-    moments = [(x.mean(axis=1), x.std(axis=1)) for x in (coefficients, slopes)]
-    return np.concatenate([m for pair in moments for m in pair]).astype(np.float32)
+    decibels = librosa.power_to_db(mel, top_db=None)  # no floor that moves with the loudest frame
+    coefficients = librosa.feature.mfcc(S=decibels, n_mfcc=COEFFICIENTS)  # (13, frames)
+    covariances = np.cov(coefficients)[np.triu_indices(COEFFICIENTS)]
+    return np.concatenate([coefficients.mean(axis=1), covariances]).astype(np.float32)
 
 
 if __name__ == "__main__":

