@@ -34,7 +34,7 @@ class Curves:
         self.log = folder / "log.jsonl"
         with atomic_path(self.log) as temporary:
             temporary.write_text("".join(_line(record) for record in records))
-        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
         self.events = folder / name
         start = [
             Event(wall_time=time.time(), file_version="brain.Event:2"),
