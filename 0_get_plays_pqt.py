@@ -18,10 +18,10 @@ to UTC. Rows with another number of fields, a user id or timestamp that is none,
 are rejected; more than --max-rejected of them is an error.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 from tqdm import tqdm
 
 from artifacts import atomic_path, exclusive, read_json, sha256, write_json
@@ -30,7 +30,8 @@ from plays import Conversion, convert_log, fingerprint, is_same_file, renumber
 from streaming import check_threads, memory_bytes, scratch_folder
 from trackids import audio_ids, read_trackids, write_trackids
 
-BLOCK = 8 << 20  # bytes of the log read at a time, when memory allows
+BLOCK = 4 << 20  # bytes of the log parsed at a time, when memory allows
+MOST_THREADS = 8  # more do not help: one thread reads, one writes
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,14 @@ def main(config: PlaysConfig) -> None:
     memory = memory_bytes(config.memory)
     if not config.log.is_file():
         raise InputError(f"--log {config.log} is missing; expected a tab-separated file")
-    if config.threads:
-        pa.set_cpu_count(config.threads)
+    threads = min(config.threads or len(os.sched_getaffinity(0)), MOST_THREADS)
     data = config.root / "data"
     with exclusive(data / ".lock", f"{data}"):
         if not config.overwrite and is_finished(config):
             print(f"{data}/plays.pqt is finished; --overwrite makes it again")
             return
         with scratch_folder(data / ".stage0.tmp") as scratch:
-            make_plays(config, scratch, min(BLOCK, memory // 64))
+            make_plays(config, scratch, min(BLOCK, memory // 64), threads)
 
 
 def is_finished(config: PlaysConfig) -> bool:
@@ -78,7 +78,7 @@ def is_finished(config: PlaysConfig) -> bool:
     raise InputError(f"{plays} is finished, but {changed}; --overwrite makes it again")
 
 
-def make_plays(config: PlaysConfig, scratch: Path, block_bytes: int) -> None:
+def make_plays(config: PlaysConfig, scratch: Path, block_bytes: int, threads: int) -> None:
     """Write every file of the module docstring."""
     root, data = config.root, config.root / "data"
     has_ids = (root / "trackid_sorted.csv").exists()
@@ -93,6 +93,7 @@ def make_plays(config: PlaysConfig, scratch: Path, block_bytes: int) -> None:
                 target if ids else scratch / "plays.pqt",
                 ids,
                 block_bytes=block_bytes,
+                threads=threads,
                 progress=lambda position: bar.update(position - bar.n),
             )
         check_rejected(config, found)

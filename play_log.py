@@ -23,7 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from config import InputError
-from log_fields import REASONS, can_be_id, read_fields, read_timestamps, read_users
+from log_fields import REASONS, read_fields, read_timestamps, read_users
+from track_lookup import FaultyId, GrowingIds, KnownIds
 
 COLUMNS = ("user_id", "track_id", "timestamp")
 PLAYS = pa.schema(
@@ -54,17 +55,23 @@ class Rejected:
 
     Attributes:
         counts: how many, by reason.
-        lines: the first line numbers, by reason; line 1 is the header.
+        lines: the first line numbers, by reason.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
     lines: dict[str, list[int]] = field(default_factory=lambda: {r: [] for r in REASONS})
 
-    def add(self, reason: str, lines) -> None:
-        """Count lines by their numbers, which ascend."""
-        self.counts[reason] += len(lines)
+    def add(self, reason: str, lines, count: int | None = None) -> None:
+        """Count lines by their numbers, which ascend; `count` if there are more than given."""
+        self.counts[reason] += len(lines) if count is None else count
         room = EXAMPLES - len(self.lines[reason])
         self.lines[reason] += [int(line) for line in lines[:room]]
+
+    def add_all(self, later: Rejected, offset: int) -> None:
+        """Count what a later block holds, whose line numbers start at `offset`."""
+        for reason in REASONS:
+            lines = [line + offset for line in later.lines[reason]]
+            self.add(reason, lines, later.counts[reason])
 
     @property
     def total(self) -> int:
@@ -79,28 +86,21 @@ class Rejected:
         )
 
 
-class TrackIds:
-    """Numbers of track ids: rows of trackid_sorted.csv, or without one the order of appearance.
+@dataclass
+class ParsedBlock:
+    """What a block of lines holds.
 
     Attributes:
-        values: binary array; the position of an id is its number.
-        grow: whether an unknown id is added instead of refused.
+        plays: the usable ones, in the block's order, with the schema `PLAYS`.
+        lines: lines in the block.
+        rows: those that are not empty.
+        rejected: those that hold no usable play; the first line of the block is 0.
     """
 
-    def __init__(self, ids: list[str] | None):
-        self.grow = ids is None
-        self.values = pa.array([i.encode() for i in ids or []], pa.binary())
-
-    def number(self, column: pa.Array) -> pa.Array:
-        """Return the int32 numbers of a binary column, null where an id is unknown."""
-        found = pc.index_in(column, self.values)
-        if self.grow and found.null_count:
-            new = pc.unique(column.filter(pc.is_null(found)))
-            if not all(can_be_id(value.as_py()) for value in new):
-                raise FaultyBlock
-            self.values = pa.concat_arrays([self.values, new])
-            found = pc.index_in(column, self.values)
-        return found
+    plays: pa.Table
+    lines: int = 0
+    rows: int = 0
+    rejected: Rejected = field(default_factory=Rejected)
 
 
 def open_log(path: Path) -> tuple[pa.NativeFile, pa.NativeFile]:
@@ -150,20 +150,15 @@ def read_blocks(path: Path, stream, size: int) -> Iterator[bytes]:
 
 
 class LogParser:
-    """Turns blocks of lines into tables with the schema `PLAYS` and counts what it cannot use.
+    """Turns blocks of lines into plays. Its `parse` may run in several threads.
 
     Args:
         path: the log, for messages.
         header: its first line.
         ids: the known track ids.
-
-    Attributes:
-        line: number of the next line.
-        rows: lines parsed so far, without the empty ones.
-        rejected: those of them that hold no usable play.
     """
 
-    def __init__(self, path: Path, header: bytes, ids: TrackIds):
+    def __init__(self, path: Path, header: bytes, ids: KnownIds | GrowingIds):
         text = header.removeprefix(BOM).rstrip(b"\r\n").decode(errors="replace")
         names = text.split("\t")
         for column in COLUMNS:
@@ -174,35 +169,38 @@ class LogParser:
                     f"got {text[:200]!r}"
                 )
         self.names = [n if n in COLUMNS else f"column {i}" for i, n in enumerate(names)]
-        self.ids, self.rejected, self.line, self.rows = ids, Rejected(), 2, 0
+        self.ids = ids
 
-    def parse(self, block: bytes) -> pa.Table:
-        """Return the usable plays of the block, in its order."""
-        if not block:
-            return PLAYS.empty_table()
+    def parse(self, block: bytes) -> ParsedBlock:
+        """Return what the block, whole lines, holds."""
         if b"\r" in block:
             block = block.replace(b"\r\n", b"\n")
-        return pa.concat_tables(list(self._parse(block)))
+        parsed = ParsedBlock(PLAYS.empty_table())
+        tables, waiting = [parsed.plays], [block] if block else []
+        while waiting:
+            block = waiting.pop()
+            try:
+                tables.append(self._parse_at_once(block, parsed))
+            except (FaultyBlock, FaultyId):
+                middle = block.rfind(b"\n", 0, len(block) // 2) + 1
+                if len(block) <= ALONE or not middle:
+                    tables.append(self._parse_by_line(block, parsed))
+                else:
+                    waiting += [block[middle:], block[:middle]]
+        parsed.plays = pa.concat_tables(tables)
+        return parsed
 
-    def _parse(self, block: bytes) -> Iterator[pa.Table]:
-        try:
-            yield self._parse_at_once(block)
-        except FaultyBlock:
-            middle = block.rfind(b"\n", 0, len(block) // 2) + 1
-            if len(block) <= ALONE or not middle:
-                yield self._parse_by_line(block)
-            else:
-                yield from self._parse(block[:middle])
-                yield from self._parse(block[middle:])
-
-    def _parse_at_once(self, block: bytes) -> pa.Table:
+    def _parse_at_once(self, block: bytes, parsed: ParsedBlock) -> pa.Table:
         # Arrow alone would skip a byte order mark and end lines at a carriage return.
-        if block.startswith((b"\n", BOM)) or any(m in block for m in (b"\n\n", b"\r", b"\0")):
+        if block.startswith(BOM) or b"\r" in block or b"\0" in block:
             raise FaultyBlock
         try:
+            # One block and no threads: the caller has threads, and columns come in one piece.
             table = pyarrow.csv.read_csv(
                 pa.BufferReader(block),
-                pyarrow.csv.ReadOptions(column_names=self.names, block_size=2 << 20),
+                pyarrow.csv.ReadOptions(
+                    column_names=self.names, block_size=len(block) + 1, use_threads=False
+                ),
                 pyarrow.csv.ParseOptions(
                     delimiter="\t", quote_char=False, escape_char=False, ignore_empty_lines=False
                 ),
@@ -216,38 +214,38 @@ class LogParser:
             users, timestamps = read_users(users), read_timestamps(timestamps)
         except pa.ArrowInvalid as error:
             raise FaultyBlock from error
-        lines = np.arange(self.line, self.line + len(table))
-        plays = self._known(users, tracks, timestamps, lines)
-        self.line += len(lines)
-        self.rows += len(lines)
+        plays = self._known(users, tracks, timestamps, None, parsed)
+        parsed.lines += len(table)
+        parsed.rows += len(table)
         return plays
 
-    def _parse_by_line(self, block: bytes) -> pa.Table:
+    def _parse_by_line(self, block: bytes, parsed: ParsedBlock) -> pa.Table:
         at = [self.names.index(name) for name in COLUMNS]
         plays: list[tuple[int, bytes, int, int]] = []
         lines = block[:-1].split(b"\n")
-        for number, line in enumerate(lines, self.line):
+        for number, line in enumerate(lines, parsed.lines):
             fields = line.split(b"\t")
             right = len(fields) == len(self.names)
             play = read_fields([fields[i] for i in at] if right else None, self.ids.grow)
             if not isinstance(play, str):
                 plays.append((*play, number))
             elif line:
-                self.rejected.add(play, [number])
+                parsed.rejected.add(play, [number])
         users, tracks, micros, numbers = zip(*plays, strict=True) if plays else ((), (), (), ())
         times = pa.array(micros, pa.int64()).cast(pa.timestamp("us"))
-        self.line += len(lines)
-        self.rows += len(lines) - lines.count(b"")
-        return self._known(
-            pa.array(users, pa.int64()), pa.array(tracks, pa.binary()), times, np.array(numbers)
-        )
+        users, tracks = pa.array(users, pa.int64()), pa.array(tracks, pa.binary())
+        found = self._known(users, tracks, times, np.array(numbers), parsed)
+        parsed.lines += len(lines)
+        parsed.rows += len(lines) - lines.count(b"")
+        return found
 
-    def _known(self, users, tracks, timestamps, lines: np.ndarray) -> pa.Table:
-        """Return the plays of known tracks; the lines of the others are rejected."""
+    def _known(self, users, tracks, timestamps, lines: np.ndarray | None, parsed) -> pa.Table:
+        """Return the plays of known tracks; reject the lines (None: the next) of the others."""
         numbers = self.ids.number(tracks)
         plays = pa.table([users, numbers, timestamps], schema=PLAYS)
         if not numbers.null_count:
             return plays
         unknown = pc.is_null(numbers)
-        self.rejected.add("unknown track", lines[unknown.to_numpy(zero_copy_only=False)])
+        at = np.flatnonzero(unknown.to_numpy(zero_copy_only=False))
+        parsed.rejected.add("unknown track", at + parsed.lines if lines is None else lines[at])
         return plays.filter(pc.invert(unknown))

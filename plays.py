@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config import InputError
-from play_log import PLAYS, LogParser, Rejected, TrackIds, open_log, read_blocks
+from play_log import PLAYS, LogParser, ParsedBlock, Rejected, open_log, read_blocks
 from streaming import TableFile
+from track_lookup import GrowingIds, KnownIds
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def convert_log(
     ids: list[str] | None,
     *,
     block_bytes: int,
+    threads: int = 2,
     progress: Callable[[int], object] = lambda position: None,
 ) -> Conversion:
     """Write the log's usable plays to `target`, in the log's order.
@@ -59,46 +62,75 @@ def convert_log(
     Args:
         log: see play_log.py.
         target: parquet file with the schema `PLAYS`.
-        ids: the track ids; track_idx is the position. Without them track_idx counts the ids in
-            order of appearance (see `renumber`).
-        block_bytes: size of the blocks, without influence on the result.
+        ids: the track ids; track_idx is the position. Without them every id that is found gets
+            a number, in no promised order (see `renumber`).
+        block_bytes, threads: size of the blocks and how many are parsed at a time; without
+            influence on the result.
         progress: called with the bytes of the log file read so far.
 
     Raises:
         InputError: the log cannot be read, or its header lacks a column.
     """
-    track_ids, parser = TrackIds(ids), None
-    users, seen = pa.array([], pa.int64()), np.zeros(0, bool)
-    rows, first, last = 0, datetime.datetime.max, datetime.datetime.min
+    track_ids = GrowingIds() if ids is None else KnownIds(ids)
+    contents, rejected, lines, rows = Contents(), Rejected(), 0, 0
     stream, raw = open_log(log)
     with TableFile(target, PLAYS) as file:
+        for parsed in _parse_in_threads(log, stream, track_ids, block_bytes, threads):
+            rejected.add_all(parsed.rejected, lines + 2)  # line 1 is the header
+            lines += parsed.lines
+            rows += parsed.rows
+            if len(parsed.plays):
+                file.append(parsed.plays)
+                contents.add(parsed.plays)
+            progress(raw.tell())
+    return Conversion(
+        rows=contents.rows,
+        users=len(contents.users),
+        tracks=int(contents.heard.sum()),
+        first=str(contents.first),
+        last=str(contents.last),
+        lines=rows,
+        rejected=rejected,
+        ids=[value.decode() for value in track_ids.values.to_pylist()],
+    )
+
+
+def _parse_in_threads(
+    log: Path, stream, ids: KnownIds | GrowingIds, block_bytes: int, threads: int
+) -> Iterator[ParsedBlock]:
+    """Yield the parsed blocks of the log, in their order."""
+    parser, waiting = None, deque()
+    with ThreadPoolExecutor(threads) as pool:
         for block in read_blocks(log, stream, block_bytes):
             if parser is None:
                 header, _, block = block.partition(b"\n")
-                parser = LogParser(log, header, track_ids)
-            table = parser.parse(block).combine_chunks()
-            progress(raw.tell())
-            if not len(table):
-                continue
-            file.append(table)
-            rows += len(table)
-            users = pc.unique(pa.concat_arrays([users, pc.unique(table["user_id"])]))
-            seen = np.pad(seen, (0, len(track_ids.values) - len(seen)))
-            seen[table["track_idx"].to_numpy()] = True
-            ends = pc.min_max(table["timestamp"]).as_py()
-            first, last = min(first, ends["min"]), max(last, ends["max"])
+                parser = LogParser(log, header, ids)
+            waiting.append(pool.submit(parser.parse, block))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     if parser is None:
         raise InputError(f"--log {log} is empty; expected a header and a play a line")
-    return Conversion(
-        rows=rows,
-        users=len(users),
-        tracks=int(seen.sum()),
-        first=str(first),
-        last=str(last),
-        lines=parser.rows,
-        rejected=parser.rejected,
-        ids=[value.decode() for value in track_ids.values.to_pylist()],
-    )
+
+
+class Contents:
+    """Counts of plays seen: rows, users, tracks (bool by track_idx), first and last timestamp."""
+
+    def __init__(self):
+        self.rows = 0
+        self.users, self.heard = pa.array([], pa.int64()), np.zeros(0, bool)
+        self.first, self.last = datetime.datetime.max, datetime.datetime.min
+
+    def add(self, plays: pa.Table) -> None:
+        """Count a table with the schema `PLAYS` that is not empty."""
+        self.rows += len(plays)
+        self.users = pc.unique(pa.concat_arrays([self.users, pc.unique(plays["user_id"])]))
+        tracks = plays["track_idx"].to_numpy()
+        self.heard = np.pad(self.heard, (0, max(0, tracks.max() + 1 - len(self.heard))))
+        self.heard[tracks] = True
+        ends = pc.min_max(plays["timestamp"]).as_py()
+        self.first, self.last = min(self.first, ends["min"]), max(self.last, ends["max"])
 
 
 def renumber(source: Path, target: Path, ids: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ import string
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 import play_log
 from config import InputError
 from log_fields import read_fields, read_timestamps, read_users
-from play_log import FaultyBlock, LogParser, TrackIds
+from play_log import PLAYS, FaultyBlock, LogParser, ParsedBlock
 from plays import convert_log, renumber
+from track_lookup import FaultyId, GrowingIds, KnownIds, WordTable
 
 HEADER = b"user_id\ttrack_id\ttimestamp\n"
 IDS = ["A", "a", "b-7", "Ä"]
@@ -24,7 +26,7 @@ ROW = b"5\tA\t2019-02-01 00:01:09\n"
 
 
 def parser(ids=IDS):
-    return LogParser("log", HEADER, TrackIds(ids))
+    return LogParser("log", HEADER, GrowingIds() if ids is None else KnownIds(ids))
 
 
 def micros(text):
@@ -136,24 +138,27 @@ def broken_line(draw):
     return line[:at] + draw(odd | st.just("")) + line[at + draw(st.integers(0, 1)) :]
 
 
+def empty():
+    return ParsedBlock(PLAYS.empty_table())
+
+
 @settings(max_examples=400, deadline=None)
 @given(broken_line(), st.booleans())
 def test_a_line_is_read_at_once_exactly_when_it_can_be_read_alone(line, any_id):
     block = line.encode() + b"\n"
     ids = None if any_id else IDS
-    alone = parser(ids)
-    expected = alone._parse_by_line(block)
+    alone, at_once = empty(), empty()
+    expected = parser(ids)._parse_by_line(block, alone)
     usable = alone.rejected.total == alone.rejected.counts["unknown track"] and alone.rows == 1
-    at_once = parser(ids)
     try:
-        found = at_once._parse_at_once(block)
-    except FaultyBlock:
+        found = parser(ids)._parse_at_once(block, at_once)
+    except (FaultyBlock, FaultyId):
         # More than one line, or an empty one, is not taken at once either; that costs only time.
         assert not usable or block.count(b"\n") > 1
     else:
         assert found.equals(expected)
         assert at_once.rejected == alone.rejected
-        assert (at_once.line, at_once.rows) == (alone.line, alone.rows)
+        assert (at_once.lines, at_once.rows) == (alone.lines, alone.rows)
 
 
 @settings(max_examples=60, deadline=None)
@@ -277,13 +282,39 @@ def test_without_ids_the_log_gives_them_in_code_point_order(tmp_path):
     lines += "1\t\t2019-02-01 00:01:09\n2\ta,b\t2019-02-01 00:01:09\n3\tlost\tnever\n"
     frame, found = convert(tmp_path, HEADER + lines.encode(), ids=None)
     assert found.rejected.counts["malformed"] == 2  # what cannot be an id is no new id
-    assert frame.track_idx.tolist() == [0, 1, 2, 3, 1, 4, 5, 0]
+    assert [found.ids[number] for number in frame.track_idx] == tracks
 
     ids = renumber(tmp_path / "plays.pqt", tmp_path / "renumbered.pqt", found.ids)
     assert ids == sorted(set(tracks))
     again = pq.read_table(tmp_path / "renumbered.pqt").to_pandas()
     assert [ids[i] for i in again.track_idx] == tracks
     assert again.user_id.tolist() == list(range(len(tracks)))
+
+
+@pytest.mark.parametrize("n", [1, 2, 300, 20_000])
+def test_ids_of_two_words_are_found_like_any_others(n):
+    """Ids of 16 bytes have a table of their own; Arrow's look-up is the truth."""
+    rng = np.random.default_rng(n)
+    letters = np.frombuffer(b"abAB", "S1")  # few letters, so that ids share words and slots
+    ids = np.unique(rng.choice(letters, (n, 16)).view("S16").ravel())
+    known = KnownIds([track_id.decode() for track_id in ids])
+    sought = rng.choice(letters, (n, 16)).view("S16").ravel()
+    sought = rng.permutation(np.concatenate([ids, sought, ids[::-1]]))
+    column = pa.array(sought.tolist(), pa.binary())
+    expected = pc.index_in(column, known.values)
+    assert known.number(column).equals(expected)
+    assert known.number(column.slice(1, n)).equals(expected.slice(1, n))
+    mixed = pa.array([b"short", *sought.tolist(), b""], pa.binary())
+    assert known.number(mixed).equals(pc.index_in(mixed, known.values))
+    assert n < 20_000 or 0 < expected.null_count < len(sought)
+
+
+def test_ids_that_share_a_slot_are_told_apart(monkeypatch):
+    monkeypatch.setattr(WordTable, "_slot", lambda self, words: words[:, 0] & np.uint64(3))
+    ids = sorted(f"{i:016d}" for i in range(200))
+    column = pa.array([f"{i:016d}".encode() for i in range(0, 400, 3)], pa.binary())
+    expected = [ids.index(f"{i:016d}") if i < 200 else None for i in range(0, 400, 3)]
+    assert KnownIds(ids).number(column).to_pylist() == expected
 
 
 def test_counts_of_a_conversion(tmp_path):

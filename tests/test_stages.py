@@ -313,7 +313,9 @@ def test_the_journal_keeps_cold_tracks_apart(tmp_path, log):
     assert record["config"]["test_until"] == "2019-03-01" and record["config"]["val_share"] == 0.3
     cold = pq.read_table(tmp_path / "data" / "cold_test.pqt").to_pandas()
     assert cold.user_id.tolist() == list(range(5)) and set(cold.track_idx) == {60}
-    assert not set(cold.user_id) & set(pq.read_table(tmp_path / "data" / "val.pqt")["user_id"])
+    assert not set(cold.user_id) & set(
+        pq.read_table(tmp_path / "data" / "val.pqt")["user_id"].to_pylist()
+    )
     with pytest.raises(InputError, match="--protocol was journal and is recsys"):
         call(STAGE_1, tmp_path, *DATES)
     call(STAGE_1, tmp_path, *DATES, "--overwrite")
