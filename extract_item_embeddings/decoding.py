@@ -6,9 +6,11 @@ unlike processes they copy no audio between them and leave nobody behind when th
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +29,7 @@ MARGIN = 0.05  # seconds read beyond the clip: the resampler looks ahead 0.02
 LACKING = 0.5  # seconds a file may end before the length in its header; mp3 headers are not exact
 BLOCK = 1 << 17  # samples of all channels decoded at once
 SAMPLED = 1 << 14  # bytes of a file that its mark looks at
+NOT_AUDIO = (1, 7)  # libsndfile: format not recognised; 7 when the name promised mp3
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,25 @@ def _mark(path: Path | None) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
+@contextlib.contextmanager
+def messages_to(path: Path):
+    """Append what C libraries print on stderr to a file; what Python prints goes where it went.
+
+    The mp3 decoder writes lines about files that are odd, also about those it can read: among
+    thousands they would bury the bar and the one line that says what failed.
+    """
+    stderr, visible = sys.stderr, os.dup(2)
+    with open(path, "ab") as log, open(visible, "w", buffering=1) as stream:
+        if stderr is sys.__stderr__:
+            sys.stderr = stream
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(visible, 2)
+            sys.stderr = stderr
+
+
 def read_clips(
     files: list[Path | None], rows: Iterable[int], length: ClipLength, *, workers: int, ahead: int
 ) -> Iterator[tuple[int, np.ndarray | str]]:
@@ -125,6 +147,8 @@ def _clip_or_reason(path: Path | None, length: ClipLength) -> np.ndarray | str:
     try:
         return read_clip(path, length)
     except soundfile.LibsndfileError as error:
+        if error.code in NOT_AUDIO:
+            return "is not audio of a known kind"
         return "cannot be decoded: " + error.error_string.rstrip(".")
     except OSError as error:
         return f"cannot be read: {error.strerror}"
@@ -141,8 +165,9 @@ def read_clip(path: Path, length: ClipLength) -> np.ndarray:
         ValueError: no audio, less than SHORTEST, an end before the header says, NaN.
         soundfile.LibsndfileError, OSError: what the file cannot be read for.
     """
-    if os.path.getsize(path) == 0:
-        raise ValueError("is empty (0 bytes)")
+    with open(path, "rb") as file:
+        if not file.read(1):
+            raise ValueError("is empty (0 bytes)")
     with soundfile.SoundFile(path) as file:
         rate = file.samplerate
         wanted = min(file.frames, math.ceil((length.longest / length.rate + MARGIN) * rate))

@@ -30,7 +30,13 @@ from tqdm import tqdm
 
 from artifacts import atomic_path, exclusive, read_json, sha256, write_json
 from config import InputError, WorkError, option, outcome_options, run
-from extract_item_embeddings.decoding import ClipLength, find_audio, fingerprint, read_clips
+from extract_item_embeddings.decoding import (
+    ClipLength,
+    find_audio,
+    fingerprint,
+    messages_to,
+    read_clips,
+)
 from extract_item_embeddings.parts import Parts, differences
 from trackids import read_trackids
 
@@ -233,8 +239,11 @@ def compute(
     ahead = batch_size + 2 * backbone.workers
     clips = read_clips(files, rows, backbone.clip_length, workers=backbone.workers, ahead=ahead)
     batches = Batches(backbone, batch_size)
-    progress = tqdm(total=len(files), initial=done, unit=" tracks", smoothing=0.1, disable=None)
-    with contextlib.closing(clips), progress:
+    with (
+        contextlib.closing(clips),
+        messages_to(parts.folder / "messages.txt"),
+        tqdm(total=len(files), initial=done, unit=" tracks", disable=None) as progress,
+    ):
         for window, wanted in work.items():
             begun = time.monotonic()
             part = parts.load(window)

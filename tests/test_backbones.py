@@ -135,3 +135,10 @@ def test_mfcc_is_mean_and_covariance_so_a_gain_moves_the_mean_loudness_alone(loa
     covariance[np.triu_indices(13)] = vectors[0, 13:]
     covariance += np.triu(covariance, 1).T
     assert np.linalg.eigvalsh(covariance).min() > 0
+
+
+def test_mfcc_hears_quiet_frames_beside_loud_ones(loaded):
+    noise = 0.3 * np.random.default_rng(0).normal(size=22_050 * 10).astype(np.float32)
+    noise[len(noise) // 2 :] *= 10 ** (-90 / 20)  # the second half is 90 dB quieter
+    variance = loaded("mfcc").embed(noise[None])[0, 13]  # of two levels: (half their distance)^2
+    assert variance == pytest.approx(40 * 45**2, rel=0.05)

@@ -141,26 +141,36 @@ def test_a_short_file_is_repeated_and_one_between_is_cut_to_whole_steps(tmp_path
 
 
 def break_files(audio):
-    """Break seven of the files, each in its own way; return {track id: a word of the reason}."""
+    """Break eight of the files, each in its own way; return {track id: the reason, in part}."""
+
+    def replace(track_id, kind, content):
+        (audio / f"{track_id}.wav").unlink()
+        (audio / f"{track_id}.{kind}").write_bytes(content)
+
+    noise = np.random.default_rng(0).normal(size=(20 * 8000, 2)).astype(np.float32) * 0.1
+    for kind in ("mp3", "flac"):
+        soundfile.write(audio / f"whole.{kind}", noise, 8000)
+    whole = {kind: (audio / f"whole.{kind}").read_bytes() for kind in ("mp3", "flac")}
+
     (audio / "t0001.wav").write_bytes(b"not audio at all" * 99)
     (audio / "t0002.wav").write_bytes(b"")
     soundfile.write(audio / "t0003.wav", np.empty(0), 8000)
     soundfile.write(audio / "t0004.wav", sine(0.05, 8000), 8000)
     (audio / "t0005.wav").unlink()
-    silent_error = np.full(8000, np.nan, np.float32)
-    soundfile.write(audio / "t0006.wav", silent_error, 8000, subtype="FLOAT")
-    soundfile.write(audio / "t0007.flac", np.random.default_rng(0).normal(size=8000) / 9, 8000)
-    half = (audio / "t0007.flac").read_bytes()[:4000]
-    (audio / "t0007.wav").unlink()
-    (audio / "t0007.flac").write_bytes(half)
+    soundfile.write(audio / "t0006.wav", np.full(8000, np.nan), 8000, subtype="FLOAT")
+    replace("t0007", "mp3", whole["mp3"][: len(whole["mp3"]) // 60])
+    replace("t0008", "mp3", b"not audio at all" * 9999)
+    replace("t0009", "flac", whole["flac"][: len(whole["flac"]) // 60])
     return {
-        "t0001": "cannot be decoded",
-        "t0002": "empty",
-        "t0003": "0.000 s",
-        "t0004": "0.050 s",
+        "t0001": "is not audio of a known kind",
+        "t0002": "is empty (0 bytes)",
+        "t0003": "holds 0.000 s of audio, at least 0.1 s needed",
+        "t0004": "holds 0.050 s of audio, at least 0.1 s needed",
         "t0005": "no audio file",
-        "t0006": "not finite",
-        "t0007": "ends after|cannot be decoded",
+        "t0006": "holds samples that are not finite",
+        "t0007": "ends after 0.",
+        "t0008": "is not audio of a known kind",
+        "t0009": "cannot be decoded",
     }
 
 
@@ -170,16 +180,17 @@ def test_failed_files_cost_nothing_else_and_mending_them_computes_them_alone(
     clean, _ = run(make_audio(tmp_path / "clean", 40))
     root = make_audio(tmp_path / "broken", 40)
     reasons = break_files(root / "audio")
-    with pytest.raises(WorkError, match=r"7 of 40 tracks have no vector, for example t0001"):
+    with pytest.raises(
+        WorkError, match=r"9 of 40 tracks have no vector, for example t0001: is not"
+    ):
         run(root)
     out = capsys.readouterr().out
     for track_id, reason in reasons.items():
-        line = next(line for line in out.splitlines() if line.startswith(f"failed {track_id}"))
-        assert any(word in line for word in reason.split("|")), line
+        assert f"failed {track_id}: {reason}" in out
     assert not list((root / "embeddings").glob("toy.np*"))
     assert not list((root / "embeddings").glob("toy.json"))
     listed = (root / "embeddings/toy.parts/failed.csv").read_text().splitlines()
-    assert listed[0] == "track_id,reason" and len(listed) == 8
+    assert listed[0] == "track_id,reason" and len(listed) == 10
 
     for track_id in reasons:
         for path in (root / "audio").glob(f"{track_id}.*"):
@@ -188,7 +199,7 @@ def test_failed_files_cost_nothing_else_and_mending_them_computes_them_alone(
         (root / "audio" / f"{track_id}.wav").write_bytes(original.read_bytes())
     monkeypatch.setattr(Counting, "seen", 0)
     matrix, record = run(root, backbone=Counting)
-    assert Counting.seen == 7
+    assert Counting.seen == 9
     np.testing.assert_array_equal(matrix, clean)
     assert record["failed"] == {}
 
@@ -198,10 +209,23 @@ def test_missing_nan_writes_rows_of_nan_and_says_which(tmp_path, run):
     reasons = break_files(root / "audio")
     matrix, record = run(root, missing="nan")
     assert sorted(record["failed"]) == sorted(reasons)
-    assert np.flatnonzero(np.isnan(matrix).all(axis=1)).tolist() == [1, 2, 3, 4, 5, 6, 7]
-    assert np.isfinite(np.delete(matrix, range(1, 8), axis=0)).all()
-    with pytest.raises(InputError, match=r"7 of its rows are NaN .*--overwrite"):
+    assert np.flatnonzero(np.isnan(matrix).all(axis=1)).tolist() == list(range(1, 10))
+    assert np.isfinite(np.delete(matrix, range(1, 10), axis=0)).all()
+    with pytest.raises(InputError, match=r"9 of its rows are NaN .*--overwrite"):
         run(root)
+
+
+def test_of_the_command_failures_are_one_line_on_stderr_and_exit_1(tmp_path, command):
+    root = make_audio(tmp_path, 12)
+    break_files(root / "audio")
+    flags = ("--root", root, "--audio", root / "audio")
+    failed = command("-m", "tests.toy_backbone", *flags)
+    assert failed.returncode == 1
+    assert len(failed.stderr.splitlines()) == 1, failed.stderr  # the mp3 decoder's stand elsewhere
+    assert "9 of 12 tracks have no vector" in failed.stderr and "--missing nan" in failed.stderr
+    assert "mpg123" in (root / "embeddings/toy.parts/messages.txt").read_text()
+    done = command("-m", "tests.toy_backbone", *flags, "--missing", "nan")
+    assert done.returncode == 0 and done.stderr == ""
 
 
 def test_without_a_single_whole_track_there_is_no_matrix_of_nan(tmp_path, run):
