@@ -69,7 +69,7 @@ class InteractionDataset:
         self.n_negatives, self.unheard, self.device = n_negatives, unheard, device
         self.weights = None
         if confidence:
-            counts = torch.as_tensor(interactions.counts, device=device, dtype=torch.float32)
+            counts = torch.tensor(interactions.counts, dtype=torch.float32, device=device)
             self.weights = 1 + 2 * torch.log1p(counts)
 
     def batches(self, batch_size: int, seed: int, *, shuffle: bool) -> Iterator[PairBatch]:
