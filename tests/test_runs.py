@@ -1,0 +1,228 @@
+"""A run's folder: finished, continued, refused, overwritten, and held by one process."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import runs
+from artifacts import exclusive, sha256
+from config import InputError
+from metrics import METRICS
+
+KNN = ("--embedding", "toy")
+FIT = ("--embedding", "toy", "--epochs", 1, "--batch-size", 400, "--device", "cpu")
+
+
+@pytest.fixture
+def root(toy_root):
+    return toy_root()
+
+
+@pytest.fixture
+def knn(root, call):
+    """Run knn.py on the root with more flags."""
+    return lambda *flags: call("knn", "--root", root, *KNN, *flags)
+
+
+def read_config(run):
+    return yaml.safe_load((run / "config.yaml").read_text())
+
+
+def test_a_run_leaves_the_files_of_the_contract(root, call, knn):
+    knn()
+    call("train", "--root", root, *FIT)
+    always = {"config.yaml", "recs.pqt", "per_user_val.pqt", "per_user_test.pqt", "metrics.json"}
+    trained = always | {"best.pt", "last.pt", "log.jsonl"}
+    for name, files in (("knn-toy-s1", always), ("shallow-toy-s1", trained)):
+        found = {p.name for p in (root / "runs" / name).iterdir() if p.name[0] != "."}
+        assert {f for f in found if "tfevents" not in f} == files
+        assert any("tfevents" in f for f in found) == (files is trained)
+
+
+def test_lists_cover_every_user_of_val_and_test_with_100_ranks(root, knn):
+    knn()
+    recs = pd.read_parquet(root / "runs" / "knn-toy-s1" / "recs.pqt")
+    assert recs.columns.tolist() == ["user_id", "track_idx", "rank", "score"]
+    parts = {p: pd.read_parquet(root / "data" / f"{p}.pqt") for p in ("train", "val", "test")}
+    users = sorted(set(parts["val"].user_id) | set(parts["test"].user_id))
+    assert recs.user_id.unique().tolist() == users
+    assert recs.groupby("user_id")["rank"].apply(list).tolist() == [list(range(1, 101))] * len(
+        users
+    )
+    assert (recs.groupby("user_id").score.diff().dropna() <= 0).all()
+    assert set(recs.track_idx) <= set(parts["train"].track_idx)
+    heard = set(zip(parts["train"].user_id, parts["train"].track_idx, strict=True))
+    assert not heard & set(zip(recs.user_id, recs.track_idx, strict=True))
+
+
+def test_results_and_configuration_say_what_the_run_is(root, knn):
+    knn("--tag", "mine", "--seed", 7)
+    run = root / "runs" / "knn-toy-mine-s7"
+    results, known = json.loads((run / "metrics.json").read_text()), read_config(run)
+    for found in (results, known):
+        assert (found["recommender"], found["embedding"]) == ("knn", "toy")
+        assert (found["seed"], found["tag"]) == (7, "mine")
+    for part in ("val", "test"):
+        assert set(results[part]) == {"users", *(f"{name}@50" for name in METRICS)}
+        table = pd.read_parquet(run / f"per_user_{part}.pqt")
+        assert results[part]["users"] == len(table)
+        for name in METRICS:
+            assert results[part][f"{name}@50"]["mean"] == table[f"{name}@50"].mean()
+    assert known["options"]["embedding"] == "toy" and known["width"] == 8
+    assert {"numpy", "torch", "python"} <= set(known["versions"])
+    assert known["peak_memory_mb"] > 1 and known["parameters"] == 0
+    assert known["changed"] == {}, "the seed is not a changed option"
+
+
+def test_a_finished_run_says_so_names_overwrite_and_is_left_alone(root, knn, command):
+    knn()
+    run = root / "runs" / "knn-toy-s1"
+    before = {p.name: (p.stat().st_mtime_ns, sha256(p)) for p in run.iterdir() if p.suffix}
+    again = command("knn.py", "--root", root, *KNN)
+    assert again.returncode == 0 and again.stderr == ""
+    assert "runs/knn-toy-s1 is finished; --overwrite makes it again" in again.stdout
+    assert before == {p.name: (p.stat().st_mtime_ns, sha256(p)) for p in run.iterdir() if p.suffix}
+
+
+def test_overwrite_makes_a_run_again_from_nothing(root, call):
+    call("train", "--root", root, *FIT)
+    run = root / "runs" / "shallow-toy-s1"
+    first = sha256(run / "recs.pqt")
+    (run / "recs.pqt").write_bytes(b"")
+    call("train", "--root", root, *FIT, "--overwrite")
+    assert sha256(run / "recs.pqt") == first
+    call("train", "--root", root, *FIT, "--overwrite", "--learning-rate", 0.1)
+    assert read_config(run)["options"]["learning_rate"] == 0.1
+    assert sha256(run / "recs.pqt") != first
+    assert len((run / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_an_option_that_cannot_change_the_result_does_not_make_another_run(root, call, capsys):
+    call("train", "--root", root, *FIT)
+    call("train", "--root", root.parent / "." / root.name, *FIT, "--device", "auto")
+    assert "is finished" in capsys.readouterr().out
+
+
+def changed_split(root):
+    path = root / "data" / "test.pqt"
+    table = pd.read_parquet(path)
+    table.assign(count=table["count"] + 1).to_parquet(path)
+
+
+def changed_embedding(root):
+    path = root / "embeddings" / "toy.npy"
+    np.save(path, np.load(path) + 1)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    ("change", "flags", "message"),
+    [
+        (changed_split, (), "the split is another one"),
+        (changed_embedding, (), "the embedding is another one"),
+        (None, ("--center", "true"), "center was False, now True"),
+        (None, ("--missing", "mean"), "missing was 'error', now 'mean'"),
+    ],
+)
+def test_a_run_made_from_other_things_is_refused_with_what_changed(
+    root, knn, finished, change, flags, message
+):
+    knn()
+    run = root / "runs" / "knn-toy-s1"
+    if not finished:
+        (run / "metrics.json").unlink()
+    if change:
+        change(root)
+    before = sha256(run / "config.yaml")
+    with pytest.raises(InputError, match=f"{message}.*--overwrite makes it again, --tag NAME"):
+        knn(*flags)
+    assert sha256(run / "config.yaml") == before
+    knn(*flags, "--overwrite")
+    assert (run / "metrics.json").exists()
+
+
+def test_all_that_changed_is_named_at_once(root, knn):
+    knn()
+    changed_split(root)
+    changed_embedding(root)
+    with pytest.raises(InputError, match="center was .*; the split is .*; the embedding is"):
+        knn("--center", "true")
+
+
+def test_several_seeds_are_the_runs_of_each_and_finished_ones_are_not_made_again(
+    root, call, capsys
+):
+    call("train", "--root", root, *FIT, "--seed", 2)
+    alone = sha256(root / "runs" / "shallow-toy-s2" / "recs.pqt")
+    capsys.readouterr()
+    call("train", "--root", root, *FIT, "--seeds", "1,2,3")
+    assert "shallow-toy-s2 is finished" in capsys.readouterr().out
+    lists = [sha256(root / "runs" / f"shallow-toy-s{n}" / "recs.pqt") for n in (1, 2, 3)]
+    assert len(set(lists)) == 3 and lists[1] == alone
+    call("train", "--root", root, *FIT, "--seeds", "1,2", "--overwrite")
+    assert sha256(root / "runs" / "shallow-toy-s2" / "recs.pqt") == alone
+
+
+def test_a_second_process_on_the_same_run_is_refused(root, knn, command):
+    knn("--seed", 3)  # so that the folder of runs is there
+    lock = root / "runs" / "knn-toy-s1" / ".lock"
+    with exclusive(lock, "the test"):
+        second = command("knn.py", "--root", root, *KNN)
+        assert second.returncode == 2
+        assert len(second.stderr.splitlines()) == 1
+        assert "another process is working on" in second.stderr
+        assert "runs/knn-toy-s1; wait for it" in second.stderr
+        knn("--seed", 2)
+    knn()
+    assert (root / "runs" / "knn-toy-s1" / "metrics.json").exists()
+
+
+def test_a_tag_or_embedding_that_is_no_name_is_refused(root, knn, call):
+    with pytest.raises(InputError, match="tag 'a/b' must be lower-case"):
+        knn("--tag", "a/b")
+    with pytest.raises(InputError, match="embedding '../toy' must be lower-case"):
+        call("knn", "--root", root, "--embedding", "../toy")
+    assert not (root / "runs").exists()
+
+
+def test_random_vectors_are_refused_where_nothing_learns_them(root, call):
+    with pytest.raises(InputError, match="KNN learns nothing.*try --embedding noise"):
+        call("knn", "--root", root, "--embedding", "random")
+    for script in ("train", "train_bert"):
+        with pytest.raises(InputError, match="random starts from nothing.*noise is the frozen"):
+            call(script, "--root", root, "--embedding", "random", "--train-tracks", "false")
+
+
+def test_a_missing_split_names_the_stage_that_makes_it(root, knn):
+    (root / "data" / "train.pqt").unlink()
+    with pytest.raises(InputError, match=r"train.pqt is missing; .* python 1_train_test_split.py"):
+        knn()
+
+
+def test_the_heads_of_attention_must_divide_the_width(root, call):
+    with pytest.raises(InputError, match="--heads 3 does not divide the width 8"):
+        call("train_bert", "--root", root, *FIT, "--heads", 3)
+
+
+def test_too_few_validation_tracks_for_the_loss_are_an_error(root, call):
+    with pytest.raises(InputError, match="no validation user has --val-min-tracks 4 tracks"):
+        call("train_bert", "--root", root, *FIT, "--val-min-tracks", 4)
+
+
+def test_a_yaml_of_options_is_named_with_what_it_changed(root, call, tmp_path):
+    (tmp_path / "small.yaml").write_text("epochs: 1\nshallow:\n  n_negatives: 3\nknn: {}\n")
+    flags = ("--embedding", "toy", "--device", "cpu", "--config", tmp_path / "small.yaml")
+    call("train", "--root", root, *flags)
+    known = read_config(root / "runs" / "shallow-toy-s1")
+    assert known["changed"] == {"epochs": 1, "n_negatives": 3}
+    assert known["options_file"] == "small.yaml"
+
+
+def test_outside_git_there_is_no_commit(monkeypatch):
+    gone = SimpleNamespace(returncode=128, stdout="")
+    monkeypatch.setattr(runs.subprocess, "run", lambda *args, **kwargs: gone)
+    assert runs._commit() is None
