@@ -18,7 +18,6 @@ to UTC. Rows with another number of fields, a user id or timestamp that is none,
 are rejected; more than --max-rejected of them is an error.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +26,10 @@ from tqdm import tqdm
 from artifacts import atomic_path, exclusive, read_json, sha256, write_json
 from config import InputError, option, run
 from plays import Conversion, convert_log, fingerprint, is_same_file, renumber
-from streaming import check_threads, memory_bytes, scratch_folder
+from streaming import memory_bytes, scratch_folder, thread_count
 from trackids import audio_ids, read_trackids, write_trackids
 
 BLOCK = 4 << 20  # bytes of the log parsed at a time, when memory allows
-MOST_THREADS = 8  # more do not help: one thread reads, one writes
 
 
 @dataclass(frozen=True)
@@ -48,11 +46,10 @@ class PlaysConfig:
 def main(config: PlaysConfig) -> None:
     if not 0 <= config.max_rejected <= 1:
         raise InputError(f"--max-rejected must be between 0 and 1, got {config.max_rejected}")
-    check_threads(config.threads)
+    threads = thread_count(config.threads)
     memory = memory_bytes(config.memory)
     if not config.log.is_file():
         raise InputError(f"--log {config.log} is missing; expected a tab-separated file")
-    threads = min(config.threads or len(os.sched_getaffinity(0)), MOST_THREADS)
     data = config.root / "data"
     with exclusive(data / ".lock", f"{data}"):
         if not config.overwrite and is_finished(config):

@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import Literal
 
 from artifacts import atomic_path, exclusive, read_json, sha256, write_json
-from check_split import check_split
 from config import InputError, option, outcome_options, run
-from preprocess import PROTOCOLS, Rule, connect, split_plays
+from preprocess import PROTOCOLS, Rule, split_plays
 from split_parts import describe
-from streaming import check_threads, memory_bytes, scratch_folder
+from streaming import memory_bytes, scratch_folder, thread_count
 from trackids import read_trackids
 
 
@@ -47,7 +46,9 @@ class SplitConfig:
         None, "share of the held-out users who validate; auto: 0.5, of the journal 0.3"
     )
     seed: int = option(42, "decides which users validate")
-    memory: str = option("2GB", "memory of the database; what needs more spills", outcome=False)
+    memory: str = option(
+        "2GB", "most memory to use, about; less means more, smaller scratch files", outcome=False
+    )
     threads: int | None = option(None, "threads to use; auto: one a core", outcome=False)
     check: bool = option(False, "audit the split that is there instead", outcome=False)
     overwrite: bool = option(False, "split again", outcome=False)
@@ -63,11 +64,11 @@ def main(config: SplitConfig) -> None:
         seed=config.seed,
         cold=PROTOCOLS[config.protocol].cold,
     )
-    check_threads(config.threads)
-    data, memory = config.root / "data", memory_bytes(config.memory)
+    limits = {"memory": memory_bytes(config.memory), "threads": thread_count(config.threads)}
+    data = config.root / "data"
     with exclusive(data / ".lock", f"{data}"):
         if config.check:
-            check(config, memory)
+            check(config, **limits)
             return
         plays_hash = fingerprint_of_plays(data)
         if not config.overwrite and is_finished(config, rule, plays_hash):
@@ -75,8 +76,7 @@ def main(config: SplitConfig) -> None:
             return
         with scratch_folder(data / ".stage1.tmp") as scratch, ExitStack() as files:
             targets = {p: files.enter_context(atomic_path(data / f"{p}.pqt")) for p in rule.parts}
-            database = files.enter_context(connect(scratch, memory, config.threads))
-            counts = split_plays(database, data / "plays.pqt", rule, targets, scratch)
+            counts = split_plays(data / "plays.pqt", rule, targets, scratch, **limits)
             (data / "split.json").unlink(missing_ok=True)
             if not rule.cold:
                 (data / "cold_test.pqt").unlink(missing_ok=True)  # of another split
@@ -90,15 +90,17 @@ def main(config: SplitConfig) -> None:
     print(describe(counts))
 
 
-def check(config: SplitConfig, memory: int) -> None:
+def check(config: SplitConfig, memory: int, threads: int) -> None:
     """Print what every check of the split finds; faults are an InputError."""
+    from check_split import check_split, connect  # DuckDB is not needed to split
+
     data = config.root / "data"
     made = read_json(data / "split.json", "python 1_train_test_split.py")
     n_tracks = len(read_trackids(config.root))
     faults = n_checks = 0
     with (
         scratch_folder(data / ".stage1.tmp") as scratch,
-        connect(scratch, memory, config.threads) as database,
+        connect(scratch, memory, threads) as database,
     ):
         for finding in check_split(database, data, n_tracks, list(made["sha256"]), made["config"]):
             print(finding, flush=True)

@@ -1,7 +1,7 @@
 """An audit of a finished split: what a careful reviewer would ask of the files, asked of the files.
 
-Each check is a query over the parquet files that returns what is at fault. None uses the code that
-made the split: the pairs are counted anew from data/plays.pqt.
+Each check is a query (DuckDB) over the parquet files that returns what is at fault. None uses the
+code that made the split: the pairs are counted anew from data/plays.pqt.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 
 from config import InputError
@@ -34,6 +35,18 @@ class Finding:
         if not self.rows:
             return f"ok     no {self.what}"
         return f"{'FAULT' if self.fault else 'note':<6} {self.rows:,} {self.what}: {self.example}"
+
+
+def connect(scratch: Path, memory: int, threads: int) -> duckdb.DuckDBPyConnection:
+    """Return a database in memory that spills to `scratch` beyond `memory` bytes."""
+    return duckdb.connect(
+        config={
+            "memory_limit": f"{memory}B",
+            "temp_directory": str(scratch),
+            "threads": threads,
+            "preserve_insertion_order": False,
+        }
+    )
 
 
 def check_split(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime
 import hashlib
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config import InputError
-from play_log import PLAYS, LogParser, ParsedBlock, Rejected, open_log, read_blocks
-from streaming import TableFile
+from play_log import PLAYS, LogParser, Rejected, open_log, read_blocks
+from streaming import TableFile, map_in_threads
 from track_lookup import GrowingIds, KnownIds
 
 
@@ -74,8 +74,14 @@ def convert_log(
     track_ids = GrowingIds() if ids is None else KnownIds(ids)
     contents, rejected, lines, rows = Contents(), Rejected(), 0, 0
     stream, raw = open_log(log)
+    blocks = read_blocks(log, stream, block_bytes)
+    start = next(blocks, b"")
+    if not start:
+        raise InputError(f"--log {log} is empty; expected a header and a play a line")
+    header, _, first = start.partition(b"\n")
+    parse = LogParser(log, header, track_ids).parse
     with TableFile(target, PLAYS) as file:
-        for parsed in _parse_in_threads(log, stream, track_ids, block_bytes, threads):
+        for parsed in map_in_threads(parse, chain([first], blocks), threads):
             rejected.add_all(parsed.rejected, lines + 2)  # line 1 is the header
             lines += parsed.lines
             rows += parsed.rows
@@ -93,25 +99,6 @@ def convert_log(
         rejected=rejected,
         ids=[value.decode() for value in track_ids.values.to_pylist()],
     )
-
-
-def _parse_in_threads(
-    log: Path, stream, ids: KnownIds | GrowingIds, block_bytes: int, threads: int
-) -> Iterator[ParsedBlock]:
-    """Yield the parsed blocks of the log, in their order."""
-    parser, waiting = None, deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for block in read_blocks(log, stream, block_bytes):
-            if parser is None:
-                header, _, block = block.partition(b"\n")
-                parser = LogParser(log, header, ids)
-            waiting.append(pool.submit(parser.parse, block))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    if parser is None:
-        raise InputError(f"--log {log} is empty; expected a header and a play a line")
 
 
 class Contents:
@@ -138,7 +125,7 @@ def renumber(source: Path, target: Path, ids: list[str]) -> list[str]:
     order = sorted(range(len(ids)), key=ids.__getitem__)
     rank = np.empty(len(ids), np.int32)
     rank[order] = np.arange(len(ids), dtype=np.int32)
-    with TableFile(target, PLAYS) as file, pq.ParquetFile(source) as plays:
+    with TableFile(target, PLAYS) as file, pq.ParquetFile(source, pre_buffer=False) as plays:
         for batch in plays.iter_batches():
             tracks = pa.array(rank[batch["track_idx"].to_numpy()])
             file.append(pa.table([batch["user_id"], tracks, batch["timestamp"]], schema=PLAYS))

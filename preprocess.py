@@ -14,17 +14,17 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config import InputError
+from pairs import PlaysTable, read_pairs
 from split_parts import PAIRS, Part, contains
 from streaming import TableFile
 
@@ -109,20 +109,14 @@ def _date(flag: str, text: str) -> date:
     raise InputError(f"{flag} must be a date YYYY-MM-DD, got {text!r}")
 
 
-def connect(scratch: Path, memory: int, threads: int | None) -> duckdb.DuckDBPyConnection:
-    """Return a database in memory that spills to `scratch` beyond `memory` bytes."""
-    limits = {"memory_limit": f"{memory}B", "temp_directory": str(scratch)}
-    if threads:
-        limits["threads"] = threads
-    return duckdb.connect(config=limits | {"preserve_insertion_order": False})
-
-
 def split_plays(
-    database: duckdb.DuckDBPyConnection,
     plays: Path,
     rule: Rule,
     targets: dict[str, Path],
     scratch: Path,
+    *,
+    memory: int,
+    threads: int,
 ) -> dict[str, dict]:
     """Write the parts of the split, each with the schema `PAIRS`, ordered by user_id, track_idx.
 
@@ -130,6 +124,7 @@ def split_plays(
         plays: parquet with user_id, track_idx, timestamp; in any order, read once.
         targets: the files to write, by part.
         scratch: an empty folder.
+        memory, threads: see pairs.read_pairs.
 
     Returns:
         what `Part.counts` says, by part.
@@ -138,8 +133,10 @@ def split_plays(
         InputError: a part is empty.
     """
     late, parts = scratch / "late.pqt", {name: Part(path) for name, path in targets.items()}
+    table = PlaysTable(plays)
+    dates = (rule.train_from, rule.test_from, rule.test_until)
     with parts["train"] as train, TableFile(late, PAIRS) as later:
-        for pairs in read_pairs(database, plays, rule):
+        for pairs in read_pairs(table, *dates, scratch, memory=memory, threads=threads):
             early = pairs["early"]
             pairs = pairs.drop_columns("early")
             train.append(pairs.filter(early))
@@ -166,44 +163,12 @@ def split_plays(
                 parts["cold_test"].append(pairs.filter(pa.array(~hot)))
     empty = [name for name, part in parts.items() if not part.rows]
     if empty:
-        first, last = first_and_last(database, plays)
+        first, last = table.ends()
         raise InputError(
             f"{' and '.join(empty)} would be empty: the log has plays from {first} to {last}, the "
             f"dates are {rule}; choose others with --train-from, --test-from and --test-until"
         )
     return {name: part.counts() for name, part in parts.items()}
-
-
-def read_pairs(database, plays: Path, rule: Rule) -> Iterator[pa.Table]:
-    """Yield the pairs within the dates, ordered by user_id, track_idx: `PAIRS` and early (bool).
-
-    `early` says that the first play is before test_from; `count` are then the plays before it,
-    else all plays.
-    """
-    test_from = f"TIMESTAMP '{rule.test_from}'"
-    until = f"AND timestamp < TIMESTAMP '{rule.test_until}'" if rule.test_until else ""
-    relation = database.sql(
-        f"""
-        SELECT user_id, track_idx, min(timestamp) AS timestamp,
-               CASE WHEN min(timestamp) < {test_from}
-                    THEN count(*) FILTER (timestamp < {test_from}) ELSE count(*) END AS count,
-               min(timestamp) < {test_from} AS early
-        FROM read_parquet($plays)
-        WHERE timestamp >= TIMESTAMP '{rule.train_from}' {until}
-        GROUP BY user_id, track_idx
-        ORDER BY user_id, track_idx
-        """,
-        params={"plays": str(plays)},
-    )
-    schema = PAIRS.append(pa.field("early", pa.bool_()))
-    for batch in relation.to_arrow_reader(BATCH):
-        yield pa.Table.from_batches([batch]).cast(schema)
-
-
-def first_and_last(database, plays: Path) -> tuple[datetime, datetime]:
-    """Return the timestamps of the first and the last play."""
-    query = "SELECT min(timestamp), max(timestamp) FROM read_parquet($plays)"
-    return database.sql(query, params={"plays": str(plays)}).fetchall()[0]
 
 
 def test_users(users: np.ndarray, val_share: float, seed: int) -> np.ndarray:
@@ -226,7 +191,7 @@ def test_users(users: np.ndarray, val_share: float, seed: int) -> np.ndarray:
 
 def _held_out(late: Path, train: Part) -> Iterator[tuple[pa.Table, np.ndarray]]:
     """Yield (pairs whose user is in train, whether their track is too)."""
-    with pq.ParquetFile(late) as file:
+    with pq.ParquetFile(late, pre_buffer=False) as file:
         for batch in file.iter_batches(BATCH):
             known = contains(train.users, batch["user_id"].to_numpy())
             pairs = pa.Table.from_batches([batch]).filter(pa.array(known))

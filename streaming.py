@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +16,7 @@ import pyarrow.parquet as pq
 
 from config import InputError
 
+MOST_THREADS = 8  # more do not help: one thread reads and one writes
 ROW_GROUP = 1 << 18  # rows; fixed, because the bytes of a file depend on it
 
 
@@ -60,6 +64,18 @@ class TableFile:
         self.writer.write_table(table.combine_chunks(), row_group_size=ROW_GROUP)
 
 
+def map_in_threads(function: Callable, items: Iterable, threads: int) -> Iterator:
+    """Yield function(item) in the order of the items, of which few are held at a time."""
+    waiting: deque = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
 @contextlib.contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder that is removed at the end.
@@ -87,7 +103,8 @@ def memory_bytes(text: str) -> int:
     return size
 
 
-def check_threads(threads: int | None) -> None:
-    """Raise InputError unless the number of threads is None (all cores) or positive."""
+def thread_count(threads: int | None) -> int:
+    """Return the number of threads to use: as many as asked for, or without that one a core."""
     if threads is not None and threads < 1:
         raise InputError(f"--threads must be at least 1, got {threads}")
+    return min(threads or len(os.sched_getaffinity(0)), MOST_THREADS)

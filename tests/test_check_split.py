@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from check_split import check_split
+from check_split import check_split, connect
 from config import InputError
-from preprocess import Rule, connect, split_plays
+from preprocess import Rule, split_plays
 
 DATES = {"train_from": "2019-01-01", "test_from": "2019-01-15", "test_until": "2019-01-29"}
 TRACKS = 30
@@ -31,8 +31,8 @@ def made(request, tmp_path):
     rule = Rule.parse(**DATES, cold=request.param)
     (tmp_path / "scratch").mkdir()
     targets = {part: tmp_path / f"{part}.pqt" for part in rule.parts}
-    with connect(tmp_path / "scratch", 10**9, 2) as database:
-        split_plays(database, tmp_path / "plays.pqt", rule, targets, tmp_path / "scratch")
+    scratch = tmp_path / "scratch"
+    split_plays(tmp_path / "plays.pqt", rule, targets, scratch, memory=10**9, threads=2)
     return tmp_path, list(targets)
 
 

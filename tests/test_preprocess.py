@@ -2,21 +2,24 @@
 
 import math
 import os
+from datetime import date
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import pairs
 import streaming
 from artifacts import sha256
 from config import InputError
 from plays import convert_log
-from preprocess import Rule, connect, split_plays
+from preprocess import Rule, split_plays
 from preprocess import test_users as users_who_test
 from split_parts import PAIRS
 from streaming import ROW_GROUP, TableFile, memory_bytes
@@ -59,14 +62,10 @@ def split(folder, plays, dates, *, memory=500_000_000, threads=2, **options):
     )
     rule = Rule.parse(*dates, **options)
     targets = {part: folder / f"{part}.pqt" for part in rule.parts}
-    with connect(scratch, memory, threads) as database:
-        counts = split_plays(
-            database,
-            folder / "plays.pqt",
-            rule,
-            targets,
-            scratch,
-        )
+    counts = split_plays(
+        folder / "plays.pqt", rule, targets, scratch, memory=memory, threads=threads
+    )
+    assert not list(scratch.glob("*.plays"))
     return {part: pq.read_table(path).to_pandas() for part, path in targets.items()}, counts
 
 
@@ -104,12 +103,13 @@ def make_plays(rng, n, users=8, tracks=8, days=30, new=0):
     st.none() | st.integers(3, 10),
     st.sampled_from([0.5, 0.3, 0.7, 0.25, 0.999]),
     st.booleans(),
+    st.sampled_from([7, 50, 10**6]),
 )
-@example(1, 150, 3, 10, 5, 0.7, False)
-@example(1, 60, 2, 8, None, 0.5, True)
-@example(2, 60, 2, 8, 20, 0.3, True)
+@example(1, 150, 3, 10, 5, 0.7, False, 7)
+@example(1, 60, 2, 8, None, 0.5, True, 7)
+@example(2, 60, 2, 8, 20, 0.3, True, 10**6)
 def test_the_split_is_the_one_of_the_rule(
-    tmp_path_factory, seed, n, start, train_days, test_days, val_share, cold
+    tmp_path_factory, seed, n, start, train_days, test_days, val_share, cold, at_once
 ):
     plays = make_plays(np.random.default_rng(seed), n, tracks=12, new=4 * cold)
     first = pd.Timestamp("2019-01-01") + pd.Timedelta(start - 1, "D")
@@ -126,7 +126,9 @@ def test_the_split_is_the_one_of_the_rule(
         for said in (plays.timestamp.min(), plays.timestamp.max(), *filter(None, window)):
             assert str(said) in str(error.value)
         return
-    found, counts = split(folder, plays, window, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs, "SORTED", at_once)
+        found, counts = split(folder, plays, window, **options)
     assert_same(found, expected)
     for part, frame in expected.items():
         by_user = frame.groupby("user_id")["count"].agg(["size", "sum"])
@@ -138,6 +140,71 @@ def test_the_split_is_the_one_of_the_rule(
             "tracks_a_user": spread(by_user["size"]),
             "plays_a_user": spread(by_user["sum"]),
         }
+
+
+@pytest.mark.parametrize("order", ["user_id", "timestamp", "track_idx"])
+def test_plays_in_many_row_groups_and_files(tmp_path, monkeypatch, order):
+    """Row groups outside the dates are skipped, and users are spread over files, in any order."""
+    plays = make_plays(np.random.default_rng(3), 5_000, users=200, tracks=100).sort_values(order)
+    plays = plays.astype({"track_idx": "int32", "timestamp": "datetime64[us]"})
+    plays.to_parquet(tmp_path / "plays.pqt", row_group_size=100)
+    table = pairs.PlaysTable(tmp_path / "plays.pqt")
+    dates = [date(2019, 1, 10), date(2019, 1, 15), date(2019, 1, 17)]
+    groups = table.groups(pairs.micros(dates[0]), pairs.micros(dates[2]))
+    assert len(groups) == {"timestamp": pytest.approx(12, abs=2)}.get(order, 50)
+
+    monkeypatch.setattr(pairs, "SORTED", 40)
+    limits = {"memory": 10**9, "threads": 2}
+    tables = list(pairs.read_pairs(table, *dates, tmp_path, **limits))
+    assert len(tables) > 10 and max(map(len, tables)) < 200
+    found = pa.concat_tables(tables).to_pandas()
+    inside = plays[(plays.timestamp >= "2019-01-10") & (plays.timestamp < "2019-01-17")]
+    expected = compress(inside)
+    assert found.user_id.tolist() == expected.user_id.tolist()
+    assert found.track_idx.tolist() == expected.track_idx.tolist()
+    assert (found.timestamp.to_numpy() == expected.timestamp.to_numpy()).all()
+    early = inside[inside.timestamp < "2019-01-15"].groupby(["user_id", "track_idx"]).size()
+    keys = pd.MultiIndex.from_frame(found[["user_id", "track_idx"]])
+    assert (found.early == keys.isin(early.index)).all()
+    counts = early.reindex(keys).fillna(expected["count"].set_axis(keys))
+    assert found["count"].tolist() == counts.tolist()
+
+
+def test_user_ids_may_be_any_of_64_bits():
+    users = np.array([2**63 - 1, -(2**63), 0, -(2**63), 2**63 - 1, 5])
+    tracks = np.array([2**31 - 1, 0, 7, 0, 0, 2**31 - 1])
+    plays = np.stack([users, tracks, np.arange(6)], axis=1)
+    found = pairs.count_pairs(plays, middle=2).to_pandas()
+    assert found[["user_id", "track_idx", "count"]].to_numpy().tolist() == [
+        [-(2**63), 0, 1],
+        [0, 7, 1],
+        [5, 2**31 - 1, 1],
+        [2**63 - 1, 0, 1],
+        [2**63 - 1, 2**31 - 1, 1],
+    ]
+    assert found.early.tolist() == [True, False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda plays: plays.drop(columns="track_idx"), "but it lacks track_idx; make it with"),
+        (lambda plays: plays.assign(user_id=[1, None]), "user_id has missing values"),
+        (lambda plays: plays.assign(track_idx=["A", "B"]), "but Failed to parse string: '[AB]'"),
+        (lambda plays: plays.assign(track_idx=[1, 2**31]), "not in range"),
+    ],
+)
+def test_plays_of_another_kind_are_an_error(tmp_path, edit, message):
+    times = pd.to_datetime(["2019-01-02", "2019-01-03"])
+    plays = pd.DataFrame({"user_id": [1, 2], "track_idx": [1, 2], "timestamp": times})
+    path = tmp_path / "plays.pqt"
+    edit(plays).to_parquet(path)
+    dates = (date(2019, 1, 1), date(2019, 1, 3), None)
+    with pytest.raises(InputError, match=message):
+        list(pairs.read_pairs(pairs.PlaysTable(path), *dates, tmp_path, memory=10**9, threads=1))
+    path.write_text("no parquet")
+    with pytest.raises(InputError, match=r"plays\.pqt must be a parquet file with user_id"):
+        pairs.PlaysTable(path)
 
 
 def spread(values):
