@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from artifacts import atomic_path, exclusive, read_json, write_json
-from clips import write_clips
 from config import InputError, option, outcome_options, run
-from listening import listen
-from styles import STYLES
-from synthesis import SECONDS, Track, describe
+from sample_data.clips import write_clips
+from sample_data.listening import listen
+from sample_data.styles import STYLES
+from sample_data.synthesis import SECONDS, Track, describe
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ import pytest
 import soundfile
 
 from config import InputError
-from instruments import SAMPLE_RATE, Timbre, tone
-from listening import listen
-from styles import STYLES
-from synthesis import SECONDS, describe, synthesise
+from sample_data.instruments import SAMPLE_RATE, Timbre, tone
+from sample_data.listening import listen
+from sample_data.styles import STYLES
+from sample_data.synthesis import SECONDS, describe, synthesise
 
 HERE = Path(__file__).resolve().parents[1]
 LEAST = ("--tracks", "16", "--users", "20", "--plays", "400")

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from artifacts import atomic_path
 from config import WorkError
-from synthesis import SAMPLE_RATE, Track, synthesise
+from sample_data.synthesis import SAMPLE_RATE, Track, synthesise
 
 COMPRESSION = 0.8  # of libsndfile's 0 to 1: about 80 kbit/s, which keep 15 kHz
 

@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from instruments import DRUMS, SAMPLE_RATE, tone
-from styles import STYLES, Layer, Style
+from sample_data.instruments import DRUMS, SAMPLE_RATE, tone
+from sample_data.styles import STYLES, Layer, Style
 
 SECONDS = 8
 SAMPLES = SAMPLE_RATE * SECONDS
