@@ -40,12 +40,12 @@ def read_users(column: pa.Array) -> pa.Array:
     odd = (data - np.uint8(ord("0")) > 9) & (data != ord("-"))
     if odd.any() or np.diff(offsets[: len(column) + 1]).max(initial=0) > 20:
         raise pa.ArrowInvalid("user_id")  # Arrow alone would take hexadecimal numbers
-    return column.cast(pa.string()).cast(pa.int64())
+    return column.view(pa.string()).cast(pa.int64())
 
 
 def read_timestamps(column: pa.Array) -> pa.Array:
     """Return a binary column as timestamp[us]; ArrowInvalid where a field is no timestamp."""
-    text = column.cast(pa.string())
+    text = column.view(pa.string())
     if len(text) and pc.min(pc.binary_length(text)).as_py() < SHORTEST:
         raise pa.ArrowInvalid("timestamp")  # Arrow alone would take a date without a time
     try:

@@ -138,7 +138,7 @@ def read_blocks(path: Path, stream, size: int) -> Iterator[bytes]:
             coming = reader.submit(stream.read, size)
             cut = data.rfind(b"\n") + 1
             if cut:
-                yield rest + data[:cut]
+                yield b"".join((rest, memoryview(data)[:cut]))  # one copy
             rest = data[cut:] if cut else rest + data
             if len(rest) > LONGEST:
                 raise InputError(

@@ -34,7 +34,8 @@ class KnownIds:
         if words is None:
             return pc.index_in(column, self.values)
         found = self.table.find(words)
-        return pa.array(found, mask=found == EMPTY if (found == EMPTY).any() else None)
+        unknown = found == EMPTY
+        return pa.array(found, mask=unknown if unknown.any() else None)
 
 
 class GrowingIds:
@@ -89,16 +90,15 @@ class WordTable:
         at = self._slot(words)
         found = self.slots[at]
         waiting = np.flatnonzero(self._differ(found, words))
-        while len(waiting):
+        while len(waiting := waiting[found[waiting] != EMPTY]):
             at[waiting] = at[waiting] + np.uint64(1) & self.last
             found[waiting] = self.slots[at[waiting]]
             waiting = waiting[self._differ(found[waiting], words[waiting])]
         return found
 
     def _differ(self, found: np.ndarray, words: np.ndarray) -> np.ndarray:
-        """Return where a slot holds another id than the one that is sought."""
-        other = (self.words[0][found] != words[:, 0]) | (self.words[1][found] != words[:, 1])
-        return other & (found != EMPTY)
+        """Return where a slot is empty or holds another id than the one that is sought."""
+        return (self.words[0][found] != words[:, 0]) | (self.words[1][found] != words[:, 1])
 
 
 def _words(column: pa.Array) -> np.ndarray | None:
