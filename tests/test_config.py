@@ -199,6 +199,17 @@ def test_help_names_every_option_with_its_effect_and_default(script, capsys, mon
         assert f"{effect} ({default})" in rest, f"{script} --{field.name}: {rest[:200]}"
 
 
+def test_help_shows_types_and_percent_signs_as_they_are(capsys):
+    with pytest.raises(SystemExit):
+        parse("--help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--rate X share, 50% of it (default 0.5)" in text
+    assert "--kind left|right side (default left)" in text
+    assert "--deep [true|false] go deep (default False)" in text
+    assert "of the thing (required)" in text
+    assert "--test-from TEXT, --test_from TEXT first day of test" in text
+
+
 @pytest.mark.parametrize("module", [train.ShallowConfig, train_bert.BertConfig])
 def test_the_yaml_beside_a_network_holds_the_defaults_of_its_dataclass(module):
     path = next(f.default for f in dataclasses.fields(module) if f.name == "config")
