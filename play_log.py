@@ -12,7 +12,7 @@ empty line is no row; every other line is a play or is counted under one of `REA
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,24 +103,51 @@ class ParsedBlock:
     rejected: Rejected = field(default_factory=Rejected)
 
 
-def open_log(path: Path) -> tuple[pa.NativeFile, pa.NativeFile]:
-    """Return (the log's text as a binary stream, the file below it, whose tell() is progress)."""
-    try:
-        raw = pa.OSFile(str(path))
-        start = raw.read(8)
-        raw.seek(0)
-    except FileNotFoundError as error:
-        raise InputError(f"--log {path} is missing; expected a tab-separated log") from error
-    except OSError as error:
-        raise InputError(f"--log {path} cannot be read: {error}") from error
-    for magic, what in STRANGERS.items():
-        if start.startswith(magic):
-            raise InputError(f"--log {path} is {what}; expected UTF-8 text, or it in gz, bz2, zst")
-    codec = next((name for magic, name in CODECS.items() if start.startswith(magic)), None)
-    return (pa.CompressedInputStream(raw, codec) if codec else raw), raw
+class LogStream:
+    """The text of a log, unpacked if need be.
+
+    Args:
+        path: the log.
+        threads: to unpack bz2, which is ten times the work of all that follows.
+    """
+
+    def __init__(self, path: Path, threads: int):
+        self.path = path
+        try:
+            self.raw = pa.OSFile(str(path))
+            start = self.raw.read(8)
+            self.raw.seek(0)
+        except FileNotFoundError as error:
+            raise InputError(f"--log {path} is missing; expected a tab-separated log") from error
+        except OSError as error:
+            raise InputError(f"--log {path} cannot be read: {error}") from error
+        for magic, what in STRANGERS.items():
+            if start.startswith(magic):
+                raise InputError(
+                    f"--log {path} is {what}; expected UTF-8 text, plain or packed as gz, bz2, zst"
+                )
+        codec = next((name for magic, name in CODECS.items() if start.startswith(magic)), None)
+        if codec == "bz2":
+            import rapidgzip
+
+            self.stream = rapidgzip.IndexedBzip2File(str(path), parallelization=threads)
+        else:
+            self.stream = pa.CompressedInputStream(self.raw, codec) if codec else self.raw
+        self.codec = codec
+
+    def read(self, size: int) -> tuple[bytes, int]:
+        """Return (at most `size` bytes of text, none at the end; bytes of the file used so far)."""
+        try:
+            data = self.stream.read(size)
+        except (OSError, RuntimeError, ValueError) as error:
+            what = f"--log {self.path} is damaged or cut short: {error}"
+            raise InputError(f"{what}; copy or download it again") from error
+        return data, self.stream.tell_compressed() // 8 if self.codec == "bz2" else self.raw.tell()
 
 
-def read_blocks(path: Path, stream, size: int) -> Iterator[bytes]:
+def read_blocks(
+    stream: LogStream, size: int, progress: Callable[[int], object] = lambda position: None
+) -> Iterator[bytes]:
     """Yield the stream in blocks of whole lines of about `size` bytes; each ends in a newline.
 
     The next block is read (and unpacked) in a thread while the caller works on this one.
@@ -129,10 +156,8 @@ def read_blocks(path: Path, stream, size: int) -> Iterator[bytes]:
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(stream.read, size)
         while True:
-            try:
-                data = coming.result()
-            except OSError as error:
-                raise InputError(f"--log {path} is damaged or cut short: {error}") from error
+            data, position = coming.result()
+            progress(position)
             if not data:
                 break
             coming = reader.submit(stream.read, size)
@@ -142,7 +167,7 @@ def read_blocks(path: Path, stream, size: int) -> Iterator[bytes]:
             rest = data[cut:] if cut else rest + data
             if len(rest) > LONGEST:
                 raise InputError(
-                    f"--log {path} has a line of more than {LONGEST >> 20} MiB; "
+                    f"--log {stream.path} has a line of more than {LONGEST >> 20} MiB; "
                     "expected a tab-separated text file with one play a line"
                 )
     if rest:

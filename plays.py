@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config import InputError
-from play_log import PLAYS, LogParser, Rejected, open_log, read_blocks
+from play_log import PLAYS, LogParser, LogStream, Rejected, read_blocks
 from streaming import TableFile, map_in_threads
 from track_lookup import GrowingIds, KnownIds
 
@@ -73,8 +73,7 @@ def convert_log(
     """
     track_ids = GrowingIds() if ids is None else KnownIds(ids)
     contents, rejected, lines, rows = Contents(), Rejected(), 0, 0
-    stream, raw = open_log(log)
-    blocks = read_blocks(log, stream, block_bytes)
+    blocks = read_blocks(LogStream(log, threads), block_bytes, progress)
     start = next(blocks, b"")
     if not start:
         raise InputError(f"--log {log} is empty; expected a header and a play a line")
@@ -88,7 +87,6 @@ def convert_log(
             if len(parsed.plays):
                 file.append(parsed.plays)
                 contents.add(parsed.plays)
-            progress(raw.tell())
     return Conversion(
         rows=contents.rows,
         users=len(contents.users),

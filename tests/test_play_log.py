@@ -271,9 +271,27 @@ def test_packed_logs_hold_the_same_plays(tmp_path, pack):
     packed, _ = convert(tmp_path, pack(content[:70_001]) + pack(content[70_001:]), block=1 << 16)
     pd.testing.assert_frame_equal(plain, packed)
     assert len(plain) == 20_000
+    assert convert(tmp_path, pack(b"") + pack(HEADER) + pack(b"") + pack(ROW))[1].rows == 1
     whole = pack(content)
+    for end in (len(whole) // 2, len(whole) - 1):
+        with pytest.raises(InputError, match="damaged or cut short"):
+            convert(tmp_path, whole[:end])
+    if pack is pack_zstd:
+        return  # Arrow writes no checksum
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 0xFF
     with pytest.raises(InputError, match="damaged or cut short"):
-        convert(tmp_path, whole[: len(whole) // 2])
+        convert(tmp_path, bytes(flipped))
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, pack_zstd])
+def test_progress_ends_at_the_size_of_the_file(tmp_path, pack):
+    log = tmp_path / "log"
+    log.write_bytes(pack(HEADER + ROW * 50_000))
+    positions = []
+    convert_log(log, tmp_path / "p.pqt", IDS, block_bytes=1 << 16, progress=positions.append)
+    assert positions == sorted(positions) and len(positions) > 10
+    assert log.stat().st_size - 16 <= positions[-1] <= log.stat().st_size
 
 
 def test_without_ids_the_log_gives_them_in_code_point_order(tmp_path):
