@@ -91,6 +91,7 @@ def make_plays(config: PlaysConfig, scratch: Path, block_bytes: int, threads: in
                 ids,
                 block_bytes=block_bytes,
                 threads=threads,
+                max_rejected=config.max_rejected,
                 progress=lambda position: bar.update(position - bar.n),
             )
         check_rejected(config, found)
@@ -115,7 +116,7 @@ def make_plays(config: PlaysConfig, scratch: Path, block_bytes: int, threads: in
     }
     write_json(data / "plays.json", record)
     print(f"plays     {found.rows:>13,} rows {found.users:>10,} users {found.tracks:>10,} tracks")
-    print(f"rejected  {found.rejected.total:>13,} rows {found.rejected}")
+    print(f"rejected  {found.rejected.total:>13,} rows {found.rejected}".rstrip())
     print(f"from      {found.first} to {found.last} UTC")
 
 
@@ -131,8 +132,8 @@ def check_rejected(config: PlaysConfig, found: Conversion) -> None:
         raise InputError(f"--log {config.log} has a header and no rows; expected a play a line")
     if rejected.total > config.max_rejected * found.lines or not found.rows:
         raise InputError(
-            f"--log {config.log}: {rejected.total:,} of {found.lines:,} rows cannot be used, more "
-            f"than --max-rejected {config.max_rejected:g} allows: {rejected}; see {path}"
+            f"--log {config.log}: {rejected.total:,} of the {found.lines:,} rows read cannot be "
+            f"used, more than --max-rejected {config.max_rejected:g} allows: {rejected}; see {path}"
         )
 
 

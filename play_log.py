@@ -1,9 +1,9 @@
-"""The listening log: a text file of any size in, tables of (user_id, track_idx, timestamp) out.
+"""Lines of the listening log in, tables of (user_id, track_idx, timestamp) out.
 
 The log is tab separated, has one header line with the columns user_id, track_id and timestamp in
-any order (others are ignored), and one play a line; plain, .gz, .bz2 or .zst, told apart by their
-first bytes. Lines end in LF or CRLF; a byte order mark is skipped. There is no quoting: a quote is
-a character like any other. log_fields.py says what a field may hold.
+any order (others are ignored), and one play a line. Lines end in LF or CRLF; a byte order mark is
+skipped. There is no quoting: a quote is a character like any other. log_fields.py says what a field
+may hold.
 
 A block of lines is read by Arrow at once. Where that fails the block is halved until the lines at
 fault are nearly alone; those are read one by one, which also finds what is wrong with them. An
@@ -12,8 +12,6 @@ empty line is no row; every other line is a play or is counted under one of `REA
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,18 +29,8 @@ PLAYS = pa.schema(
     [("user_id", pa.int64()), ("track_idx", pa.int32()), ("timestamp", pa.timestamp("us"))]
 )
 EXAMPLES = 5  # line numbers kept for each reason
-LONGEST = 64 << 20  # bytes: no line of a log is that long, so this is another kind of file
 ALONE = 1 << 16  # bytes: a block with a faulty line is halved down to this, then read by line
-
 BOM = b"\xef\xbb\xbf"  # byte order mark
-CODECS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
-STRANGERS = {
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
-    b"PK\x03\x04": "a zip archive",
-    b"\xfd7zXZ": "an xz archive",
-    b"PAR1": "a parquet file",
-}
 
 
 class FaultyBlock(Exception):
@@ -101,77 +89,6 @@ class ParsedBlock:
     lines: int = 0
     rows: int = 0
     rejected: Rejected = field(default_factory=Rejected)
-
-
-class LogStream:
-    """The text of a log, unpacked if need be.
-
-    Args:
-        path: the log.
-        threads: to unpack bz2, which is ten times the work of all that follows.
-    """
-
-    def __init__(self, path: Path, threads: int):
-        self.path = path
-        try:
-            self.raw = pa.OSFile(str(path))
-            start = self.raw.read(8)
-            self.raw.seek(0)
-        except FileNotFoundError as error:
-            raise InputError(f"--log {path} is missing; expected a tab-separated log") from error
-        except OSError as error:
-            raise InputError(f"--log {path} cannot be read: {error}") from error
-        for magic, what in STRANGERS.items():
-            if start.startswith(magic):
-                raise InputError(
-                    f"--log {path} is {what}; expected UTF-8 text, plain or packed as gz, bz2, zst"
-                )
-        codec = next((name for magic, name in CODECS.items() if start.startswith(magic)), None)
-        if codec == "bz2":
-            import rapidgzip
-
-            self.stream = rapidgzip.IndexedBzip2File(str(path), parallelization=threads)
-        else:
-            self.stream = pa.CompressedInputStream(self.raw, codec) if codec else self.raw
-        self.codec = codec
-
-    def read(self, size: int) -> tuple[bytes, int]:
-        """Return (at most `size` bytes of text, none at the end; bytes of the file used so far)."""
-        try:
-            data = self.stream.read(size)
-        except (OSError, RuntimeError, ValueError) as error:
-            what = f"--log {self.path} is damaged or cut short: {error}"
-            raise InputError(f"{what}; copy or download it again") from error
-        return data, self.stream.tell_compressed() // 8 if self.codec == "bz2" else self.raw.tell()
-
-
-def read_blocks(
-    stream: LogStream, size: int, progress: Callable[[int], object] = lambda position: None
-) -> Iterator[bytes]:
-    """Yield the stream in blocks of whole lines of about `size` bytes; each ends in a newline.
-
-    The next block is read (and unpacked) in a thread while the caller works on this one.
-    """
-    rest = b""
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(stream.read, size)
-        while True:
-            data, position = coming.result()
-            progress(position)
-            if not data:
-                break
-            coming = reader.submit(stream.read, size)
-            cut = data.rfind(b"\n") + 1
-            if cut:
-                yield b"".join((rest, memoryview(data)[:cut]))  # one copy
-            rest = data[cut:] if cut else rest + data
-            if len(rest) > LONGEST:
-                raise InputError(
-                    f"--log {stream.path} has a line of more than {LONGEST >> 20} MiB; "
-                    "expected a tab-separated text file with one play a line"
-                )
-    if rest:
-        yield rest + b"\n"
 
 
 class LogParser:

@@ -18,9 +18,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config import InputError
-from play_log import PLAYS, LogParser, LogStream, Rejected, read_blocks
+from log_stream import LogStream, read_blocks
+from play_log import PLAYS, LogParser, Rejected
 from streaming import TableFile, map_in_threads
 from track_lookup import GrowingIds, KnownIds
+
+SHORTEST_ROW = len("1\tA\t2020-02-20 00:00:00\n")
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Conversion:
         rows: plays written.
         users, tracks: distinct ones among them.
         first, last: their first and last timestamp; without meaning when there are none.
-        lines: lines of the log, without the header and the empty ones.
+        lines: lines of the log that were read, without the header and the empty ones.
         rejected: those of them that hold no usable play.
         ids: the track ids in the order of their numbers.
     """
@@ -53,6 +56,7 @@ def convert_log(
     *,
     block_bytes: int,
     threads: int = 2,
+    max_rejected: float = 1.0,
     progress: Callable[[int], object] = lambda position: None,
 ) -> Conversion:
     """Write the log's usable plays to `target`, in the log's order.
@@ -66,6 +70,8 @@ def convert_log(
             a number, in no promised order (see `renumber`).
         block_bytes, threads: size of the blocks and how many are parsed at a time; without
             influence on the result.
+        max_rejected: share of unusable rows; once it is certain that there are more, the rest of
+            the log is not read.
         progress: called with the bytes of the log file read so far.
 
     Raises:
@@ -73,7 +79,8 @@ def convert_log(
     """
     track_ids = GrowingIds() if ids is None else KnownIds(ids)
     contents, rejected, lines, rows = Contents(), Rejected(), 0, 0
-    blocks = read_blocks(LogStream(log, threads), block_bytes, progress)
+    stream = LogStream(log, threads)
+    blocks = read_blocks(stream, block_bytes, progress)
     start = next(blocks, b"")
     if not start:
         raise InputError(f"--log {log} is empty; expected a header and a play a line")
@@ -87,6 +94,9 @@ def convert_log(
             if len(parsed.plays):
                 file.append(parsed.plays)
                 contents.add(parsed.plays)
+            left = stream.left() + (threads + 2) * block_bytes  # those blocks wait to be parsed
+            if rejected.total > max_rejected * (rows + left / SHORTEST_ROW):
+                break
     return Conversion(
         rows=contents.rows,
         users=len(contents.users),

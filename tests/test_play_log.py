@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import log_stream
 import play_log
 from config import InputError
 from log_fields import read_fields, read_timestamps, read_users
@@ -247,9 +248,23 @@ def test_strange_lines_are_rejected_and_their_neighbours_kept(tmp_path, line, re
 
 
 def test_a_line_without_end_is_another_kind_of_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(play_log, "LONGEST", 1 << 16)
+    monkeypatch.setattr(log_stream, "LONGEST", 1 << 16)
     with pytest.raises(InputError, match="has a line of more than"):
         convert(tmp_path, HEADER + b"5" * (1 << 18), block=1 << 12)
+
+
+def test_a_log_of_another_kind_is_not_read_to_its_end(tmp_path):
+    """It stops when even a log whose other rows are all right would have too many wrong ones."""
+    wrong, right = b"5\tA\t01.02.2019 00:01\n", ROW
+    for content, lines in [(wrong * 100_000, 10_000), (right * 99_000 + wrong * 1_000, 100_000)]:
+        log = tmp_path / "log.tsv"
+        log.write_bytes(HEADER + content)
+        options = {"block_bytes": 1 << 14, "max_rejected": 0.01}
+        found = convert_log(log, tmp_path / "p.pqt", IDS, **options)
+        assert found.lines <= lines and found.rejected.total >= 1_000
+    assert found.lines == 100_000  # one in a hundred is allowed
+    log.write_bytes(gzip.compress(HEADER + right * 99_000 + wrong * 1_000))
+    assert convert_log(log, tmp_path / "p.pqt", IDS, **options).lines == 100_000
 
 
 @pytest.mark.parametrize("start", [b"\xff\xfeu\0", b"PK\x03\x04", b"\xfd7zXZ\0", b"PAR1"])

@@ -170,7 +170,7 @@ def test_track_ids_come_from_the_audio_and_are_never_rewritten(tmp_path, log):
         ("user_id\ttrack_id\n1\tA\n", "timestamp stands nowhere in it; got 'user_id"),
         (
             HEADER + "1\tA\n",
-            r"1 of 1 rows cannot be used, .*1 malformed \(line 2\); see .*rejected",
+            r"1 of the 1 rows read cannot be used, .*1 malformed \(line 2\); see .*rejected",
         ),
         (HEADER + "1\tA\tyesterday\n", r"1 bad timestamp \(line 2\)"),
         (HEADER + "me\tA\t2019-02-01 00:00:00\n", r"1 bad user id \(line 2\)"),
@@ -204,7 +204,7 @@ def test_few_rejected_rows_are_allowed_and_reported(tmp_path, capsys):
         },
     }
     (tmp_path / "log.tsv").write_text(HEADER + "1\tA\n" * 3)
-    with pytest.raises(InputError, match="3 of 3 rows cannot be used"):
+    with pytest.raises(InputError, match="3 of the 3 rows read cannot be used"):
         call(STAGE_0, tmp_path, "--log", tmp_path / "log.tsv", "--overwrite", "--max-rejected", "1")
 
 

@@ -1,0 +1,105 @@
+"""A log file of any size as blocks of whole lines: plain, or packed as gz, bz2 or zst.
+
+The kind is told by the first bytes, not by the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+
+from config import InputError
+
+LONGEST = 64 << 20  # bytes: no line of a log is that long, so this is another kind of file
+MOST_PACKED = 100  # a log is packed to a third or a quarter; certainly not to less than this
+CODECS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
+STRANGERS = {
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+    b"PK\x03\x04": "a zip archive",
+    b"\xfd7zXZ": "an xz archive",
+    b"PAR1": "a parquet file",
+}
+
+
+class LogStream:
+    """The text of a log, unpacked if need be.
+
+    Args:
+        path: the log.
+        threads: to unpack bz2, which is ten times the work of all that follows.
+
+    Attributes:
+        position: bytes of the file that were used.
+    """
+
+    def __init__(self, path: Path, threads: int):
+        self.path = path
+        try:
+            self.raw = pa.OSFile(str(path))
+            start = self.raw.read(8)
+            self.raw.seek(0)
+        except FileNotFoundError as error:
+            raise InputError(f"--log {path} is missing; expected a tab-separated log") from error
+        except OSError as error:
+            raise InputError(f"--log {path} cannot be read: {error}") from error
+        for magic, what in STRANGERS.items():
+            if start.startswith(magic):
+                raise InputError(
+                    f"--log {path} is {what}; expected UTF-8 text, plain or packed as gz, bz2, zst"
+                )
+        codec = next((name for magic, name in CODECS.items() if start.startswith(magic)), None)
+        if codec == "bz2":
+            import rapidgzip
+
+            self.stream = rapidgzip.IndexedBzip2File(str(path), parallelization=threads)
+        else:
+            self.stream = pa.CompressedInputStream(self.raw, codec) if codec else self.raw
+        self.codec, self.position = codec, 0
+
+    def read(self, size: int) -> bytes:
+        """Return at most `size` bytes of text, none at the end; `position` is moved on."""
+        try:
+            data = self.stream.read(size)
+        except (OSError, RuntimeError, ValueError) as error:
+            what = f"--log {self.path} is damaged or cut short: {error}"
+            raise InputError(f"{what}; copy or download it again") from error
+        packed = self.codec == "bz2"
+        self.position = self.stream.tell_compressed() // 8 if packed else self.raw.tell()
+        return data
+
+    def left(self) -> int:
+        """Return how many bytes of text may be left, at most."""
+        return (self.raw.size() - self.position) * (MOST_PACKED if self.codec else 1)
+
+
+def read_blocks(
+    stream: LogStream, size: int, progress: Callable[[int], object] = lambda position: None
+) -> Iterator[bytes]:
+    """Yield the stream in blocks of whole lines of about `size` bytes; each ends in a newline.
+
+    The next block is read (and unpacked) in a thread while the caller works on this one.
+    """
+    rest = b""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(stream.read, size)
+        while True:
+            data = coming.result()
+            progress(stream.position)
+            if not data:
+                break
+            coming = reader.submit(stream.read, size)
+            cut = data.rfind(b"\n") + 1
+            if cut:
+                yield b"".join((rest, memoryview(data)[:cut]))  # one copy
+            rest = data[cut:] if cut else rest + data
+            if len(rest) > LONGEST:
+                raise InputError(
+                    f"--log {stream.path} has a line of more than {LONGEST >> 20} MiB; "
+                    "expected a tab-separated text file with one play a line"
+                )
+    if rest:
+        yield rest + b"\n"
