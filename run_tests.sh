@@ -14,4 +14,4 @@ echo "== ruff"
 ruff check .
 ruff format --check .
 echo "== pytest"
-python -m pytest "$@"
+python -m pytest -n auto --dist loadfile "$@"

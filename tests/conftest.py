@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,15 @@ def toy_root(tmp_path):
     Call it as toy_root() or with make_root's options.
     """
     return lambda name="root", **options: make_root(tmp_path / name, **options)
+
+
+def shell(line: str, folder: Path, **more) -> subprocess.CompletedProcess:
+    """Run a line of the README as a user does, but with this Python and its sample/ in `folder`."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    line = re.sub(r"\bsample(?=[/\s]|$)", str(folder / "sample"), line)
+    return subprocess.run(
+        line, shell=True, cwd=HERE, env=environment, capture_output=True, text=True, **more
+    )
 
 
 def make_root(root: Path, *, users=24, tracks=160, tastes=4, width=8, heard=12, seed=0) -> Path:

@@ -1,20 +1,17 @@
-"""The README's commands as a user types them, and the real log through every stage."""
+"""The README's commands as a user types them, and what they leave behind."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import HERE, shell
 
 from metrics import mean_and_interval, per_user_metrics
 from splits import read_split
 
-HERE = Path(__file__).resolve().parents[1]
-SIZES = {"make_sample.py": "--tracks 300 --users 200 --plays 20000"}  # a third of the sample
+SIZES = {"make_sample.py": "--tracks 200 --users 200 --plays 12000"}  # a fifth of the clips
 
 
 def readme_commands() -> list[str]:
@@ -23,16 +20,6 @@ def readme_commands() -> list[str]:
     return [
         line.split("  #")[0].strip() for line in lines if re.match(r"    python |python ", line)
     ]
-
-
-def shell(line: str, folder: Path, **more) -> subprocess.CompletedProcess:
-    """Run a line in the project's folder, with this Python and every run under `folder`."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    environment.pop("OMP_NUM_THREADS", None)
-    line = re.sub(r"\bsample(?=[/\s]|$)", str(folder / "sample"), line)
-    return subprocess.run(
-        line, shell=True, cwd=HERE, env=environment, capture_output=True, text=True, **more
-    )
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +60,6 @@ def test_the_table_has_a_row_for_every_run_of_the_readme(study):
     assert wanted and rows >= wanted | {("popular", "none"), ("random_lists", "none")}
     assert table["HitRate@50"].between(0, 1).all()
     assert dict(zip(table.embedding, table.width, strict=True))["musicnn"] == 200
-
-
-def test_the_sample_is_not_saturated(study):
-    table = pd.read_csv(study / "tables" / "results.csv").set_index("recommender")
-    assert table.loc["random_lists", "HitRate@50"] < 0.8  # a third of the tracks, so lists hit more
-    assert table.loc["popular", "HitRate@50"] < 0.95
 
 
 @pytest.mark.parametrize("recommender", ["knn.py", "train.py", "train_bert.py"])
@@ -130,38 +111,3 @@ def test_run_all_on_ones_own_data_ends_with_the_table(study, tmp_path):
     assert "most popular tracks: 0." in done.stdout and "random lists (chance): 0." in done.stdout
     again = shell(line, study.parent)
     assert again.returncode == 0 and again.stdout.count("is finished") >= 6
-
-
-@pytest.mark.parametrize("repeated", [False, True])
-def test_the_real_log_goes_through_every_stage_to_a_table(shared, tmp_path, repeated):
-    log = shared / "music4all" / "userid_trackid_timestamp.tsv"
-    root = tmp_path / "sample"
-    root.mkdir()
-    ids = (shared / "music4all" / "trackid_sorted.csv").read_text()
-    (root / "trackid_sorted.csv").write_text(ids)
-    if repeated:  # the log holds one play a pair: without this, counts are never seen
-        plays = pd.read_csv(log, sep="\t")
-        times = np.random.default_rng(0).integers(1, 6, len(plays))
-        plays = plays.loc[plays.index.repeat(times)]
-        later = plays.groupby(level=0).cumcount() * pd.Timedelta("7min")
-        plays["timestamp"] = pd.to_datetime(plays.timestamp) + later
-        log = tmp_path / "repeated.tsv"
-        plays.to_csv(log, sep="\t", index=False)
-    commands = [
-        f"python 0_get_plays_pqt.py --root sample --log {log}",
-        "python 1_train_test_split.py --root sample --train-from 2019-02-01 --test-from 2019-02-15",
-        "python knn.py --root sample --embedding noise",
-        "python train.py --root sample --embedding random --epochs 2",
-        "python train_bert.py --root sample --embedding random --epochs 1 --max-length 50",
-        "python table.py --root sample",
-    ]
-    for line in commands:
-        done = shell(line, tmp_path)
-        assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
-    split = read_split(root)
-    held_out = len(split["val"]) + len(split["test"])
-    users = split["val"].user_id.nunique() + split["test"].user_id.nunique()
-    assert (len(split["train"]), held_out, users) == (25_030, 12_069, 1_529)
-    assert (split["train"]["count"].max() > 1) == repeated
-    table = pd.read_csv(root / "tables" / "results.csv")
-    assert set(table.recommender) == {"knn", "shallow", "bert4rec"}
