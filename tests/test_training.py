@@ -145,6 +145,9 @@ def test_a_run_that_is_stopped_within_an_epoch_ends_as_an_undisturbed_one(
     assert not (run / "metrics.json").exists()
     epochs = (step - 1) // {"train": 6, "train_bert": 3}[script]
     assert torch.load(run / "last.pt", weights_only=True)["epoch"] == epochs
+    with pytest.raises(InputError, match="made from other things: learning_rate was .* now 0.5"):
+        call(script, "--root", root, *COMMANDS[script], "--learning-rate", 0.5)
+
     if number == signal.SIGTERM:  # one of them in a process of its own, to the end
         again = command(f"{script}.py", "--root", root, *COMMANDS[script])
         assert again.returncode == 0, again.stderr
