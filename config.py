@@ -13,8 +13,10 @@ disk), 130 for Ctrl-C, 143 for SIGTERM. Any other exception is a bug and keeps i
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
+import os
 import signal
 import sys
 import types
@@ -107,7 +109,8 @@ def run(main, config_class, doc: str) -> typing.NoReturn:
     script = Path(sys.argv[0]).name
     resume = "what is done so far is kept; the same command goes on from there"
     try:
-        main(parse_config(config_class, doc))
+        with _reader_may_leave():
+            main(parse_config(config_class, doc))
     except InputError as error:
         sys.exit(_say(script, error, 2))
     except (WorkError, OSError) as error:
@@ -117,6 +120,44 @@ def run(main, config_class, doc: str) -> typing.NoReturn:
     except Terminated:
         sys.exit(_say(script, f"terminated by SIGTERM; {resume}", 143))
     sys.exit(0)
+
+
+class _Stdout:
+    """Standard output that goes on, to nowhere, when its reader has left."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+        except BrokenPipeError:
+            self._leave()
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._leave()
+
+    def _leave(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _reader_may_leave():
+    """Let `| head -1` end as it would without a pipe: hours of work are not given up for a line."""
+    with contextlib.redirect_stdout(_Stdout(sys.stdout)) as stdout:
+        try:
+            yield
+        finally:
+            stdout.flush()
 
 
 def _say(script: str, message, code: int) -> int:

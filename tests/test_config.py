@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -286,3 +287,61 @@ def test_a_signal_ends_with_its_exit_code_and_one_line_that_tells_how_to_go_on(n
     assert process.returncode == code
     assert len(said.splitlines()) == 1
     assert "what is done so far is kept; the same command goes on from there" in said
+
+
+PRINTING = """
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from config import WorkError, option, run
+
+@dataclass(frozen=True)
+class Printed:
+    done: Path = option(help="written when the work is done")
+    fail: bool = option(False, "at the end")
+
+def main(config):
+    print("first", flush=True)
+    sys.stdin.readline()  # until the reader of what follows has left
+    for line in range(9999):
+        print("line", line, flush=line % 100 == 0)
+    config.done.write_text("whole")
+    print("wrote", config.done)
+    if config.fail:
+        raise WorkError("it failed")
+
+run(main, Printed, "")
+"""
+
+
+@pytest.mark.parametrize(("fail", "code"), [("false", 0), ("true", 1)])
+def test_a_reader_that_leaves_ends_neither_the_work_nor_its_exit_code(tmp_path, fail, code):
+    process = subprocess.Popen(
+        [sys.executable, "-c", PRINTING.format(here=str(HERE))]
+        + ["--done", str(tmp_path / "done"), "--fail", fail],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "first\n"
+    process.stdout.close()
+    process.stdin.write("go on\n")
+    process.stdin.close()
+    said = process.stderr.read()
+    assert process.wait(timeout=30) == code
+    assert (tmp_path / "done").read_text() == "whole"
+    assert said == ("-c: it failed\n" if fail == "true" else "")
+
+
+def test_what_is_left_in_the_buffer_at_the_end_finds_no_reader_and_says_nothing():
+    said = subprocess.run(
+        ["bash", "-c", '"$0" table.py --help | true; echo "${PIPESTATUS[0]}"', sys.executable],
+        cwd=HERE,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (said.stdout, said.stderr) == ("0\n", "")
