@@ -7,7 +7,7 @@ import functools
 import numpy as np
 import torch
 
-from config import InputError
+from config import InputError, WorkError
 from extract_item_embeddings.engine import Backbone
 
 
@@ -53,6 +53,12 @@ def embed_in_torch(embed):
 
         if self.clip_a_thread and device.type == "cpu":
             return np.concatenate(self.map_clips(alone, audio))
-        return forward(audio)
+        try:
+            return forward(audio)
+        except torch.OutOfMemoryError as error:
+            raise WorkError(
+                f"the memory of {device} cannot hold a batch of {len(audio)} clips; "
+                "--batch-size takes a smaller one, and what is done so far is kept"
+            ) from error
 
     return wrapper

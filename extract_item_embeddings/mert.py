@@ -1,0 +1,53 @@
+"""MERT-v1-330M: a 24-layer encoder, trained without labels on 160,000 hours of music.
+
+    python -m extract_item_embeddings.mert --root R --audio DIR
+    python -m extract_item_embeddings.mert --root R --audio DIR --layer 6 --precision bf16
+    python -m extract_item_embeddings.mert --root R --audio DIR --weights FOLDER     # offline
+
+Writes embeddings/mert.npy, float32 (n_tracks, 1024): the last layer, averaged over the first 30 s.
+Other choices extend the name: mert_l6, mert_lmean_meanstd. A file under 1 s is repeated until 1 s.
+
+The weights (CC-BY-NC-4.0) come with model code of their own, which is downloaded once and run: by
+default that of the commit below, with --weights that of the folder.
+
+Source: Li et al., "MERT: acoustic music understanding model with large-scale self-supervised
+training", ICLR 2024; https://huggingface.co/m-a-p/MERT-v1-330M
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import transformers
+from torch import nn
+
+from extract_item_embeddings.engine import main
+from extract_item_embeddings.transformer_backbone import TransformerBackbone
+
+
+class Mert(TransformerBackbone):
+    """Audio goes in as it is: the model was trained without normalising waveforms."""
+
+    name = "mert"
+    sample_rate = 24_000  # Hz
+    clip_seconds = 30.0  # 2,249 frames
+    embedding_size = 1024
+    layers = 24
+    batch_size = 4
+    repository = "m-a-p/MERT-v1-330M"
+    revision = "5240c2708a5acaee1007f43fb9735c7dcd0b78c9"
+
+    def read_model(self, folder: Path) -> tuple[nn.Module, dict]:
+        where = {"trust_remote_code": True, "local_files_only": True}
+        config = transformers.AutoConfig.from_pretrained(folder, **where)
+        config.feature_extractor_cqt = False  # its spectrogram fails at 24 kHz
+        # asked for by newer transformers than the model was written for; it has no batch norm
+        config.conv_pos_batch_norm = False
+        return transformers.AutoModel.from_pretrained(
+            folder, config=config, dtype=torch.float32, output_loading_info=True, **where
+        )
+
+
+if __name__ == "__main__":
+    main(Mert)

@@ -1,0 +1,110 @@
+"""Random weights of the pretrained transformers' kinds, small enough for tests, in folders.
+
+Every parameter is random, biases and norms too: in fresh weights many are 0 or 1, and silence would
+come out as nothing.
+"""
+
+import contextlib
+import json
+
+import pytest
+import torch
+import transformers
+
+SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "conv_dim": [16] * 7,
+    "num_conv_pos_embedding_groups": 4,
+}
+
+# What a repository with code of its own holds: a config that knows nothing of `conv_pos_batch_norm`
+# and asks for the spectrogram that fails, and a model that fails with it.
+MODEL_CODE = """
+from transformers import HubertConfig, HubertModel
+
+
+class DoubleConfig(HubertConfig):
+    model_type = "mert_model"
+
+    def __init__(self, feature_extractor_cqt=True, **options):
+        super().__init__(**options)
+        self.feature_extractor_cqt = feature_extractor_cqt
+        del self.conv_pos_batch_norm
+
+
+class DoubleModel(HubertModel):
+    config_class = DoubleConfig
+
+    def __init__(self, config):
+        if config.feature_extractor_cqt:
+            raise ImportError("the spectrogram is asked for")
+        super().__init__(config)
+"""
+
+
+@contextlib.contextmanager
+def apart(folder):
+    """Keep the copies that transformers makes of model code, and the hub's cache, in a folder."""
+    folder = str(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        # for commands that are started, then for this process, where both libraries are imported
+        patch.setenv("HF_HUB_CACHE", folder)
+        patch.setenv("HF_MODULES_CACHE", folder)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", folder)
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", folder)
+        yield
+
+
+def music2vec(folder, seed=0):
+    """Write config.json and model.safetensors."""
+    config = transformers.Data2VecAudioConfig(**SIZES)
+    randomised(transformers.Data2VecAudioModel(config), seed).save_pretrained(folder)
+    change_config(folder, vocab_size="dict.txt")  # the published config holds a file's name there
+    return folder
+
+
+def mert(folder, seed=0):
+    """Write config.json, code.py and pytorch_model.bin with the names torch used before 2.0."""
+    folder.mkdir(parents=True)
+    (folder / "code.py").write_text(MODEL_CODE)
+    change_config(
+        folder,
+        **SIZES,
+        model_type="mert_model",
+        auto_map={"AutoConfig": "code.DoubleConfig", "AutoModel": "code.DoubleModel"},
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+        num_conv_pos_embeddings=16,
+    )
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True)
+    config.feature_extractor_cqt = config.conv_pos_batch_norm = False
+    model = transformers.AutoModel.from_config(config, trust_remote_code=True)
+    state = randomised(model, seed).state_dict()
+    for new, old in (("original0", "weight_g"), ("original1", "weight_v")):
+        key = "encoder.pos_conv_embed.conv."
+        state[key + old] = state.pop(f"{key}parametrizations.weight.{new}")
+    del state["masked_spec_embed"]
+    torch.save(state, folder / "pytorch_model.bin")
+    return folder
+
+
+def change_config(folder, **values):
+    path = folder / "config.json"
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**content, **values}))
+
+
+def randomised(model, seed):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return model.eval()
+
+
+WRITERS = {"music2vec": music2vec, "mert": mert}
