@@ -21,7 +21,7 @@ from config import InputError
 from plays import convert_log
 from preprocess import Rule, split_plays
 from preprocess import test_users as users_who_test
-from split_parts import PAIRS
+from split_parts import PAIRS, Part
 from streaming import ROW_GROUP, TableFile, memory_bytes
 
 SHARED = os.environ.get("MUSIC_SHARED")
@@ -238,6 +238,23 @@ def test_columns_and_bytes_do_not_depend_on_memory_threads_or_the_order_of_plays
         assert frame.equals(frame.sort_values(["user_id", "track_idx"]))
 
 
+def test_a_part_counts_the_same_however_its_framecome(tmp_path):
+    rng = np.random.default_rng(1)
+    frame = compress(make_plays(rng, 3_000, users=9, tracks=50))
+    table = pa.Table.from_pandas(frame, preserve_index=False).cast(PAIRS)
+    by_user = frame.groupby("user_id")["count"].agg(["size", "sum"])
+    for cuts in ([], [1, 2, 100], range(1, len(table))):
+        with Part(tmp_path / "part.pqt") as part:
+            for start, end in zip([0, *cuts], [*cuts, len(table)], strict=True):
+                part.append(table.slice(start, end - start))
+        assert part.users.tolist() == by_user.index.tolist()
+        assert part.tracks.tolist() == sorted(frame.track_idx.unique())
+        counts = part.counts()
+        assert counts["tracks_a_user"] == spread(by_user["size"])
+        assert counts["plays_a_user"] == spread(by_user["sum"])
+        assert pq.read_table(part.path).equals(table)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 10, 101, 1_529])
 @pytest.mark.parametrize("seed", [0, 42])
 @pytest.mark.parametrize("val_share", [0.5, 0.3, 0.25])
@@ -277,9 +294,8 @@ def test_wrong_dates_are_errors(dates, message):
 def test_a_table_file_has_the_same_bytes_however_the_rows_come(tmp_path):
     rng = np.random.default_rng(0)
     n = ROW_GROUP + 12_345
-    table = pq.read_table(_write(tmp_path / "all.pqt", PAIRS.empty_table(), [])).slice(0)
-    columns = [rng.integers(0, 100, n) for _ in PAIRS]
-    table = type(table).from_arrays(columns, names=PAIRS.names).cast(PAIRS)
+    columns = [rng.integers(0, 2**31, n) ** (1 + (name != "track_idx")) for name in PAIRS.names]
+    table = pa.table(columns, names=PAIRS.names).cast(PAIRS)  # too large for one page
     whole = _write(tmp_path / "all.pqt", table, [])
     cuts = np.sort(rng.integers(0, n, 40)).tolist()
     pieces = _write(tmp_path / "pieces.pqt", table, cuts)

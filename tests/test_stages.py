@@ -31,11 +31,12 @@ def run(script, root, *flags, **options):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
 
-def call(script, root, *flags):
+def call(script, root, *flags, **replaced):
     """Run the script's main in this process, which is faster and shows the exception."""
     spec = importlib.util.spec_from_file_location("stage", HERE / script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    vars(module).update(replaced)
     kind = module.PlaysConfig if script == STAGE_0 else module.SplitConfig
     return module.main(parse_config(kind, "", ["--root", str(root), *map(str, flags)]))
 
@@ -154,10 +155,10 @@ def test_track_ids_come_from_the_audio_and_are_never_rewritten(tmp_path, log):
         rejected["rejected"] == rejected["reasons"]["unknown track"]["rows"] == 2_000 - len(plays)
     )
 
-    before = ids.read_bytes()
+    before, written = ids.read_bytes(), ids.stat().st_mtime_ns
     (audio / "track0000.mp3").touch()
     call(STAGE_0, root, "--log", log, "--audio", audio, "--max-rejected", "1", "--overwrite")
-    assert ids.read_bytes() == before
+    assert (ids.read_bytes(), ids.stat().st_mtime_ns) == (before, written)
 
 
 @pytest.mark.parametrize(
@@ -330,6 +331,35 @@ def test_two_stages_never_work_on_one_root_at_a_time(tmp_path, log):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="another process is working on"):
             call(STAGE_0, tmp_path, "--log", log)
+
+
+@pytest.mark.parametrize("script", [STAGE_0, STAGE_1])
+def test_stopped_just_before_the_record_the_old_record_does_not_stand_for_new_files(
+    tmp_path, log, script
+):
+    """The record is written last, so without it the work is not finished, whatever was before."""
+    call(STAGE_0, tmp_path, "--log", log)
+    call(STAGE_1, tmp_path, *DATES)
+    other = make_log(tmp_path / "other.tsv", seed=1)
+    again = ["--log", other] if script == STAGE_0 else [*DATES, "--seed", "7"]
+    records = []
+
+    def stop_at_the_record(path, content):
+        records.append(path.name)
+        if path.name in ("plays.json", "split.json"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        call(script, tmp_path, *again, "--overwrite", write_json=stop_at_the_record)
+    assert not (tmp_path / "data" / records[-1]).exists()
+    call(script, tmp_path, *again)
+    whole = tmp_path / "whole"
+    call(STAGE_0, whole, "--log", other if script == STAGE_0 else log)
+    if script == STAGE_1:
+        call(STAGE_1, whole, *again)
+    for name in ["plays"] if script == STAGE_0 else ["train", "val", "test"]:
+        path = Path("data") / f"{name}.pqt"
+        assert (tmp_path / path).read_bytes() == (whole / path).read_bytes()
 
 
 def kill_when(process, reached, after=0.0):
