@@ -18,6 +18,11 @@ from config import parse_config  # noqa: E402
 HERE = Path(__file__).resolve().parents[1]
 
 
+def pytest_configure(config):
+    # As model.py does for its users; pytest would show it all the same.
+    config.addinivalue_line("filterwarnings", "ignore:Sparse CSR tensor support is in beta")
+
+
 @pytest.fixture
 def shared() -> Path:
     """The folder with the reference data (golden/, music4all/, slurm/)."""

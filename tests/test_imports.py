@@ -10,7 +10,7 @@ HERE = Path(__file__).resolve().parents[1]
 FILES = {
     ".".join(path.relative_to(HERE).with_suffix("").parts): path
     for folder in (".", "extract_item_embeddings", "benchmarks")
-    for path in (HERE / folder).glob("*.py")
+    for path in sorted((HERE / folder).glob("*.py"))
 }
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 SCRIPTS = {
