@@ -248,12 +248,34 @@ def test_a_command_on_a_full_disk_says_so_leaves_nothing_half_and_goes_on_afterw
     assert sha256(run / "recs.pqt") == sha256(expected / "recs.pqt")
 
 
-def test_the_exit_code_on_a_full_disk_is_1_with_one_line(small_disk, toy_root, command):
+def write_log(path):
+    """Write a log of 4,000 plays in the first months of 2019."""
+    rng = np.random.default_rng(0)
+    days = pd.to_timedelta(rng.integers(0, 90 * 86_400, 4_000), unit="s")
+    log = pd.DataFrame({"user_id": rng.integers(50, size=4_000)})
+    log["track_id"] = [f"T{n:015d}" for n in rng.integers(90, size=4_000)]
+    log.assign(timestamp=pd.Timestamp("2019-01-01") + days).to_csv(path, sep="\t", index=False)
+    return path
+
+
+def test_the_exit_code_on_a_full_disk_is_1_with_one_line(small_disk, toy_root, command, tmp_path):
     disk, leave = small_disk
     shutil.copytree(toy_root(), disk, dirs_exist_ok=True)
+    log = write_log(tmp_path / "log.tsv")
     leave(8192)
-    for script, *flags in (("knn.py", "--embedding", "toy"), TRAIN):
+    stage_0 = ("0_get_plays_pqt.py", "--log", log)
+    sample = ("make_sample.py", "--tracks", 24, "--users", 20, "--plays", 400)
+    for script, *flags in (("knn.py", "--embedding", "toy"), TRAIN, stage_0, sample):
         failed = command(script, "--root", disk, *flags)
         assert failed.returncode == 1, failed.stderr
         assert len(failed.stderr.splitlines()) == 1, failed.stderr
         assert "no space left on the disk" in failed.stderr
+    assert not list(disk.rglob("*.tmp")) and not (disk / "data" / "plays.pqt").exists()
+
+    (disk / "filler").unlink()
+    for root in (disk, tmp_path / "undisturbed"):
+        (root / "trackid_sorted.csv").unlink(missing_ok=True)  # the toy's holds other tracks
+        again = command(*stage_0, "--root", root)
+        assert again.returncode == 0, again.stderr
+    plays = "data/plays.pqt"
+    assert sha256(disk / plays) == sha256(tmp_path / "undisturbed" / plays)
