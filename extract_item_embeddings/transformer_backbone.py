@@ -114,7 +114,7 @@ class TransformerBackbone(TorchBackbone):
 
     def download(self) -> Path:
         """Return the hub's snapshot, a folder named after its commit; from the cache if there."""
-        from huggingface_hub import snapshot_download  # a folder of one's own needs no hub
+        from huggingface_hub import errors, snapshot_download  # a folder of one's own needs no hub
 
         try:
             return Path(
@@ -123,9 +123,12 @@ class TransformerBackbone(TorchBackbone):
         except (OSError, ValueError) as error:
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EACCES):
                 raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            cause = error.__cause__ or error
+            answered = isinstance(cause, errors.HfHubHTTPError)
+            why = f"refused it ({first_line(cause)})" if answered else "cannot be reached"
             raise InputError(
-                f"the hub did not give {self.repository}: {reason} {self.advice}"
+                f"{self.repository} at {self.revision} is not in the cache, and the hub {why}; "
+                f"{self.advice}"
             ) from error
 
     @property
@@ -141,12 +144,9 @@ class TransformerBackbone(TorchBackbone):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             return int(content["hidden_size"]), int(content["num_hidden_layers"])
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}; {self.advice}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{path} is no model's: expected json with hidden_size and num_hidden_layers; "
-                f"{self.advice}"
+                f"{path} does not give a model's sizes ({first_line(error)}); {self.advice}"
             ) from error
 
     def load(self, device: str) -> None:
@@ -157,9 +157,9 @@ class TransformerBackbone(TorchBackbone):
         try:
             model, info = self.read_model(folder)
         except Exception as error:  # whatever broken files, or the code among them, may raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"{folder} cannot be loaded as {self.repository}: {reason}; {self.advice}"
+                f"{folder} cannot be loaded as {self.repository} ({first_line(error)}); "
+                f"{self.advice}"
             ) from error
         # transformers fills what is missing with random numbers
         missing = sorted(key for key in info["missing_keys"] if not key.endswith(UNUSED))
@@ -168,6 +168,8 @@ class TransformerBackbone(TorchBackbone):
                 f"{folder} is not {self.repository}: it lacks {len(missing):,} weights, for "
                 f"example {missing[0]}; {self.advice}"
             )
+        # On a GPU convolutions would otherwise round to 10 bits, also where float32 is asked for.
+        torch.backends.cudnn.allow_tf32 = False
         self.model = model.eval().to(device)
 
     def read_model(self, folder: Path) -> tuple[nn.Module, dict]:
@@ -204,3 +206,8 @@ def pool(frames: Tensor, how: str) -> Tensor:
         return mean
     # of the frames there are, so that a single one has a spread of 0
     return torch.cat([mean, frames.std(dim=1, correction=0)], dim=1)
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error's first line, or its type where it says nothing: some end in a page of it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

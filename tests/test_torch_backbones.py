@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 import transformers
+from huggingface_hub.errors import RevisionNotFoundError
 
 from config import InputError, WorkError, parse_config
 from extract_item_embeddings.engine import extract
@@ -167,7 +168,7 @@ def test_bf16_is_near_float32_and_no_choice_for_a_cpu(kind, make):
 def test_a_gpu_agrees_with_the_cpu(kind, make):
     expected = make(kind).embed(noise())
     on_gpu = make(kind, device="cuda").embed(noise())
-    np.testing.assert_allclose(on_gpu, expected, atol=2e-3 * np.abs(expected).max())
+    np.testing.assert_allclose(on_gpu, expected, atol=1e-4 * np.abs(expected).max())
     short = make(kind, "--precision", "bf16", device="cuda").embed(noise())
     np.testing.assert_allclose(short, expected, atol=0.05 * np.abs(expected).max())
 
@@ -197,25 +198,36 @@ def test_a_broken_or_empty_folder_says_what_to_fetch(kind, make, folders, tmp_pa
     advice = f"{kind.repository}/tree/.* into a folder and name it with --weights"
     (weights,) = [p for p in folder.iterdir() if p.name.startswith(("model.", "pytorch_model"))]
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(InputError, match=f"cannot be loaded as {kind.repository}: .*{advice}"):
+    with pytest.raises(InputError, match=f"cannot be loaded as {kind.repository} .*{advice}"):
         make(kind, folder=folder)
     weights.unlink()
     with pytest.raises(InputError, match=f"holds no weights; fetch .*{advice}"):
         make(kind, folder=folder)
     (folder / "config.json").write_text("{}")
-    with pytest.raises(InputError, match=f"config.json is no model's: .*{advice}"):
+    with pytest.raises(InputError, match=f"config.json does not give .*hidden_size.*{advice}"):
         make(kind, folder=folder)
-    with pytest.raises(InputError, match=f"No such file or directory; fetch .*{advice}"):
+    with pytest.raises(InputError, match=f"No such file or directory.*{advice}"):
         make(kind, folder=tmp_path / "nowhere")
 
 
 @BOTH
 def test_without_folder_and_network_it_says_what_to_fetch(kind):
-    with pytest.raises(InputError, match="the hub did not give .* into a folder") as caught:
+    with pytest.raises(
+        InputError, match="not in the cache, and the hub cannot be reached"
+    ) as caught:
         kind.from_config(options(kind)).weights()
     assert f"{kind.repository}/tree/{kind.revision}" in str(caught.value)
     with pytest.raises(InputError, match="--weights is a folder"):
         kind.from_config(options(kind, "--weights", ".", "--revision", "main"))
+
+
+def test_what_the_hub_refuses_is_said_with_its_reason(monkeypatch):
+    def refuse(*args, **options):
+        raise RevisionNotFoundError("404 Client Error\n\nRevision Not Found for url: long")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(InputError, match=r"the hub refused it \(404 Client Error\); fetch"):
+        Mert.from_config(options(Mert, "--revision", "nowhere")).weights()
 
 
 @BOTH
