@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Literal
 
 from artifacts import atomic_path, exclusive, read_json, sha256, write_json
+from check_split import check_split
 from config import InputError, option, outcome_options, run
+from pairs import connect
 from preprocess import PROTOCOLS, Rule, split_plays
 from split_parts import describe
 from streaming import memory_bytes, scratch_folder, thread_count
@@ -92,8 +94,6 @@ def main(config: SplitConfig) -> None:
 
 def check(config: SplitConfig, memory: int, threads: int) -> None:
     """Print what every check of the split finds; faults are an InputError."""
-    from check_split import check_split, connect  # DuckDB is not needed to split
-
     data = config.root / "data"
     made = read_json(data / "split.json", "python 1_train_test_split.py")
     n_tracks = len(read_trackids(config.root))

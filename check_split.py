@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import pyarrow.parquet as pq
 
 from config import InputError
@@ -35,18 +34,6 @@ class Finding:
         if not self.rows:
             return f"ok     no {self.what}"
         return f"{'FAULT' if self.fault else 'note':<6} {self.rows:,} {self.what}: {self.example}"
-
-
-def connect(scratch: Path, memory: int, threads: int) -> duckdb.DuckDBPyConnection:
-    """Return a database in memory that spills to `scratch` beyond `memory` bytes."""
-    return duckdb.connect(
-        config={
-            "memory_limit": f"{memory}B",
-            "temp_directory": str(scratch),
-            "threads": threads,
-            "preserve_insertion_order": False,
-        }
-    )
 
 
 def check_split(
