@@ -26,6 +26,7 @@ from interactions import Split
 from metrics import describe, evaluate
 from recommend import Lists
 from splits import read_split
+from vectors import WITHOUT_FILE
 
 PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "rs_metrics")
 HERE = Path(__file__).resolve().parent
@@ -82,8 +83,11 @@ class Run:
         self.recommender, self.config = recommender, config
         self.name = f"{recommender}-{config.embedding}{tag}-s{config.seed}"
         self.folder = config.root / "runs" / self.name
+        options = outcome_options(config)
+        if config.embedding not in WITHOUT_FILE:
+            options.pop("width", None)  # a file has its own
         self.made_from = {
-            "options": outcome_options(config),
+            "options": options,
             "split": split_hash,
             "embedding_hash": embedding_hash,
         }

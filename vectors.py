@@ -13,12 +13,13 @@ from artifacts import check_name, read_json, sha256
 from config import InputError
 from interactions import Interactions, Split
 
+WITHOUT_FILE = ("random", "noise")
 NOISE_SEED = 0  # `noise` is the same matrix in every run, as a file on disk would be
 
 
 def embedding_hash(root: Path, name: str, width: int) -> str:
     """Return the fingerprint of an embedding: its file's, or the recipe of one without a file."""
-    if name in ("random", "noise"):
+    if name in WITHOUT_FILE:
         return f"{name}-{width}"
     return sha256(_embedding_file(root, name))
 
