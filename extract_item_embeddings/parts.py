@@ -8,7 +8,9 @@ those of no file, those that failed, and those whose audio has changed.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from artifacts import atomic_path, read_json, write_json
-from config import InputError
+from config import WorkError
 
 PENDING = "not computed yet"
 
@@ -29,6 +31,8 @@ class Part:
     marks: np.ndarray  # uint64 (rows,): the audio file each row was computed from
     reasons: list[str]  # why a row has no vector; '' where it has one
     seconds: float = 0.0  # spent on it
+    peak_memory: int = 0  # bytes: the largest process that worked on it
+    devices: str = ""  # that it was computed on, 'cpu' or 'cpu cuda'
 
     @classmethod
     def empty(cls, rows: int, width: int) -> Part:
@@ -42,40 +46,45 @@ class Part:
         self.reasons[row] = result if failed else ""
         self.marks[row] = mark
 
+    def cost(self, seconds: float, peak_memory: int, device: str) -> None:
+        """Add what a process spent on it."""
+        self.seconds += seconds
+        self.peak_memory = max(self.peak_memory, peak_memory)
+        self.devices = " ".join(sorted({*self.devices.split(), device}))
+
 
 class Parts:
     """The folder of an unfinished extraction: `plan.json`, and a file for each finished window."""
 
-    def __init__(self, folder: Path, n_tracks: int, width: int, window: int):
+    def __init__(self, folder: Path, n_tracks: int, width: int, window: int, shards: int = 1):
         self.folder, self.n_tracks, self.width = Path(folder), n_tracks, width
-        self.window = window
+        self.window, self.shards = window, shards
 
-    def begin(self, plan: dict, *, overwrite: bool, command: str) -> None:
-        """Start, or go on with parts of the same plan: it says what rows are computed with.
+    def exist(self) -> bool:
+        return (self.folder / "plan.json").exists()
 
-        Args:
-            plan: anything json holds.
-            overwrite: throw away parts of another plan.
-            command: what makes the embedding, for the error.
-
-        Raises:
-            InputError: there are parts of another plan, and they are not to be overwritten.
-        """
+    def begin(self, plan: dict) -> None:
+        """Write the plan, anything json holds, unless there is one: the first to come decides."""
         path = self.folder / "plan.json"
         if path.exists():
-            made = read_json(path, f"{command} --overwrite")
-            window = made.pop("window")
-            changed = differences(made, plan)
-            if not changed:
-                self.window = window
-                return
-            if not overwrite:
-                raise InputError(
-                    f"{self.folder} holds an unfinished extraction, but {'; '.join(changed)}; "
-                    f"{command} --overwrite starts again"
-                )
-        self.remove()
-        write_json(path, {"window": self.window, **plan})
+            return
+        own = self.folder / f".plan.{socket.gethostname()}.{os.getpid()}.json"
+        write_json(own, {"window": self.window, "shards": self.shards, **plan})
+        try:
+            os.link(own, path)  # unlike a rename it fails if another process was quicker
+        except FileExistsError:
+            pass
+        finally:
+            own.unlink()
+
+    def changed(self, plan: dict) -> list[str]:
+        """Return how the plan that is there differs from this one; if not at all, follow it."""
+        made = read_json(self.folder / "plan.json", "the same command with --overwrite")
+        window = made.pop("window")
+        changed = differences(made, {"shards": self.shards, **plan})
+        if not changed:
+            self.window = window
+        return changed
 
     def windows(self) -> list[range]:
         """Return the track_idx of every window, in order."""
@@ -87,7 +96,12 @@ class Parts:
         try:
             with np.load(self._path(window)) as file:
                 part = Part(
-                    file["vectors"], file["marks"], file["reasons"].tolist(), float(file["seconds"])
+                    file["vectors"],
+                    file["marks"],
+                    file["reasons"].tolist(),
+                    float(file["seconds"]),
+                    int(file["peak_memory"]),
+                    str(file["devices"]),
                 )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return Part.empty(len(window), self.width)
@@ -102,53 +116,69 @@ class Parts:
                 marks=part.marks,
                 reasons=np.array(part.reasons),
                 seconds=part.seconds,
+                peak_memory=part.peak_memory,
+                devices=part.devices,
             )
 
-    def pending(self, marks: np.ndarray) -> dict[range, list[int]]:
-        """Return, for each window that is not done, the track_idx that are to be computed."""
+    def pending(self, marks: np.ndarray, windows: list[range]) -> dict[range, dict[int, str]]:
+        """Return, for each of the windows that is not done, {track_idx: why it is to be computed}.
+
+        Args:
+            marks: uint64 (n_tracks,): the audio file each row is to be computed from.
+        """
         work = {}
-        for window in self.windows():
+        for window in windows:
             part = self.load(window)
             stale = part.marks != marks[window.start : window.stop]
-            rows = [
-                idx for idx, old, why in zip(window, stale, part.reasons, strict=True) if old or why
-            ]
+            rows = {
+                idx: PENDING if old else why
+                for idx, old, why in zip(window, stale, part.reasons, strict=True)
+                if old or why
+            }
             if rows:
                 work[window] = rows
         return work
 
-    def failures(self) -> dict[int, str]:
-        """Return {track_idx: reason} of every row without a vector."""
+    def failures(self, windows: list[range]) -> dict[int, str]:
+        """Return {track_idx: reason} of every row of the windows without a vector."""
         return {
             idx: why
-            for window in self.windows()
+            for window in windows
             for idx, why in zip(window, self.load(window).reasons, strict=True)
             if why
         }
 
-    def write_matrix(self, path: Path) -> float:
-        """Write all rows as float32 (n_tracks, width), NaN where a row failed; return the seconds.
+    def write_matrix(self, path: Path) -> dict:
+        """Write all rows as float32 (n_tracks, width), NaN where a row failed; return the costs.
 
         The rows are written a window at a time and not through a memory map: on a full disk that
         would kill the process where this raises an error.
+
+        Raises:
+            WorkError: a part that was there cannot be read any more.
         """
         header = {"descr": "<f4", "fortran_order": False, "shape": (self.n_tracks, self.width)}
-        seconds = 0.0
+        seconds, peak_memory, devices = 0.0, 0, set()
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
             for window in self.windows():
                 part = self.load(window)
+                if PENDING in part.reasons:
+                    raise WorkError(f"{self._path(window)} is gone or damaged; run this once more")
                 file.write(np.ascontiguousarray(part.vectors, "<f4").tobytes())
                 seconds += part.seconds
-        return seconds
-
-    def exist(self) -> bool:
-        return (self.folder / "plan.json").exists()
+                peak_memory = max(peak_memory, part.peak_memory)
+                devices |= set(part.devices.split())
+        costs = {"seconds": round(seconds, 1), "peak_memory_bytes": peak_memory}
+        return {"device": " ".join(sorted(devices)), **costs}
 
     def remove(self) -> None:
+        """Remove the parts, all at once for who looks, whenever the process is killed."""
+        away = self.folder.with_name(f".{self.folder.name}.removed")
+        shutil.rmtree(away, ignore_errors=True)
         if self.folder.exists():
-            (self.folder / "plan.json").unlink(missing_ok=True)  # first: without it nothing counts
-            shutil.rmtree(self.folder)
+            self.folder.rename(away)
+            shutil.rmtree(away)
 
     def _path(self, window: range) -> Path:
         return self.folder / f"{window.start:08d}.npz"

@@ -1,5 +1,6 @@
 """The extraction loop on a toy model: order, formats, failures, resuming, what is refused."""
 
+import contextlib
 import json
 import os
 import signal
@@ -15,9 +16,10 @@ import soundfile
 
 from artifacts import exclusive
 from config import InputError, WorkError
-from extract_item_embeddings import engine
+from extract_item_embeddings import finished
 from extract_item_embeddings.decoding import ClipLength, read_clip
-from extract_item_embeddings.engine import ExtractConfig, available_cores, extract
+from extract_item_embeddings.engine import ExtractConfig, extract
+from extract_item_embeddings.jobs import available_cores
 from tests.toy_backbone import Toy
 
 HERE = Path(__file__).resolve().parents[1]
@@ -279,7 +281,7 @@ def test_a_model_that_is_wrong_stops_the_run_at_its_first_batch(tmp_path, run):
     for wrong, message in (
         (Wide, r"returned float32 \(4, 9\) .*expected float32 \(4, 3\)"),
         (Double, r"returned float64 \(4, 3\)"),
-        (Nothing, "every vector of the first batch gives a vector with NaN"),
+        (Nothing, "every clip of the first batch gives a vector with NaN"),
     ):
         Counting.seen = 0
         with pytest.raises(WorkError, match=message):
@@ -325,7 +327,7 @@ def test_killed_between_the_matrix_and_its_json_the_run_ends_without_computing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(engine, "write_json", power_cut)
+        patch.setattr(finished, "write_json", power_cut)
         run(root)
     assert (root / "embeddings/toy.npy").exists() and not (root / "embeddings/toy.json").exists()
     monkeypatch.setattr(Counting, "seen", 0)
@@ -369,7 +371,7 @@ def test_what_is_finished_but_made_from_other_things_is_refused_by_name(tmp_path
     content = audio.read_bytes()
     soundfile.write(audio, sine(1, 8000, 999, level=0.9), 8000)
     assert audio.stat().st_size == len(content)  # only the content tells
-    with pytest.raises(InputError, match="audio_sha256 was"):
+    with pytest.raises(InputError, match="the audio is not what it was made from"):
         run(root)
     new, _ = run(root, overwrite=True)
     assert (np.abs(new - old).max(axis=1) > 1e-4).tolist() == [False, False, True, False, False]
@@ -425,6 +427,145 @@ def test_a_matrix_of_the_user_is_not_written_over(tmp_path, run):
         run(root)
     np.testing.assert_array_equal(np.load(root / "embeddings/toy.npy"), own)
     assert run(root, overwrite=True)[0].shape == (3, 3)
+
+
+class Small(Counting):
+    """Fits three clips; and none of the loudest track's."""
+
+    loudest = 2.0
+
+    def embed(self, audio):
+        if len(audio) > 3 or np.abs(audio).mean(axis=1).max() > self.loudest:
+            raise MemoryError("4 GiB wanted\n2 GiB free")
+        return super().embed(audio)
+
+
+def test_out_of_memory_halves_the_batch_and_changes_no_vector(tmp_path, run, capsys, monkeypatch):
+    root = make_audio(tmp_path, 70)
+    expected, _ = run(root)
+    capsys.readouterr()
+    monkeypatch.setattr(Counting, "seen", 0)
+    matrix, record = run(root, backbone=Small, batch_size=16, overwrite=True)
+    np.testing.assert_array_equal(matrix, expected)
+    assert record["failed"] == {} and Counting.seen == 70
+    said = [line for line in capsys.readouterr().out.splitlines() if "out of memory" in line]
+    assert said == ["out of memory with 16 clips at once: from here on 2"]
+
+
+def test_a_clip_that_does_not_fit_alone_fails_alone(tmp_path, run, monkeypatch):
+    root = make_audio(tmp_path, 40)
+    expected, _ = run(root)
+    monkeypatch.setattr(Small, "loudest", 39.5 / 41 * 2 / np.pi)
+    matrix, record = run(root, backbone=Small, missing="nan", overwrite=True)
+    reason = "does not fit into the memory, even alone: 4 GiB wanted"
+    assert record["failed"] == {"t0039": reason}
+    np.testing.assert_array_equal(matrix[:39], expected[:39])
+
+
+def test_a_model_that_fits_no_clip_stops_at_the_first_batch_and_other_errors_pass(tmp_path, run):
+    root = make_audio(tmp_path, 40)
+
+    class Big(Toy):
+        def embed(self, audio):
+            raise self.error
+
+        def is_out_of_memory(self, error):  # as a backbone on a GPU does
+            return "CUDA out of memory" in str(error)
+
+    Big.error = RuntimeError("CUDA out of memory. Tried to allocate 4 GiB")
+    with pytest.raises(WorkError, match="every clip of the first batch does not fit .*CUDA out of"):
+        run(root, backbone=Big)
+    Big.error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        run(root, backbone=Big)
+
+
+def mended(root, clean, track_ids):
+    """Put whole files in the place of broken ones."""
+    for track_id in track_ids:
+        for path in (root / "audio").glob(f"{track_id}.*"):
+            path.unlink()
+        content = (clean / "audio" / f"{track_id}.wav").read_bytes()
+        (root / "audio" / f"{track_id}.wav").write_bytes(content)
+
+
+@pytest.fixture
+def with_nan(tmp_path, run):
+    """Return (root of a finished embedding with nine rows of NaN, the clean root, its matrix)."""
+    clean, root = make_audio(tmp_path / "clean", 70), make_audio(tmp_path / "root", 70)
+    whole, _ = run(clean)
+    reasons = break_files(root / "audio")
+    for path in (root / "audio").glob("whole.*"):
+        path.unlink()
+    run(root, missing="nan")
+    Counting.seen = 0
+    return root, clean, whole, list(reasons)
+
+
+def test_mend_computes_the_rows_of_nan_alone(with_nan, run, capsys):
+    root, clean, whole, broken = with_nan
+    mended(root, clean, broken[:5])
+    capsys.readouterr()
+    run(root, missing="nan", backbone=Counting)
+    assert Counting.seen == 0 and "is finished" in capsys.readouterr().out
+    with pytest.raises(InputError, match="9 of its rows are NaN .* --mend computes these alone"):
+        run(root, backbone=Counting)
+    matrix, record = run(root, missing="nan", mend=True, backbone=Counting)
+    assert Counting.seen == 5 and list(record["failed"]) == broken[5:]
+
+    mended(root, clean, broken)
+    matrix, record = run(root, mend=True, backbone=Counting)
+    assert Counting.seen == 9 and record["failed"] == {}
+    np.testing.assert_array_equal(matrix, whole)
+    first = json.loads((clean / "embeddings/toy.json").read_text())
+    assert record["audio_sha256"] == first["audio_sha256"] and record["sha256"] == first["sha256"]
+    run(root, mend=True, backbone=Counting)
+    assert Counting.seen == 9 and "is finished" in capsys.readouterr().out
+
+
+def test_mend_refuses_what_it_would_mix(with_nan, run, monkeypatch):
+    root, clean, whole, broken = with_nan
+    matrix = root / "embeddings/toy.npy"
+    content = matrix.read_bytes()
+
+    def refused(message, backbone=Counting):
+        with pytest.raises(InputError, match=f"{message}.*--overwrite makes it again"):
+            run(root, mend=True, backbone=backbone)
+        assert Counting.seen == 0 and matrix.read_bytes() == content
+
+    refused("weights: revision was None", backbone=Heavier)
+    with monkeypatch.context() as patch:
+        patch.setattr("platform.python_version", lambda: "2.7")
+        refused("versions: python was 3.* and is 2.7")
+    soundfile.write(root / "audio/t0060.wav", sine(1, 8000, 999), 8000)
+    refused("the audio is not what it was made from")
+    (root / "audio/t0060.wav").write_bytes((clean / "audio/t0060.wav").read_bytes())
+    content = content[:-12] + bytes(12)
+    matrix.write_bytes(content)
+    refused("it is not the file that toy.json describes")
+
+
+@pytest.mark.parametrize("cut", range(12))
+def test_mend_cut_off_anywhere_ends_as_one_that_was_not(with_nan, run, monkeypatch, cut):
+    root, clean, whole, broken = with_nan
+    mended(root, clean, broken)
+    steps = iter(range(99))
+
+    class Cut(BaseException):
+        pass
+
+    def replace(*arguments, original=os.replace):
+        if next(steps) == cut:
+            raise Cut
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        with contextlib.suppress(Cut):
+            run(root, mend=True)
+    matrix, record = run(root, mend=True, backbone=Counting)
+    assert Counting.seen in (0, 9) and record["failed"] == {}
+    np.testing.assert_array_equal(matrix, whole)
 
 
 def test_two_at_once_do_not_write_into_each_other(tmp_path, run):
