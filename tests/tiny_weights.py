@@ -22,8 +22,9 @@ SIZES = {
 
 # What a repository with code of its own holds: a config that knows nothing of `conv_pos_batch_norm`
 # and asks for the spectrogram that fails, and a model that fails with it.
-MODEL_CODE = """
-from transformers import HubertConfig, HubertModel
+CODE = {
+    "configuration.py": """
+from transformers import HubertConfig
 
 
 class DoubleConfig(HubertConfig):
@@ -33,6 +34,11 @@ class DoubleConfig(HubertConfig):
         super().__init__(**options)
         self.feature_extractor_cqt = feature_extractor_cqt
         del self.conv_pos_batch_norm
+""",
+    "modeling.py": """
+from transformers import HubertModel
+
+from .configuration import DoubleConfig
 
 
 class DoubleModel(HubertModel):
@@ -42,7 +48,8 @@ class DoubleModel(HubertModel):
         if config.feature_extractor_cqt:
             raise ImportError("the spectrogram is asked for")
         super().__init__(config)
-"""
+""",
+}
 
 
 @contextlib.contextmanager
@@ -69,14 +76,15 @@ def music2vec(folder, seed=0):
 
 
 def mert(folder, seed=0):
-    """Write config.json, code.py and pytorch_model.bin with the names torch used before 2.0."""
+    """Write config.json, code and pytorch_model.bin, with the names torch used before 2.0."""
     folder.mkdir(parents=True)
-    (folder / "code.py").write_text(MODEL_CODE)
+    for name, text in CODE.items():
+        (folder / name).write_text(text)
     change_config(
         folder,
         **SIZES,
         model_type="mert_model",
-        auto_map={"AutoConfig": "code.DoubleConfig", "AutoModel": "code.DoubleModel"},
+        auto_map={"AutoConfig": "configuration.DoubleConfig", "AutoModel": "modeling.DoubleModel"},
         feat_extract_norm="layer",
         do_stable_layer_norm=True,
         num_conv_pos_embeddings=16,
