@@ -48,6 +48,12 @@ def test_the_readme_names_every_stage_script():
     }
 
 
+def test_the_readme_tells_what_every_file_is_for():
+    tree = (HERE / "README.md").read_text(encoding="utf-8").split("## What is where")[1]
+    names = [path.name for path in HERE.glob("*.py")]
+    assert [name for name in names if not re.search(rf"\b{name}\b", tree)] == []
+
+
 def test_the_table_has_a_row_for_every_run_of_the_readme(study):
     table = pd.read_csv(study / "tables" / "results.csv")
     rows = set(zip(table.recommender, table.embedding, strict=True))
