@@ -14,7 +14,6 @@ import pyarrow as pa
 from config import InputError
 
 LONGEST = 64 << 20  # bytes: no line of a log is that long, so this is another kind of file
-MOST_PACKED = 100  # a log is packed to a third or a quarter; certainly not to less than this
 CODECS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 STRANGERS = {
     b"\xff\xfe": "UTF-16 text",
@@ -71,9 +70,9 @@ class LogStream:
         self.position = self.stream.tell_compressed() // 8 if packed else self.raw.tell()
         return data
 
-    def left(self) -> int:
-        """Return how many bytes of text may be left, at most."""
-        return (self.raw.size() - self.position) * (MOST_PACKED if self.codec else 1)
+    def left(self) -> float:
+        """Return how many bytes of text are left, at most; nobody knows for a packed log."""
+        return float("inf") if self.codec else self.raw.size() - self.position
 
 
 def read_blocks(

@@ -247,7 +247,7 @@ def test_columns_and_bytes_do_not_depend_on_memory_threads_or_the_order_of_plays
         assert frame.equals(frame.sort_values(["user_id", "track_idx"]))
 
 
-def test_a_part_counts_the_same_however_its_framecome(tmp_path):
+def test_a_part_counts_the_same_however_its_pairs_come(tmp_path):
     rng = np.random.default_rng(1)
     frame = compress(make_plays(rng, 3_000, users=9, tracks=50))
     table = pa.Table.from_pandas(frame, preserve_index=False).cast(PAIRS)
