@@ -7,8 +7,8 @@ import functools
 import numpy as np
 import torch
 
-from config import InputError, WorkError
-from extract_item_embeddings.engine import Backbone
+from config import InputError
+from extract_item_embeddings.backbone import Backbone
 
 
 class TorchBackbone(Backbone):
@@ -35,6 +35,10 @@ class TorchBackbone(Backbone):
             )
         return wanted
 
+    def is_out_of_memory(self, error: Exception) -> bool:
+        """Say whether it is torch's error for the memory of a GPU, or of the machine."""
+        return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
 
 def embed_in_torch(embed):
     """Decorate `embed`: arrays outside, tensors on the model's device inside, no gradients."""
@@ -53,12 +57,6 @@ def embed_in_torch(embed):
 
         if self.clip_a_thread and device.type == "cpu":
             return np.concatenate(self.map_clips(alone, audio))
-        try:
-            return forward(audio)
-        except torch.OutOfMemoryError as error:
-            raise WorkError(
-                f"the memory of {device} cannot hold a batch of {len(audio)} clips; "
-                "--batch-size takes a smaller one, and what is done so far is kept"
-            ) from error
+        return forward(audio)
 
     return wrapper

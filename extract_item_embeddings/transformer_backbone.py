@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from artifacts import sha256
-from config import InputError, option
-from extract_item_embeddings.engine import ExtractConfig
+from config import InputError, WorkError, option
+from extract_item_embeddings.backbone import ExtractConfig
 from extract_item_embeddings.torch_backbone import TorchBackbone, embed_in_torch
 
 FILES = ("config.json", "*.py", "*.safetensors", "pytorch_model*.bin")  # what decides the vectors
@@ -170,7 +170,12 @@ class TransformerBackbone(TorchBackbone):
             )
         # On a GPU convolutions would otherwise round to 10 bits, also where float32 is asked for.
         torch.backends.cudnn.allow_tf32 = False
-        self.model = model.eval().to(device)
+        try:
+            self.model = model.eval().to(device)
+        except torch.OutOfMemoryError as error:
+            raise WorkError(
+                f"{device} has no room for {self.repository}; see nvidia-smi"
+            ) from error
 
     def read_model(self, folder: Path) -> tuple[nn.Module, dict]:
         """Return the model and transformers' loading info, from the folder alone."""

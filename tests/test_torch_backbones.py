@@ -50,6 +50,17 @@ def make(folders):
     return build
 
 
+@pytest.fixture
+def root(tmp_path):
+    """A root of three tracks: one of 2 s, one under a second, one of silence."""
+    (tmp_path / "audio").mkdir()
+    waves = {"a": noise(1, 48_000)[0], "b": noise(1, 6_000, seed=1)[0], "c": np.zeros(48_000)}
+    for name, wave in waves.items():
+        soundfile.write(tmp_path / "audio" / f"{name}.wav", wave, 24_000, subtype="FLOAT")
+    (tmp_path / "trackid_sorted.csv").write_text("idx,trackid\n0,a\n1,b\n2,c\n")
+    return tmp_path
+
+
 def options(kind, *flags):
     return parse_config(kind.config_class, "", ["--audio", ".", *map(str, flags)])
 
@@ -173,15 +184,41 @@ def test_a_gpu_agrees_with_the_cpu(kind, make):
     np.testing.assert_allclose(short, expected, atol=0.05 * np.abs(expected).max())
 
 
-def test_a_full_gpu_is_an_error_that_names_the_batch(make):
-    class Full(torch.nn.Linear):
-        def forward(self, audio, **options):
-            raise torch.OutOfMemoryError("CUDA out of memory")
+def test_a_batch_too_large_is_halved_and_gives_the_same(root, folders, monkeypatch):
+    flags = ("--root", root, "--audio", root / "audio", "--weights", folders["mert"])
+    extract(Mert, options(Mert, *flags))
+    expected = np.load(root / "embeddings" / "mert.npy")
+    forward = transformers.HubertModel.forward
+    sizes = []
 
-    backbone = make(Mert)
-    backbone.model = Full(1, 1)
-    with pytest.raises(WorkError, match="memory of cpu .* batch of 2 clips; --batch-size"):
-        backbone.embed(noise())
+    def small(self, audio, **others):
+        sizes.append(len(audio))
+        if len(audio) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return forward(self, audio, **others)
+
+    monkeypatch.setattr(transformers.HubertModel, "forward", small)
+    extract(Mert, options(Mert, *flags, "--overwrite", "--batch-size", 2))
+    assert 2 in sizes and sizes[-1] == 1
+    np.testing.assert_allclose(np.load(root / "embeddings" / "mert.npy"), expected, atol=1e-5)
+
+
+def test_memory_is_told_from_other_errors(make):
+    mert = make(Mert)
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(10**16)
+    assert mert.is_out_of_memory(caught.value)
+    assert mert.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not mert.is_out_of_memory(RuntimeError("size mismatch"))
+
+
+def test_a_gpu_without_room_for_the_model_is_an_error(make, monkeypatch):
+    def full(self, device):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(transformers.HubertModel, "to", full)
+    with pytest.raises(WorkError, match="cpu has no room for m-a-p/MERT-v1-330M"):
+        make(Mert)
 
 
 @BOTH
@@ -243,17 +280,6 @@ def test_the_hubs_weights_are_recorded_by_the_commit_they_came_from(kind, folder
         assert backbone.weights() == {"source": source, "revision": COMMIT}
     backbone.load("cpu")
     assert backbone.embed(noise()).shape == (2, WIDTH)
-
-
-@pytest.fixture
-def root(tmp_path):
-    """A root of three tracks: one of 2 s, one under a second, one of silence."""
-    (tmp_path / "audio").mkdir()
-    waves = {"a": noise(1, 48_000)[0], "b": noise(1, 6_000, seed=1)[0], "c": np.zeros(48_000)}
-    for name, wave in waves.items():
-        soundfile.write(tmp_path / "audio" / f"{name}.wav", wave, 24_000, subtype="FLOAT")
-    (tmp_path / "trackid_sorted.csv").write_text("idx,trackid\n0,a\n1,b\n2,c\n")
-    return tmp_path
 
 
 def test_an_extraction_holds_what_embed_gives_and_records_the_weights(
