@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from splits import read_split, read_trackids
 
 from artifacts import sha256
+from splits import read_split, read_trackids
 
 
 @dataclass(frozen=True)
