@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 setup_env requirements-dev.txt
 
 echo "== ruff"
-ruff check .
+ruff check . --no-cache
 ruff format --check .
 echo "== pytest"
 python -m pytest -n auto --dist loadfile "$@"
