@@ -26,7 +26,7 @@ from tqdm import tqdm
 from artifacts import atomic_path, exclusive, read_json, sha256, write_json
 from config import InputError, option, run
 from plays import Conversion, convert_log, fingerprint, is_same_file, renumber
-from streaming import memory_bytes, scratch_folder, thread_count
+from streaming import hide_pandas, memory_bytes, scratch_folder, thread_count
 from trackids import audio_ids, read_trackids, write_trackids
 
 BLOCK = 4 << 20  # bytes of the log parsed at a time, when memory allows
@@ -138,4 +138,5 @@ def check_rejected(config: PlaysConfig, found: Conversion) -> None:
 
 
 if __name__ == "__main__":
+    hide_pandas()
     run(main, PlaysConfig, __doc__)

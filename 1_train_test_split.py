@@ -27,7 +27,7 @@ from config import InputError, option, outcome_options, run
 from pairs import connect
 from preprocess import PROTOCOLS, Rule, split_plays
 from split_parts import describe
-from streaming import memory_bytes, scratch_folder, thread_count
+from streaming import hide_pandas, memory_bytes, scratch_folder, thread_count
 from trackids import read_trackids
 
 
@@ -159,4 +159,5 @@ def is_finished(config: SplitConfig, rule: Rule, plays_hash: str) -> bool:
 
 
 if __name__ == "__main__":
+    hide_pandas()
     run(main, SplitConfig, __doc__)

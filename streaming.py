@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,22 @@ from config import InputError
 
 MOST_THREADS = 8  # more do not help: one thread reads and one writes
 ROW_GROUP = 1 << 18  # rows; fixed, because the bytes of a file depend on it
+
+
+class _NoPandas:
+    """An import hook that knows no pandas."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "pandas":
+            raise ModuleNotFoundError("hidden by streaming.hide_pandas", name=name)
+
+
+def hide_pandas() -> None:
+    """Keep pyarrow from loading pandas at its first array: 0.25 s and 40 MB for no use here.
+
+    For a script's own process, before anything else runs.
+    """
+    sys.meta_path.insert(0, _NoPandas())
 
 
 class TableFile:
