@@ -29,7 +29,7 @@ from plays import Conversion, convert_log, fingerprint, is_same_file, renumber
 from streaming import hide_pandas, memory_bytes, scratch_folder, thread_count
 from trackids import audio_ids, read_trackids, write_trackids
 
-BLOCK = 4 << 20  # bytes of the log parsed at a time, when memory allows
+BLOCK = 2 << 20  # bytes of the log parsed at a time, when memory allows
 
 
 @dataclass(frozen=True)

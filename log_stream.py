@@ -5,6 +5,7 @@ The kind is told by the first bytes, not by the name.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,11 +37,10 @@ class LogStream:
     """
 
     def __init__(self, path: Path, threads: int):
-        self.path = path
+        self.path, self.position = path, 0
         try:
-            self.raw = pa.OSFile(str(path))
-            start = self.raw.read(8)
-            self.raw.seek(0)
+            self.file = open(path, "rb")
+            start = self.file.peek(8)
         except FileNotFoundError as error:
             raise InputError(f"--log {path} is missing; expected a tab-separated log") from error
         except OSError as error:
@@ -50,29 +50,40 @@ class LogStream:
                 raise InputError(
                     f"--log {path} is {what}; expected UTF-8 text, plain or packed as gz, bz2, zst"
                 )
-        codec = next((name for magic, name in CODECS.items() if start.startswith(magic)), None)
-        if codec == "bz2":
+        self.codec = next((name for magic, name in CODECS.items() if start.startswith(magic)), None)
+        if self.codec == "bz2":
             import rapidgzip
 
-            self.stream = rapidgzip.IndexedBzip2File(str(path), parallelization=threads)
+            self.text = rapidgzip.IndexedBzip2File(str(path), parallelization=threads)
+        elif self.codec:
+            self.text = io.BufferedReader(pa.CompressedInputStream(self.file, self.codec))
         else:
-            self.stream = pa.CompressedInputStream(self.raw, codec) if codec else self.raw
-        self.codec, self.position = codec, 0
+            self.text = self.file
 
-    def read(self, size: int) -> bytes:
-        """Return at most `size` bytes of text, none at the end; `position` is moved on."""
+    def read_lines(self, size: int) -> bytes:
+        """Return the lines that begin in the next `size` bytes, none at the end of the text.
+
+        Each ends in a newline, the last one of the text too.
+        """
         try:
-            data = self.stream.read(size)
+            block = self.text.read(size)
+            rest = self.text.readline(LONGEST)
         except (OSError, RuntimeError, ValueError) as error:
             what = f"--log {self.path} is damaged or cut short: {error}"
             raise InputError(f"{what}; copy or download it again") from error
-        packed = self.codec == "bz2"
-        self.position = self.stream.tell_compressed() // 8 if packed else self.raw.tell()
-        return data
+        if len(rest) == LONGEST:
+            raise InputError(
+                f"--log {self.path} has a line of more than {LONGEST >> 20} MiB; "
+                "expected a tab-separated text file with one play a line"
+            )
+        used = self.text.tell_compressed() // 8 if self.codec == "bz2" else self.file.tell()
+        self.position = used
+        block += rest
+        return block if not block or block.endswith(b"\n") else block + b"\n"
 
     def left(self) -> float:
         """Return how many bytes of text are left, at most; nobody knows for a packed log."""
-        return float("inf") if self.codec else self.raw.size() - self.position
+        return float("inf") if self.codec else self.path.stat().st_size - self.position
 
 
 def read_blocks(
@@ -82,23 +93,9 @@ def read_blocks(
 
     The next block is read (and unpacked) in a thread while the caller works on this one.
     """
-    rest = b""
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(stream.read, size)
-        while True:
-            data = coming.result()
+        coming = reader.submit(stream.read_lines, size)
+        while block := coming.result():
             progress(stream.position)
-            if not data:
-                break
-            coming = reader.submit(stream.read, size)
-            cut = data.rfind(b"\n") + 1
-            if cut:
-                yield b"".join((rest, memoryview(data)[:cut]))  # one copy
-            rest = data[cut:] if cut else rest + data
-            if len(rest) > LONGEST:
-                raise InputError(
-                    f"--log {stream.path} has a line of more than {LONGEST >> 20} MiB; "
-                    "expected a tab-separated text file with one play a line"
-                )
-    if rest:
-        yield rest + b"\n"
+            coming = reader.submit(stream.read_lines, size)
+            yield block
