@@ -16,6 +16,9 @@ Writes  trackid_sorted.csv    only where it is absent; ascending by code point
 Timestamps are `YYYY-MM-DD hh:mm:ss` with up to six digits of fraction; one with a zone is converted
 to UTC. Rows with another number of fields, a user id or timestamp that is none, or an unknown track
 are rejected; more than --max-rejected of them is an error.
+
+Takes 3 s and 240 MB for 20 million rows (840 MB of text) on two free cores; memory does not grow
+with the log (benchmarks/bench_stages.py).
 """
 
 from dataclasses import dataclass

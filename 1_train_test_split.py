@@ -14,6 +14,9 @@ Writes  data/train.pqt        user_id int64, track_idx int32, timestamp timestam
         data/cold_test.pqt    with --protocol journal, where users with such a track never validate:
                               tracks that train does not know, of users whom it knows
         data/split.json       configuration, counts and fingerprints; written last
+
+Takes 0.6 s and 250 MB for 20 million plays of which one in 17 is within the dates, 4 s and 500 MB
+for 20 million that all are, on two free cores (benchmarks/bench_stages.py).
 """
 
 from contextlib import ExitStack
