@@ -20,7 +20,7 @@ class ExtractConfig:
     audio: Path = option(help="folder of TRACKID.EXT: mp3, ogg, opus, flac or wav", outcome=False)
     device: str = option("auto", "cpu, cuda, cuda:N; auto: a GPU if there is one", outcome=False)
     batch_size: int | None = option(None, "clips at once; auto: the backbone's own", outcome=False)
-    workers: int | None = option(None, "threads that decode; auto: one a core", outcome=False)
+    workers: int | None = option(None, "processes that decode; auto: one a core", outcome=False)
     missing: Literal["error", "nan"] = option(
         "error", "tracks that fail: exit 1 without a matrix, or a row of NaN each", outcome=False
     )

@@ -1,19 +1,8 @@
-"""Audio files to mono clips at a backbone's rate, decoded ahead of the model in threads.
-
-Threads suffice: soundfile and soxr release Python's lock, so two decode twice as much as one, and
-unlike processes they copy no audio between them and leave nobody behind when the run is killed.
-"""
+"""One audio file to a mono clip at a backbone's rate and length."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import math
-import os
-import sys
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +10,10 @@ import numpy as np
 import soundfile
 import soxr
 
-from config import InputError
-from trackids import AUDIO
-
 SHORTEST = 0.1  # seconds: less is not music, and repeating it would only make a tone
 MARGIN = 0.05  # seconds read beyond the clip: the resampler looks ahead 0.02
 LACKING = 0.5  # seconds a file may end before the length in its header; mp3 headers are not exact
 BLOCK = 1 << 17  # samples of all channels decoded at once
-SAMPLED = 1 << 14  # bytes of a file that its mark looks at
 NOT_AUDIO = (1, 7)  # libsndfile: format not recognised; 7 when the name promised mp3
 
 
@@ -55,95 +40,8 @@ class ClipLength:
         return wave[: max(self.shortest, len(wave) // self.step * self.step)]
 
 
-def find_audio(folder: Path, ids: list[str]) -> list[Path | None]:
-    """Return each track's file, None where there is none; of several the first kind of AUDIO.
-
-    Raises:
-        InputError: the folder is missing or holds no file of any of the tracks.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"--audio {folder} is not a folder; expected TRACKID.mp3 and such in it")
-    names = {entry.name for entry in os.scandir(folder) if entry.is_file()}
-    candidates = (
-        [track_id + kind for kind in AUDIO if track_id + kind in names] for track_id in ids
-    )
-    files = [folder / found[0] if found else None for found in candidates]
-    if not any(files):
-        raise InputError(
-            f"--audio {folder} holds no file of the {len(ids):,} tracks of trackid_sorted.csv; "
-            f"expected {ids[0]}.mp3 or another of {', '.join(AUDIO)}"
-        )
-    return files
-
-
-def fingerprint(files: list[Path | None], workers: int) -> np.ndarray:
-    """Return a mark of each file, uint64 (n_tracks,), 0 where there is none.
-
-    It covers name, size and 16 KiB from the middle: another recording or encoding changes it, and
-    a copy of the folder, with new times, does not.
-    """
-    with ThreadPoolExecutor(workers) as pool:
-        return np.fromiter(pool.map(_mark, files, chunksize=64), np.uint64, len(files))
-
-
-def _mark(path: Path | None) -> int:
-    if path is None:
-        return 0
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(max(0, (size - SAMPLED) // 2))
-            content = f"{path.name} {size} ".encode() + file.read(SAMPLED)
-    except OSError:
-        return 0  # decoding it will say why
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
-
-
-@contextlib.contextmanager
-def messages_to(path: Path):
-    """Append what C libraries print on stderr to a file; what Python prints goes where it went.
-
-    The mp3 decoder writes lines about files that are odd, also about those it can read: among
-    thousands they would bury the bar and the one line that says what failed.
-    """
-    stderr, visible = sys.stderr, os.dup(2)
-    with open(path, "ab") as log, open(visible, "w", buffering=1) as stream:
-        if stderr is sys.__stderr__:
-            sys.stderr = stream
-        os.dup2(log.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(visible, 2)
-            sys.stderr = stderr
-
-
-def read_clips(
-    files: list[Path | None], rows: Iterable[int], length: ClipLength, *, workers: int, ahead: int
-) -> Iterator[tuple[int, np.ndarray | str]]:
-    """Yield (track_idx, clip) in the order of `rows`, float32 (samples,), decoded ahead.
-
-    A file that fails yields the reason, a text, in place of its clip. At most `ahead` clips wait.
-    """
-    waiting: deque = deque()
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for row in rows:
-            waiting.append((row, pool.submit(_clip_or_reason, files[row], length)))
-            if len(waiting) > ahead:
-                row, future = waiting.popleft()
-                yield row, future.result()
-        while waiting:
-            row, future = waiting.popleft()
-            yield row, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _clip_or_reason(path: Path | None, length: ClipLength) -> np.ndarray | str:
-    if path is None:
-        return "no audio file"
+def clip_or_reason(path: Path, length: ClipLength) -> np.ndarray | str:
+    """Return the clip of a file as `read_clip` does, or why there is none."""
     try:
         return read_clip(path, length)
     except soundfile.LibsndfileError as error:

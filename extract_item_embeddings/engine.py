@@ -24,7 +24,7 @@ from artifacts import atomic_path, exclusive
 from config import InputError, WorkError, run
 from extract_item_embeddings.backbone import Backbone, ExtractConfig
 from extract_item_embeddings.batches import Batches
-from extract_item_embeddings.decoding import messages_to, read_clips
+from extract_item_embeddings.decoder_processes import messages_to, read_clips
 from extract_item_embeddings.finished import audio_hash, write
 from extract_item_embeddings.jobs import Job, begin, follow, is_finished
 from extract_item_embeddings.parts import PENDING
@@ -147,7 +147,7 @@ def compute(
         return 0, 0.0
 
     backbone.load(device)
-    ahead = job.batch_size + 2 * backbone.workers
+    ahead = 2 * job.batch_size + 2 * backbone.workers
     clips = read_clips(job.files, rows, backbone.clip_length, workers=backbone.workers, ahead=ahead)
     batches = Batches(backbone, job.batch_size)
     with (

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from config import InputError
+from extract_item_embeddings.audio_files import find_audio, fingerprint
 from extract_item_embeddings.backbone import Backbone, ExtractConfig
-from extract_item_embeddings.decoding import find_audio, fingerprint
 from extract_item_embeddings.finished import describe, fill, read_finished, versions
 from extract_item_embeddings.parts import Parts, differences
 from trackids import read_trackids

@@ -99,12 +99,7 @@ class MusicnnNetwork(nn.Module):
         self.tags = _linear(tensors, "dense_1")
 
     def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        mel = self.spectrogram(audio)  # (batch, 96, frames)
-        patches = mel.shape[2] // PATCH
-        if not patches:
-            raise ValueError(f"{audio.shape[1]:,} samples are less than one patch of 2.992 s")
-        mel = mel[:, :, : patches * PATCH].unflatten(2, (patches, PATCH)).transpose(1, 2)
-        penultimate = self._penultimate(mel.flatten(0, 1)).unflatten(0, (-1, patches))
+        penultimate = self.embed_patches(self.spectrogram(audio))
         return penultimate, torch.sigmoid(self.tags(penultimate))
 
     def spectrogram(self, audio: Tensor) -> Tensor:
@@ -113,6 +108,14 @@ class MusicnnNetwork(nn.Module):
             audio, N_FFT, HOP, window=self.window, pad_mode="constant", return_complex=True
         )
         return torch.log10(1 + 10_000 * (self.mel @ (waves.real**2 + waves.imag**2)))
+
+    def embed_patches(self, mel: Tensor) -> Tensor:
+        """Log-mel power (batch, 96, frames) -> penultimate layer (batch, patches, 200)."""
+        patches = mel.shape[2] // PATCH
+        if not patches:
+            raise ValueError(f"{mel.shape[2]:,} frames are less than one patch of {PATCH}")
+        mel = mel[:, :, : patches * PATCH].unflatten(2, (patches, PATCH)).transpose(1, 2)
+        return self._penultimate(mel.flatten(0, 1)).unflatten(0, (-1, patches))
 
     def _penultimate(self, mel: Tensor) -> Tensor:
         """Patches (n, 96, 187) -> (n, 200)."""

@@ -75,19 +75,22 @@ def music2vec(folder, seed=0):
     return folder
 
 
-def mert(folder, seed=0):
-    """Write config.json, code and pytorch_model.bin, with the names torch used before 2.0."""
+def mert(folder, seed=0, **sizes):
+    """Write config.json, code and pytorch_model.bin, with the names torch used before 2.0.
+
+    Args:
+        sizes: of the model, as transformers' HubertConfig calls them; tiny where none are given.
+    """
     folder.mkdir(parents=True)
     for name, text in CODE.items():
         (folder / name).write_text(text)
     change_config(
         folder,
-        **SIZES,
+        **sizes,
         model_type="mert_model",
         auto_map={"AutoConfig": "configuration.DoubleConfig", "AutoModel": "modeling.DoubleModel"},
         feat_extract_norm="layer",
         do_stable_layer_norm=True,
-        num_conv_pos_embeddings=16,
     )
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True)
     config.feature_extractor_cqt = config.conv_pos_batch_norm = False
