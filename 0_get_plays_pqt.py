@@ -28,8 +28,8 @@ from tqdm import tqdm
 
 from artifacts import atomic_path, exclusive, read_json, sha256, write_json
 from config import InputError, option, run
-from plays import Conversion, convert_log, fingerprint, is_same_file, renumber
-from streaming import hide_pandas, memory_bytes, scratch_folder, thread_count
+from listening_log.plays import Conversion, convert_log, fingerprint, is_same_file, renumber
+from listening_log.streaming import hide_pandas, memory_bytes, scratch_folder, thread_count
 from trackids import audio_ids, read_trackids, write_trackids
 
 BLOCK = 2 << 20  # bytes of the log parsed at a time, when memory allows

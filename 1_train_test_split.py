@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Literal
 
 from artifacts import atomic_path, exclusive, read_json, sha256, write_json
-from check_split import check_split
 from config import InputError, option, outcome_options, run
-from pairs import connect
+from listening_log.audit import check_split
+from listening_log.pairs import connect
+from listening_log.parts import describe
+from listening_log.streaming import hide_pandas, memory_bytes, scratch_folder, thread_count
 from preprocess import PROTOCOLS, Rule, split_plays
-from split_parts import describe
-from streaming import hide_pandas, memory_bytes, scratch_folder, thread_count
 from trackids import read_trackids
 
 

@@ -24,9 +24,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config import InputError
-from pairs import PlaysTable, read_pairs
-from split_parts import PAIRS, Part, contains
-from streaming import TableFile
+from listening_log.pairs import PlaysTable, read_pairs
+from listening_log.parts import PAIRS, Part, contains
+from listening_log.streaming import TableFile
 
 BATCH = 1 << 17  # rows handed over at a time
 

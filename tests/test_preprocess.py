@@ -14,15 +14,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import pairs
-import streaming
 from artifacts import sha256
 from config import InputError
-from plays import convert_log
+from listening_log import pairs, streaming
+from listening_log.parts import PAIRS, Part
+from listening_log.plays import convert_log
+from listening_log.streaming import ROW_GROUP, TableFile, memory_bytes
 from preprocess import Rule, split_plays
 from preprocess import test_users as users_who_test
-from split_parts import PAIRS, Part
-from streaming import ROW_GROUP, TableFile, memory_bytes
 
 SHARED = os.environ.get("MUSIC_SHARED")
 PARTS = ("train", "val", "test")

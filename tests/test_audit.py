@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from check_split import check_split
 from config import InputError
-from pairs import connect
+from listening_log.audit import check_split
+from listening_log.pairs import connect
 from preprocess import Rule, split_plays
 
 DATES = {"train_from": "2019-01-01", "test_from": "2019-01-15", "test_until": "2019-01-29"}

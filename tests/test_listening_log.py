@@ -13,14 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import log_stream
-import play_log
-import plays
 from config import InputError
-from log_fields import read_fields, read_timestamps, read_users
-from play_log import PLAYS, FaultyBlock, LogParser, ParsedBlock
-from plays import convert_log, renumber
-from track_lookup import FaultyId, GrowingIds, KnownIds, WordTable
+from listening_log import parser as log_parser
+from listening_log import plays, stream
+from listening_log.fields import read_fields, read_timestamps, read_users
+from listening_log.lookup import FaultyId, GrowingIds, KnownIds, WordTable
+from listening_log.parser import PLAYS, FaultyBlock, LogParser, ParsedBlock
+from listening_log.plays import convert_log, renumber
 
 HEADER = b"user_id\ttrack_id\ttimestamp\n"
 IDS = ["A", "a", "b-7", "Ä"]
@@ -174,7 +173,7 @@ def test_the_size_of_blocks_changes_nothing(tmp_path_factory, lines, block, alon
     content = HEADER + "\n".join(lines).encode()
     frame, found = convert(folder, content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(play_log, "ALONE", alone)
+        patch.setattr(log_parser, "ALONE", alone)
         again, same = convert(folder, content, block=block)
     pd.testing.assert_frame_equal(frame, again)
     assert (found.rejected, found.lines, found.rows) == (same.rejected, same.lines, same.rows)
@@ -249,7 +248,7 @@ def test_strange_lines_are_rejected_and_their_neighbours_kept(tmp_path, line, re
 
 
 def test_a_line_without_end_is_another_kind_of_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(log_stream, "LONGEST", 1 << 16)
+    monkeypatch.setattr(stream, "LONGEST", 1 << 16)
     with pytest.raises(InputError, match="has a line of more than"):
         convert(tmp_path, HEADER + b"5" * (1 << 18), block=1 << 12)
 

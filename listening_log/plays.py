@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config import InputError
-from log_stream import LogStream, read_blocks
-from play_log import PLAYS, LogParser, Rejected
-from streaming import TableFile, map_in_threads
-from track_lookup import GrowingIds, KnownIds
+from listening_log.lookup import GrowingIds, KnownIds
+from listening_log.parser import PLAYS, LogParser, Rejected
+from listening_log.stream import LogStream, read_blocks
+from listening_log.streaming import TableFile, map_in_threads
 
 SHORTEST_ROW = len("1\tA\t2020-02-20 00:00:00\n")
 
@@ -64,7 +64,7 @@ def convert_log(
     Holds a few blocks of the log at a time, whatever its size.
 
     Args:
-        log: see play_log.py.
+        log: see parser.py.
         target: parquet file with the schema `PLAYS`.
         ids: the track ids; track_idx is the position. Without them every id that is found gets
             a number, in no promised order (see `renumber`).

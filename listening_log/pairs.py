@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from config import InputError
-from play_log import PLAYS
-from split_parts import PAIRS
+from listening_log.parser import PLAYS
+from listening_log.parts import PAIRS
 
 EARLY_PAIRS = PAIRS.append(pa.field("early", pa.bool_()))
 BATCH = 1 << 17  # rows handed over at a time

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from streaming import TableFile
+from listening_log.streaming import TableFile
 
 PAIRS = pa.schema(
     [

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from config import InputError
-from split_parts import PAIRS
+from listening_log.parts import PAIRS
 
 DAY = 86_400 // 30  # plays a day that are possible: 30 s is the shortest play services record
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from log_fields import can_be_id
+from listening_log.fields import can_be_id
 
 WIDTH = 16  # bytes of a Music4All id: two words
 EMPTY = np.int32(-1)

@@ -26,7 +26,7 @@ class _NoPandas:
 
     def find_spec(self, name, path=None, target=None):
         if name == "pandas":
-            raise ModuleNotFoundError("hidden by streaming.hide_pandas", name=name)
+            raise ModuleNotFoundError("hidden by listening_log.streaming.hide_pandas", name=name)
 
 
 def hide_pandas() -> None:

@@ -2,7 +2,7 @@
 
 The log is tab separated, has one header line with the columns user_id, track_id and timestamp in
 any order (others are ignored), and one play a line. Lines end in LF or CRLF; a byte order mark is
-skipped. There is no quoting: a quote is a character like any other. log_fields.py says what a field
+skipped. There is no quoting: a quote is a character like any other. fields.py says what a field
 may hold.
 
 A block of lines is read by Arrow at once. Where that fails the block is halved until the lines at
@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from config import InputError
-from log_fields import REASONS, read_fields, read_timestamps, read_users
-from track_lookup import FaultyId, GrowingIds, KnownIds
+from listening_log.fields import REASONS, read_fields, read_timestamps, read_users
+from listening_log.lookup import FaultyId, GrowingIds, KnownIds
 
 COLUMNS = ("user_id", "track_id", "timestamp")
 PLAYS = pa.schema(

@@ -1,0 +1,1 @@
+"""Stages 0 and 1 at any size: the listening log to plays, plays to the parts of a split."""
