@@ -10,12 +10,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
 from dataset import MaskedBatch
 
-LOGIT_BYTES = 1 << 25  # memory for one block of logits, at most (or one row)
+# Memory for one block of logits, at most (or one row): a CPU's cache; a GPU's products want more.
+LOGIT_BYTES = {"cpu": 1 << 25, "cuda": 1 << 29}
 
 
 class BERT4Rec(nn.Module):
@@ -58,6 +60,7 @@ class BERT4Rec(nn.Module):
                 max_position_embeddings=max_length,
                 hidden_dropout_prob=dropout,
                 attention_probs_dropout_prob=dropout,
+                attn_implementation="sdpa",
             ),
             add_pooling_layer=False,
         )
@@ -78,7 +81,7 @@ class BERT4Rec(nn.Module):
         The output layer is applied at the masked places only: nothing else enters the loss.
         """
         hidden = self.encode(batch.tokens).flatten(0, 1)[batch.positions]  # (m, width)
-        block = max(1, LOGIT_BYTES // (4 * self.n_items))
+        block = max(1, LOGIT_BYTES[hidden.device.type] // (4 * self.n_items))
         return _TiedCrossEntropy.apply(
             hidden, self.items, self.mask, batch.targets, block, torch.is_grad_enabled()
         )
@@ -87,7 +90,8 @@ class BERT4Rec(nn.Module):
     def scores(self, tokens: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
         """Tokens (b, l) and the place of each row's mask (b,) -> scores of all tracks (b, n)."""
         hidden = self.encode(tokens)[torch.arange(len(tokens), device=tokens.device), place]
-        return hidden @ self.items.T
+        with torch.autocast(hidden.device.type, enabled=False):  # rounded scores would tie
+            return hidden.to(self.items.dtype) @ self.items.T
 
 
 class _TiedCrossEntropy(torch.autograd.Function):
@@ -95,43 +99,79 @@ class _TiedCrossEntropy(torch.autograd.Function):
 
     A block of rows at a time, in one buffer, with the gradients taken on the way: softmax minus
     the target's indicator, times the other factor. The logits of a block are all that is held.
+    Under autocast the three products with the items are made in its type, all else in the items'.
     """
 
     @staticmethod
     def forward(ctx, hidden, items, mask, targets, block: int, with_gradients: bool):
-        wants_hidden, wants_items, wants_mask = (
-            with_gradients and needed for needed in ctx.needs_input_grad[:3]
-        )
-        grad_hidden = torch.empty_like(hidden) if wants_hidden else None
-        grad_items = torch.zeros_like(items) if wants_items else None
-        grad_mask = torch.zeros_like(mask) if wants_mask else None
-        buffer = hidden.new_empty((min(block, len(hidden)), len(items)))
-        total = hidden.new_zeros(())
-        for start in range(0, len(hidden), block):
-            rows = slice(start, start + block)
-            h, target = hidden[rows], targets[rows]
-            logits = torch.mm(h, items.T, out=buffer[: len(h)])
-            to_target = logits.gather(1, target[:, None])[:, 0]
-            to_mask = h @ mask  # padding is the zero vector, so its logit is 0
-            top = torch.maximum(logits.amax(1), to_mask.clamp(min=0))
-            powers = logits.sub_(top[:, None]).exp_()
-            mask_power = (to_mask - top).exp()
-            sums = powers.sum(1) + mask_power + (-top).exp()
-            total += (top + sums.log() - to_target).sum()
-            # Softmax is powers / sums; its rows are scaled after the products, not before.
-            if wants_hidden:
-                expected = (powers @ items + mask_power[:, None] * mask) / sums[:, None]
-                grad_hidden[rows] = expected - items.index_select(0, target)
-            if wants_items:
-                grad_items.addmm_(powers.T, h / sums[:, None])
-                grad_items.index_add_(0, target, h, alpha=-1)
-            if wants_mask:
-                grad_mask += (mask_power / sums) @ h
-        ctx.grads = [
-            None if g is None else g.div_(len(hidden)) for g in (grad_hidden, grad_items, grad_mask)
-        ]
-        return total / len(hidden)
+        device = items.device.type
+        kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        ctx.hidden_type, hidden = hidden.dtype, hidden.to(items.dtype)
+        with torch.autocast(device, enabled=False):
+            wanted = [with_gradients and needed for needed in ctx.needs_input_grad[:3]]
+            sums = _BlockSums(hidden, items, mask, kind or items.dtype, wanted)
+            total = hidden.new_zeros(())
+            for start in range(0, len(hidden), block):
+                total += sums.add(slice(start, start + block), targets[start : start + block])
+            gradients = (sums.grad_hidden, sums.grad_items, sums.grad_mask)
+            ctx.grads = [None if g is None else g.div_(len(hidden)) for g in gradients]
+            return total / len(hidden)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad):
-        return (*(None if g is None else g * grad for g in ctx.grads), None, None, None)
+        hidden, items, mask = (None if g is None else g * grad for g in ctx.grads)
+        hidden = None if hidden is None else hidden.to(ctx.hidden_type)
+        return hidden, items, mask, None, None, None
+
+
+class _BlockSums:
+    """The gradients of the tied cross-entropy, grown block by block."""
+
+    def __init__(self, hidden, items, mask, kind: torch.dtype, wanted: list[bool]):
+        self.hidden, self.items, self.mask, self.kind = hidden, items, mask, kind
+        self.table = items.to(kind)
+        makers = (torch.empty_like, torch.zeros_like, torch.zeros_like)
+        self.grad_hidden, self.grad_items, self.grad_mask = (
+            make(tensor) if wants else None
+            for make, tensor, wants in zip(makers, (hidden, items, mask), wanted, strict=True)
+        )
+        self.buffer = None
+
+    def add(self, rows: slice, target: torch.Tensor) -> torch.Tensor:
+        """Take in the gradients of some rows (before the mean) and return their summed loss."""
+        h, items, table = self.hidden[rows], self.items, self.table
+        logits = self._logits(h)
+        to_target = logits.gather(1, target[:, None])[:, 0]
+        to_mask = h @ self.mask  # padding is the zero vector, so its logit is 0
+        top = torch.maximum(logits.amax(1), to_mask.clamp(min=0))
+        powers = logits.sub_(top[:, None]).exp_()
+        mask_power = (to_mask - top).exp()
+        sums = powers.sum(1) + mask_power + (-top).exp()
+        # Softmax is powers / sums; its rows are scaled after the products, not before.
+        if self.grad_hidden is not None or self.grad_items is not None:
+            powers = powers.to(self.kind)
+        if self.grad_hidden is not None:
+            expected = (powers @ table).to(h.dtype) + mask_power[:, None] * self.mask
+            torch.sub(
+                expected.div_(sums[:, None]),
+                items.index_select(0, target),
+                out=self.grad_hidden[rows],
+            )
+        if self.grad_items is not None:
+            scaled = (h / sums[:, None]).to(self.kind)
+            if self.kind == items.dtype:
+                self.grad_items.addmm_(powers.T, scaled)
+            else:
+                self.grad_items += powers.T @ scaled
+            self.grad_items.index_add_(0, target, h, alpha=-1)
+        if self.grad_mask is not None:
+            self.grad_mask += (mask_power / sums) @ h
+        return (top + sums.log() - to_target).sum()
+
+    def _logits(self, h: torch.Tensor) -> torch.Tensor:
+        if self.kind != h.dtype:
+            return (h.to(self.kind) @ self.table.T).to(h.dtype)
+        if self.buffer is None:
+            self.buffer = h.new_empty((len(h), len(self.table)))
+        return torch.mm(h, self.table.T, out=self.buffer[: len(h)])

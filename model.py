@@ -10,9 +10,13 @@ import warnings
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from dataset import PairBatch
+
+BLOCK_BYTES = 1 << 22  # of a layer's output at a time on a CPU: its cache
+GATHER_BYTES = 1 << 28  # of gathered vectors at a time on a GPU
 
 # torch says so of every CSR matrix, once; the products used here are tested against dense ones.
 warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
@@ -30,6 +34,7 @@ class ShallowEmbeddingModel(nn.Module):
         negatives_are_users: what a batch's negatives index.
         margin: of the hinge loss.
         l2: weight of the sum of squares of everything that is learned.
+        sparse: the tables' gradients hold the rows of the batch only, for a sparse optimizer.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class ShallowEmbeddingModel(nn.Module):
         negatives_are_users: bool,
         margin: float = 0.2,
         l2: float = 0.0,
+        sparse: bool = False,
     ):
         super().__init__()
         self.width = item_vectors.shape[1]
@@ -50,6 +56,7 @@ class ShallowEmbeddingModel(nn.Module):
         self._table("items", item_vectors, train_tracks)
         self.layer = nn.Sequential(nn.Linear(self.width, hidden), nn.ReLU())
         self.negatives_are_users, self.margin, self.l2 = negatives_are_users, margin, l2
+        self.sparse = sparse
 
     def _table(self, name: str, vectors: np.ndarray, train: bool) -> None:
         values = torch.tensor(vectors, dtype=torch.float32)
@@ -58,9 +65,15 @@ class ShallowEmbeddingModel(nn.Module):
         else:
             self.register_buffer(name, values, persistent=False)
 
+    def sparse_parameters(self) -> list[nn.Parameter]:
+        """Return the learned tables whose gradients are sparse."""
+        tables = [self.users, self.items] if self.sparse else []
+        return [table for table in tables if isinstance(table, nn.Parameter)]
+
     def unit(self, vectors: torch.Tensor) -> torch.Tensor:
         """Vectors (n, d) -> the layer's output at length 1 (n, hidden); zeros stay zeros."""
-        return F.normalize(self.layer(vectors), dim=1, eps=1e-8)
+        linear = self.layer[0]
+        return _UnitLayer.apply(vectors, linear.weight, linear.bias)
 
     def loss(self, batch: PairBatch) -> torch.Tensor:
         """Return the mean over pairs and negatives of weight * max(0, margin - pos + neg).
@@ -78,10 +91,8 @@ class ShallowEmbeddingModel(nn.Module):
         others = torch.cat([positives[:, None], batch.negatives], dim=1)  # (b, 1 + n)
         other_ids, other_rows = torch.unique(others, return_inverse=True)
 
-        anchor = F.embedding(
-            anchor_rows, self.unit(anchor_table.index_select(0, anchor_ids))
-        )  # (b, hidden)
-        other = self.unit(other_table.index_select(0, other_ids))
+        anchor = F.embedding(anchor_rows, self._unit_of(anchor_table, anchor_ids))  # (b, hidden)
+        other = self._unit_of(other_table, other_ids)
         cosine = sampled_products(anchor, other, other_rows)  # (b, 1 + n)
         hinge = (self.margin - cosine[:, :1] + cosine[:, 1:]).clamp(min=0)
         if batch.weights is not None:
@@ -91,14 +102,82 @@ class ShallowEmbeddingModel(nn.Module):
             loss = loss + self.l2 * sum(p.square().sum() for p in self.parameters())
         return loss
 
+    def _unit_of(self, table: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        if self.sparse and isinstance(table, nn.Parameter):
+            return self.unit(F.embedding(ids, table, sparse=True))
+        return self.unit(table.index_select(0, ids))
+
     @torch.no_grad()
     def unit_vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return all users (n_users, hidden) and tracks (n_items, hidden) at length 1."""
         return self.unit(self.users), self.unit(self.items)
 
 
+class _UnitLayer(torch.autograd.Function):
+    """relu(x W' + b) at length 1, block by block, so that only the products leave the cache.
+
+    With y = relu(z), u = y / |y| and the gradient g of u: that of z is (g - u (u . g)) / |y| where
+    u > 0 and 0 elsewhere. Under autocast the products are made in its type, all else in x's.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        device = x.device.type
+        ctx.type = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        unit = x.new_empty((len(x), len(weight)))
+        inverse = x.new_empty((len(x), 1))
+        with torch.autocast(device, enabled=False):
+            weight_t, bias = _as(ctx.type, weight).T, _as(ctx.type, bias)
+            for rows in _blocks(unit):
+                if ctx.type is None:
+                    part = torch.addmm(bias, x[rows], weight_t, out=unit[rows])
+                else:
+                    part = unit[rows].copy_(torch.addmm(bias, _as(ctx.type, x[rows]), weight_t))
+                part.relu_()
+                length = torch.linalg.vector_norm(part, dim=1, keepdim=True).clamp_(min=1e-8)
+                torch.reciprocal(length, out=inverse[rows])
+                part.mul_(inverse[rows])
+        ctx.save_for_backward(x, weight, unit, inverse)
+        return unit
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, weight, unit, inverse = ctx.saved_tensors
+        weight = _as(ctx.type, weight)
+        grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        grad_weight, grad_bias = torch.zeros_like(weight, dtype=x.dtype), x.new_zeros(len(weight))
+        with torch.autocast(x.device.type, enabled=False):
+            for rows in _blocks(unit):
+                u, g = unit[rows], grad[rows]
+                z = torch.addcmul(g, u, torch.linalg.vecdot(u, g)[:, None], value=-1)
+                z.mul_(inverse[rows]).mul_(u > 0)
+                grad_bias += z.sum(0)
+                z = _as(ctx.type, z)
+                if ctx.type is None:
+                    grad_weight.addmm_(z.T, x[rows])
+                else:
+                    grad_weight += z.T @ _as(ctx.type, x[rows])
+                if grad_x is not None:
+                    grad_x[rows] = z @ weight
+        return grad_x, grad_weight, grad_bias
+
+
+def _as(kind: torch.dtype | None, tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if kind is None else tensor.to(kind)
+
+
+def _blocks(output: torch.Tensor) -> list[slice]:
+    """Return slices of rows that fit the cache; on a GPU all rows at once."""
+    n, width = output.shape
+    block = n
+    if output.device.type == "cpu":
+        block = max(1, BLOCK_BYTES // (output.element_size() * width))
+    return [slice(start, start + block) for start in range(0, n, max(1, block))]
+
+
 def sampled_products(left: torch.Tensor, right: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Return left[i] . right[rows[i, j]] for all i and j.
+    """Return left[i] . right[rows[i, j]] for all i and j, in the inputs' type under autocast too.
 
     Args:
         left: float (b, h).
@@ -106,45 +185,60 @@ def sampled_products(left: torch.Tensor, right: torch.Tensor, rows: torch.Tensor
         rows: int64 (b, n) into right.
 
     Returns:
-        float (b, n). On a CPU neither this nor its gradient makes an array of b x n x h numbers,
-        which would take most of a step's time to write and read.
+        float (b, n). Neither this nor its gradient makes an array of b x n x h numbers, which
+        would take most of a step's time to write and read: on a CPU it is a product at the places
+        of a sparse pattern, on a GPU a gather and product of GATHER_BYTES at a time.
     """
-    if rows.shape[1] >= len(right):  # at least as many places as there are columns
-        return (left @ right.T).gather(1, rows)
-    if left.device.type == "cpu":
-        return _SampledProducts.apply(left, right, rows)
-    return torch.bmm(F.embedding(rows, right), left[:, :, None])[:, :, 0]
+    return _SampledProducts.apply(left, right, rows)
 
 
 class _SampledProducts(torch.autograd.Function):
-    """The dense product at the places of a sparse pattern; the gradients are sparse products."""
+    """The gradients are sums of vectors with weights: of right for left, of left for right."""
 
     @staticmethod
     def forward(ctx, left, right, rows):
         ctx.save_for_backward(left, right, rows)
-        pattern = _sparse(rows, left.new_zeros(rows.numel()), len(right))
-        product = torch.sparse.sampled_addmm(pattern, left, right.T, beta=0.0)
-        return product.values().view(rows.shape)
+        device = left.device.type
+        forward = _sparse_products if device == "cpu" else _gathered_products
+        with torch.autocast(device, enabled=False):
+            if rows.shape[1] >= len(right):  # at least as many places as there are columns
+                return (left @ right.T).gather(1, rows)
+            return forward(left, right, rows)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad):
         left, right, rows = ctx.saved_tensors
         b, n = rows.shape
-        grad_left = _sparse(rows, grad.flatten(), len(right)) @ right
-        order = torch.argsort(rows.flatten(), stable=True)
-        starts = torch.zeros(len(right) + 1, dtype=torch.long)
-        torch.cumsum(torch.bincount(rows.flatten(), minlength=len(right)), 0, out=starts[1:])
-        columns, values = order // n, grad.flatten()[order]
-        transposed = _csr(starts, columns, values, (len(right), b))
-        return grad_left, transposed @ left, None
+        grad_left = F.embedding_bag(rows, right, mode="sum", per_sample_weights=grad.contiguous())
+        ordered, order = rows.flatten().sort(stable=True)
+        starts = torch.searchsorted(ordered, torch.arange(len(right), device=rows.device))
+        weights = grad.flatten()[order]
+        grad_right = F.embedding_bag(
+            order // n, left, starts, mode="sum", per_sample_weights=weights
+        )
+        return grad_left, grad_right, None
 
 
-def _sparse(rows: torch.Tensor, values: torch.Tensor, width: int) -> torch.Tensor:
-    """Return the matrix (b, width) with values at (i, rows[i, j]); doubles add up in products."""
+def _sparse_products(left, right, rows) -> torch.Tensor:
     b, n = rows.shape
     starts = torch.arange(0, b * n + 1, n)
-    return _csr(starts, rows.flatten(), values, (b, width))
+    places = torch.sparse_csr_tensor(
+        starts,
+        rows.flatten(),
+        left.new_zeros(b * n),
+        (b, len(right)),
+        check_invariants=False,
+    )
+    product = torch.sparse.sampled_addmm(places, left, right.T, beta=0.0)
+    return product.values().view(b, n)
 
 
-def _csr(starts, columns, values, shape) -> torch.Tensor:
-    return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False)
+def _gathered_products(left, right, rows) -> torch.Tensor:
+    per_row = rows.shape[1] * right.shape[1] * right.element_size()
+    block = max(1, GATHER_BYTES // per_row)
+    parts = [
+        torch.bmm(F.embedding(some, right), part[:, :, None])[:, :, 0]
+        for some, part in zip(rows.split(block), left.split(block), strict=True)
+    ]
+    return torch.cat(parts)

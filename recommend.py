@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from tqdm import tqdm
@@ -102,6 +103,7 @@ def recommend(
     users: np.ndarray | None = None,
     k: int = LIST_LENGTH,
     block: int | None = None,
+    best: Callable | None = None,
 ) -> Lists:
     """Return the lists of the users, or of every user of val and test.
 
@@ -110,24 +112,30 @@ def recommend(
         users: user_idx, ascending; None for all that are evaluated.
         k: tracks in a list.
         block: users at a time; None for what fits in BLOCK_BYTES.
+        best: (scores, users, k) -> item_idx (b, k), -1 after a list's end, and their scores, where
+            the scores are no numpy array; None for top_k.
 
     Raises:
         WorkError: a user has heard every track, so that no list could be made.
     """
     users = split.eval_users if users is None else users
     block = block or max(1, BLOCK_BYTES // (4 * split.n_items))
+    best = best or partial(_best_of_arrays, split)
     parts = []
     for chosen in _blocks(users, block):
-        scores = score(chosen)
-        best = top_k(scores, [split.train.of(user) for user in chosen], k)
-        rows, places = np.nonzero(best >= 0)
+        found, values = best(score(chosen), chosen, k)
+        rows, places = np.nonzero(found >= 0)
         empty = np.setdiff1d(np.arange(len(chosen)), rows)
         if len(empty):
             user_id = split.user_ids[chosen[empty[0]]]
             raise WorkError(f"user {user_id} has heard every track of train: no list can be made")
-        items = best[rows, places]
-        parts.append((chosen[rows], items, places + 1, scores[rows, items].astype(np.float32)))
+        parts.append((chosen[rows], found[rows, places], places + 1, values[rows, places]))
     return Lists(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _best_of_arrays(split: Split, scores: np.ndarray, users: np.ndarray, k: int):
+    found = top_k(scores, [split.train.of(user) for user in users], k)
+    return found, np.take_along_axis(scores, found, axis=1).astype(np.float32)
 
 
 def _blocks(users: np.ndarray, block: int) -> Iterator[np.ndarray]:

@@ -25,11 +25,12 @@ import torch
 
 from config import InputError, option, run
 from dataset import InteractionDataset, InteractionDatasetItems
+from device_lists import recommend_on
+from epochs import autocast, derived_seed
 from interactions import Split, load_split, pair_keys, split_hash
 from model import ShallowEmbeddingModel
-from recommend import recommend
 from runs import Run, each_seed
-from training import FitOptions, derived_seed, fit, parameters, pick_device, validation_metric
+from training import FitOptions, fit, parameters, pick_device, validation_metric
 from vectors import embedding_hash, load_item_vectors, mean_vectors
 
 
@@ -53,6 +54,9 @@ class ShallowConfig(FitOptions):
     hidden: int = option(0, "width of the layer's output; 0: the width of the embedding")
     train_tracks: bool | None = option(None, "learn the tracks' vectors; auto: only random ones")
     train_users: bool = option(True, "learn the users' vectors")
+    sparse_adam: bool = option(
+        False, "SparseAdam for learned vectors: a step moves those of its batch, not the catalogue"
+    )
     user_start: Literal["mean", "random"] | None = option(
         None, "users start as mean of their tracks or from N(0, 1); auto: random for random tracks"
     )
@@ -61,6 +65,8 @@ class ShallowConfig(FitOptions):
         super().__post_init__()
         if self.n_negatives < 1 or self.hidden < 0 or self.l2 < 0:
             raise InputError("--n-negatives must be at least 1; --hidden and --l2 at least 0")
+        if self.sparse_adam and self.l2 > 0:
+            raise InputError("--l2 moves every vector in each step; it needs --sparse-adam false")
         if self.embedding == "random" and self.train_tracks is False:
             raise InputError(
                 "--embedding random starts from nothing, so its tracks must be trained; "
@@ -86,10 +92,10 @@ def main(config: ShallowConfig) -> None:
             result = fit(
                 network,
                 *batches(options, split, device),
-                partial(evaluate, options.select, network, split),
+                partial(evaluate, options, network, split, device),
                 this_run,
             )
-            lists = recommend(scorer(network), split)
+            lists = recommend_on(device, scorer(options, network, device), split)
             this_run.finish(
                 lists, split, device=device, width=network.width, **parameters(network), **result
             )
@@ -117,6 +123,7 @@ def build(config: ShallowConfig, split: Split, vectors: np.ndarray | None) -> Sh
         negatives_are_users=config.sample == "item",
         margin=config.margin,
         l2=config.l2,
+        sparse=config.sparse_adam,
     )
 
 
@@ -145,15 +152,16 @@ def batches(config: ShallowConfig, split: Split, device: str):
     )
 
 
-def scorer(network: ShallowEmbeddingModel):
+def scorer(config: ShallowConfig, network: ShallowEmbeddingModel, device: str):
     """Return the function user_idx (b,) -> cosines (b, n_items) of the network as it is now."""
-    users, items = (unit.cpu().numpy() for unit in network.unit_vectors())
-    return lambda rows: users[rows] @ items.T
+    with autocast(config.precision, device):
+        users, items = network.unit_vectors()
+    return lambda rows: users[torch.as_tensor(rows, device=device)] @ items.T
 
 
-def evaluate(metric: str, network: ShallowEmbeddingModel, split: Split) -> float:
-    """Return the metric over the validation users' lists."""
-    return validation_metric(metric, split, scorer(network))
+def evaluate(config: ShallowConfig, network: ShallowEmbeddingModel, split: Split, device) -> float:
+    """Return the metric that selects over the validation users' lists."""
+    return validation_metric(config.select, split, scorer(config, network, device), device)
 
 
 if __name__ == "__main__":

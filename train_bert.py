@@ -26,10 +26,11 @@ import torch
 from bert4rec import BERT4Rec
 from config import InputError, option, run
 from dataset import SequenceDataset
+from device_lists import recommend_on
+from epochs import autocast, derived_seed
 from interactions import Split, load_split, split_hash
-from recommend import recommend
 from runs import Run, each_seed
-from training import FitOptions, derived_seed, fit, parameters, pick_device, validation_metric
+from training import FitOptions, fit, parameters, pick_device, validation_metric
 from vectors import embedding_hash, load_item_vectors
 
 PREDICTED_TOGETHER = 128  # users
@@ -91,10 +92,10 @@ def main(config: BertConfig) -> None:
             result = fit(
                 network,
                 *batches(options, split, device),
-                partial(validation_metric, options.select, split, score),
+                partial(validation_metric, options.select, split, score, device),
                 this_run,
             )
-            lists = recommend(score, split)
+            lists = recommend_on(device, score, split)
             this_run.finish(
                 lists, split, device=device, width=network.width, **parameters(network), **result
             )
@@ -141,10 +142,12 @@ def scorer(config: BertConfig, network: BERT4Rec, split: Split, device: str):
     history = SequenceDataset(split.train, split.n_items, config.max_length, device)
     length = config.predict_length or config.max_length
 
-    def score(users: np.ndarray) -> np.ndarray:
+    def score(users: np.ndarray) -> torch.Tensor:
         parts = torch.as_tensor(users, device=device).split(PREDICTED_TOGETHER)
-        scores = [network.scores(*history.with_final_mask(rows, length)) for rows in parts]
-        return torch.cat(scores).cpu().numpy()
+        with autocast(config.precision, device):
+            return torch.cat(
+                [network.scores(*history.with_final_mask(rows, length)) for rows in parts]
+            )
 
     return score
 

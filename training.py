@@ -15,22 +15,22 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from tqdm import tqdm
 
 from artifacts import atomic_path
 from config import InputError, WorkError, option
 from curves import Curves, describe_epoch
+from device_lists import recommend_on
+from epochs import optimizers_of, train_epoch, validation_loss
 from interactions import Split
 from metrics import METRICS, list_metrics
-from recommend import recommend
 from runs import RecommenderOptions, Run
 
 SELECT = re.compile(rf"({'|'.join(METRICS)})@[1-9][0-9]*")
-VALIDATION = 1 << 31  # stands in for the epoch: validation draws the same in every epoch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,9 @@ class FitOptions(RecommenderOptions):
     )
     max_minutes: float | None = option(
         None, "training ends with the epoch in which they are over, and the best so far is used"
+    )
+    precision: Literal["float32", "bfloat16"] = option(
+        "float32", "of matrix products; bfloat16 (autocast) is for GPUs, and far faster there"
     )
     device: str = option("auto", "auto, cpu, cuda or cuda:N", outcome=False)
 
@@ -87,13 +90,6 @@ def pick_device(name: str) -> str:
     return name
 
 
-def derived_seed(seed: int, *stream: int) -> int:
-    """Return an independent 63-bit seed for a stream (an epoch, validation) of a run's seed."""
-    # As entropy, [seed] and [seed, 0, 0] would be the same; as a spawn key, they are not.
-    state = np.random.SeedSequence(seed, spawn_key=stream).generate_state(1, np.uint64)
-    return int(state[0] >> 1)
-
-
 def parameters(network: torch.nn.Module) -> dict:
     """Return how many numbers the network learns, and how many vectors it holds frozen."""
     frozen = sum(buffer.numel() for name, buffer in network.named_buffers() if "." not in name)
@@ -111,7 +107,8 @@ def fit(
     """Train until validation stops improving; leave the best weights in the network.
 
     Args:
-        network: has `loss(batch)`, a scalar mean; its state_dict is what is saved.
+        network: has `loss(batch)`, a scalar mean; its state_dict is what is saved. Parameters in
+            its `sparse_parameters()`, if it has such, have sparse gradients and get SparseAdam.
         train_batches, val_batches: seed -> batches; each has a `size`, what it counts for.
         n_batches: of train, for the progress bar.
         evaluate: the metric that the option `select` names, over the validation users' lists;
@@ -127,12 +124,12 @@ def fit(
     """
     config, folder = run.config, run.folder
     device = next(network.parameters()).device
-    optimizer = torch.optim.Adam(
-        [p for p in network.parameters() if p.requires_grad], lr=config.learning_rate, fused=True
-    )
+    optimizers = optimizers_of(network, config.learning_rate)
     aim = "min" if config.select == "loss" else "max"
-    scheduler = ReduceLROnPlateau(optimizer, aim, patience=config.plateau_patience)
-    state = _resume(folder / "last.pt", network, optimizer, scheduler, device)
+    schedulers = [
+        ReduceLROnPlateau(each, aim, patience=config.plateau_patience) for each in optimizers
+    ]
+    state = _resume(folder / "last.pt", network, optimizers, schedulers, device)
     run.earlier_seconds = state["seconds"]
     curves = Curves(folder, state["log"])
     started = time.monotonic() - state["seconds"]
@@ -146,9 +143,9 @@ def fit(
             stopped_by = "max_minutes"
             break
         clock = time.monotonic()
-        rate = optimizer.param_groups[0]["lr"]
-        train_loss = _train_epoch(network, optimizer, train_batches, epoch, n_batches, config)
-        val_loss = validation_loss(network, val_batches, config.seed)
+        rate = optimizers[0].param_groups[0]["lr"]
+        train_loss = train_epoch(network, optimizers, train_batches, epoch, n_batches, config)
+        val_loss = validation_loss(network, val_batches, config.seed, config.precision)
         if not math.isfinite(val_loss):
             raise WorkError(
                 f"the validation loss is {val_loss} after epoch {epoch + 1}, at learning rate "
@@ -156,7 +153,8 @@ def fit(
             )
         value = val_loss if config.select == "loss" else evaluate()
         cost = value if config.select == "loss" else -value
-        scheduler.step(value)
+        for scheduler in schedulers:
+            scheduler.step(value)
 
         state["epoch"] = epoch + 1
         better = cost < state["best_cost"]
@@ -176,8 +174,8 @@ def fit(
         state["seconds"] = time.monotonic() - started
         checkpoint = {
             "model": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(),
+            "optimizers": [each.state_dict() for each in optimizers],
+            "schedulers": [each.state_dict() for each in schedulers],
             **state,
         }
         _save(folder / "last.pt", checkpoint)
@@ -195,72 +193,29 @@ def fit(
     }
 
 
-def _train_epoch(network, optimizer, train_batches, epoch: int, n_batches: int, config) -> float:
-    """One pass over train; return the mean loss, each batch weighted by its size."""
-    torch.manual_seed(derived_seed(config.seed, epoch, 1))  # dropout
-    network.train()
-    total, size = 0.0, 0
-    batches = train_batches(derived_seed(config.seed, epoch, 0))
-    bar = tqdm(batches, f"epoch {epoch + 1}", n_batches, unit=" batches", disable=None, leave=False)
-    for number, batch in enumerate(bar, start=1):
-        optimizer.zero_grad(set_to_none=True)
-        loss = network.loss(batch)
-        value = loss.item()
-        if not math.isfinite(value):
-            rate = optimizer.param_groups[0]["lr"]
-            raise WorkError(
-                f"the loss is {value} in epoch {epoch + 1}, batch {number} of {n_batches}, at "
-                f"learning rate {rate:g}; try a smaller --learning-rate"
-            )
-        loss.backward()
-        optimizer.step()
-        total += value * batch.size
-        size += batch.size
-    return _mean(total, size, "train")
-
-
-@torch.no_grad()
-def validation_loss(network: torch.nn.Module, val_batches: Callable, seed: int) -> float:
-    """Return the mean loss over validation, under draws that are the same in every epoch."""
-    network.eval()
-    total, size = 0.0, 0
-    for batch in val_batches(derived_seed(seed, VALIDATION)):
-        total += float(network.loss(batch)) * batch.size
-        size += batch.size
-    return _mean(total, size, "validation")
-
-
-def _mean(total: float, size: int, part: str) -> float:
-    if not size:
-        raise InputError(
-            f"there is nothing to compute the {part} loss from: too few interactions, or a "
-            "--mask-share under which none was masked"
-        )
-    return total / size
-
-
-def validation_metric(name: str, split: Split, score: Callable) -> float:
+def validation_metric(name: str, split: Split, score: Callable, device: str) -> float:
     """Return the mean over the validation users of a metric such as `NDCG@50` of their lists.
 
     Args:
-        score: user_idx (b,) -> scores (b, n_items), of the network as it is now.
+        score: user_idx (b,) -> scores (b, n_items) on the device, of the network as it is now.
     """
     metric, k = name.split("@")
-    lists = recommend(score, split, users=split.val.users, k=int(k))
+    lists = recommend_on(device, score, split, users=split.val.users, k=int(k))
     lengths = np.diff(split.val.offsets)
     return float(list_metrics(lists.matrix(), lengths, split.val.items, int(k))[metric].mean())
 
 
-def _resume(path: Path, network, optimizer, scheduler, device) -> dict:
-    state = {"epoch": 0, "best_cost": math.inf, "best_epoch": 0, "seconds": 0.0, "log": []}
+def _resume(path: Path, network, optimizers, schedulers, device) -> dict:
+    fresh = {"epoch": 0, "best_cost": math.inf, "best_epoch": 0, "seconds": 0.0, "log": []}
     if not path.exists():
-        return state
+        return fresh
     saved = torch.load(path, map_location=device, weights_only=True)
     network.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    scheduler.load_state_dict(saved["scheduler"])
+    for parts, states in ((optimizers, "optimizers"), (schedulers, "schedulers")):
+        for part, state in zip(parts, saved[states], strict=True):
+            part.load_state_dict(state)
     print(f"continuing after epoch {saved['epoch']} from {path}")
-    return {key: copy.deepcopy(saved[key]) for key in state}
+    return {key: copy.deepcopy(saved[key]) for key in fresh}
 
 
 def _save(path: Path, content: dict) -> None:

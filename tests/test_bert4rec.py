@@ -72,7 +72,7 @@ def test_loss_and_gradients_are_those_of_full_logits_however_they_are_cut(
     monkeypatch, train_tracks, rows
 ):
     """rows: logits held at a time; the batch has 14 masks or so."""
-    monkeypatch.setattr(bert4rec, "LOGIT_BYTES", 4 * N_ITEMS * rows)
+    monkeypatch.setitem(bert4rec.LOGIT_BYTES, "cpu", 4 * N_ITEMS * rows)
     net, batch = network(train_tracks=train_tracks), batch_of()
     assert len(batch.targets) > 10
     assert_same(net, batch, 1e-5)
@@ -80,7 +80,7 @@ def test_loss_and_gradients_are_those_of_full_logits_however_they_are_cut(
 
 @pytest.mark.parametrize("train_tracks", [True, False])
 def test_the_sums_agree_to_double_precision(monkeypatch, train_tracks):
-    monkeypatch.setattr(bert4rec, "LOGIT_BYTES", 4 * N_ITEMS * 3)
+    monkeypatch.setitem(bert4rec.LOGIT_BYTES, "cpu", 4 * N_ITEMS * 3)
     assert_same(network(train_tracks=train_tracks).double(), batch_of(), 1e-10)
 
 
@@ -168,6 +168,40 @@ def test_the_order_of_a_history_matters():
     place = torch.tensor([3])
     difference = net.scores(one, place) - net.scores(other, place)
     assert difference.abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("train_tracks", [True, False])
+def test_in_bfloat16_loss_and_gradients_are_those_of_float32_but_for_rounding(
+    monkeypatch, train_tracks
+):
+    monkeypatch.setitem(bert4rec.LOGIT_BYTES, "cpu", 4 * N_ITEMS * 3)
+    net, batch = network(train_tracks=train_tracks).eval(), batch_of()
+    loss, expected = gradients(net, net.loss, batch)
+
+    def rounded_loss(batch):
+        with torch.autocast("cpu", torch.bfloat16):
+            return net.loss(batch)
+
+    rounded, found = gradients(net, rounded_loss, batch)
+    assert rounded != loss, "nothing was rounded"
+    assert rounded == pytest.approx(loss, rel=0.02)
+    largest = max(g.norm() for g in expected.values())
+    for name, gradient in expected.items():
+        assert found[name].dtype == torch.float32
+        assert (found[name] - gradient).norm() < 0.1 * max(gradient.norm(), 0.01 * largest), name
+
+
+def test_scores_in_bfloat16_are_not_rounded_after_the_network():
+    net = network().eval()
+    tokens, place = torch.tensor([[3, 5, MASK]]), torch.tensor([2])
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = net.scores(tokens, place)
+    assert scores.dtype == torch.float32
+    assert not torch.equal(scores, scores.bfloat16().float())
+
+
+def test_attention_is_the_fused_one():
+    assert network().transformer.config._attn_implementation == "sdpa"
 
 
 @pytest.mark.gpu

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import model
 from dataset import PairBatch
 from model import ShallowEmbeddingModel, sampled_products
 
@@ -153,6 +154,69 @@ def test_products_at_chosen_places_are_those_of_the_dense_product(shape):
     expected = (left @ right.T).gather(1, rows)
     assert torch.allclose(sampled_products(left, right, rows), expected, rtol=1e-12)
     assert torch.autograd.gradcheck(lambda x, y: sampled_products(x, y, rows), (left, right))
+
+
+@pytest.mark.parametrize("memory", [1, 200, 1 << 20])
+def test_products_as_a_gpu_gathers_them_are_the_same_in_any_number_of_parts(monkeypatch, memory):
+    monkeypatch.setattr(model, "GATHER_BYTES", memory)
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(n, 5, dtype=torch.double, generator=generator) for n in (6, 9))
+    rows = torch.randint(9, (6, 4), generator=generator)
+    expected = (left @ right.T).gather(1, rows)
+    assert torch.allclose(model._gathered_products(left, right, rows), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("memory", [1, 200])
+def test_the_layer_in_blocks_gives_the_same_gradients(monkeypatch, memory):
+    monkeypatch.setattr(model, "BLOCK_BYTES", memory)
+    net = network()
+    assert len(model._blocks(net.users.new_empty(N_USERS, HIDDEN))) > 1
+    assert_same(net, batch_of(), 1e-5)
+
+
+@pytest.mark.parametrize("item_sampling", [True, False])
+def test_in_bfloat16_the_layers_products_are_rounded_and_nothing_else(monkeypatch, item_sampling):
+    batch = batch_of(item_sampling=item_sampling)
+
+    def rounded_product(self, vectors):
+        z = self.layer[0].bfloat16()(vectors.bfloat16()).float()
+        return nn.functional.normalize(z.relu(), dim=1, eps=1e-8)
+
+    results = []
+    for plainly in (False, True):
+        net = network(item_sampling=item_sampling)
+        exact = net.loss(batch).item()
+        if plainly:
+            monkeypatch.setattr(ShallowEmbeddingModel, "unit", rounded_product)
+        with torch.autocast("cpu", torch.bfloat16, enabled=not plainly):
+            loss = net.loss(batch)
+        loss.backward()
+        assert loss.item() != exact, "nothing was rounded"
+        assert loss.item() == pytest.approx(exact, rel=0.02)
+        results.append((loss.item(), {name: p.grad.float() for name, p in net.named_parameters()}))
+    (loss, found), (expected_loss, expected) = results
+    assert loss == pytest.approx(expected_loss, rel=1e-4)
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).norm() < 0.02 * gradient.norm(), name
+
+
+@pytest.mark.parametrize("item_sampling", [True, False])
+def test_sparse_gradients_are_the_dense_ones_and_hold_the_rows_of_the_batch_alone(item_sampling):
+    batch = batch_of(item_sampling=item_sampling, b=3, n=2)
+    dense = network(item_sampling=item_sampling)
+    sparse = network(item_sampling=item_sampling, sparse=True)
+    for net in (dense, sparse):
+        net.loss(batch).backward()
+    for name, parameter in dense.named_parameters():
+        found = dict(sparse.named_parameters())[name].grad
+        assert found.is_sparse == (name in ("users", "items"))
+        assert torch.equal(found.to_dense() if found.is_sparse else found, parameter.grad)
+    touched = sparse.items.grad.coalesce().indices().unique()
+    assert len(touched) < N_ITEMS
+    assert {id(p) for p in sparse.sparse_parameters()} == {id(sparse.users), id(sparse.items)}
+    assert dense.sparse_parameters() == []
+    frozen = network(sparse=True, tracks=False)
+    assert [id(p) for p in frozen.sparse_parameters()] == [id(frozen.users)]
 
 
 @pytest.mark.gpu

@@ -18,9 +18,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 import curves
+import epochs
 from artifacts import sha256
 from config import InputError, WorkError
-from training import FitOptions, derived_seed, fit, pick_device
+from epochs import derived_seed
+from training import FitOptions, fit, pick_device
 
 HERE = Path(__file__).resolve().parents[1]
 EMBEDDING = ("--embedding", "toy", "--device", "cpu")
@@ -320,6 +322,18 @@ def test_a_loss_that_is_not_a_number_ends_with_epoch_batch_and_learning_rate(tmp
     with pytest.raises(WorkError, match=message):
         fit_scripted(tmp_path, Scripted([1.0], bad_step=7), epochs=5)
     assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 1
+
+
+@pytest.mark.parametrize("together", [1, 3, 100])
+def test_losses_read_later_are_the_same_and_a_bad_one_keeps_its_number(
+    tmp_path, monkeypatch, together
+):
+    plain, _ = fit_scripted(tmp_path / "a", Scripted([1.0]), epochs=2)
+    monkeypatch.setattr(epochs, "LOOKED_AT_TOGETHER", together)
+    found, _ = fit_scripted(tmp_path / "b", Scripted([1.0]), epochs=2)
+    assert found == plain
+    with pytest.raises(WorkError, match="loss is nan in epoch 2, batch 3 of 4, at learning rate"):
+        fit_scripted(tmp_path / "c", Scripted([1.0], bad_step=7), epochs=5)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
