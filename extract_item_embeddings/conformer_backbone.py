@@ -68,7 +68,8 @@ class ConformerBackbone(TransformerBackbone):
     def frames(self, mel: Tensor) -> Tensor:
         """Log-mel -> frames (batch, time, width); layers above the chosen one are not computed."""
         layers = self.model(mel)  # the first is the input
+        highest = len(self.model.conformer.layers)
         if self.layer == "mean":
-            return sum(layers) / (self.layers + 1)
-        number = self.layers if self.layer == "last" else int(self.layer)
+            return sum(layers) / (highest + 1)
+        number = highest if self.layer == "last" else int(self.layer)
         return next(itertools.islice(layers, number, None))

@@ -92,7 +92,7 @@ def mert(folder, seed=0, **sizes):
         (folder / name).write_text(text)
     change_config(
         folder,
-        **sizes,
+        **(sizes or {**SIZES, "num_conv_pos_embeddings": 16}),
         model_type="mert_model",
         auto_map={"AutoConfig": "configuration.DoubleConfig", "AutoModel": "modeling.DoubleModel"},
         feat_extract_norm="layer",
