@@ -49,13 +49,10 @@ class Music2Vec(TransformerBackbone):
     repository = "m-a-p/music2vec-v1"
     revision = "main"  # no commit could be verified; the json records the one that came
 
-    @classmethod
-    def from_config(cls, config: Music2VecConfig) -> Music2Vec:
-        backbone = super().from_config(config)
+    def choose(self, config: Music2VecConfig) -> None:
+        super().choose(config)
         if config.as_published:
-            backbone.sample_rate = 24_000
-            backbone.name = "_".join([cls.name, "published", *backbone.choices()])
-        return backbone
+            self.sample_rate = 24_000
 
     def read_model(self, folder: Path) -> tuple[nn.Module, dict]:
         return transformers.Data2VecAudioModel.from_pretrained(

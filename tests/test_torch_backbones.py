@@ -13,11 +13,16 @@ from huggingface_hub.errors import RevisionNotFoundError
 from config import InputError, WorkError, parse_config
 from extract_item_embeddings.engine import extract
 from extract_item_embeddings.mert import Mert
+from extract_item_embeddings.muq import MuQ
 from extract_item_embeddings.music2vec import Music2Vec
+from extract_item_embeddings.musicfm import MusicFM
 from tests import tiny_weights
 
 KINDS = {"mert": Mert, "music2vec": Music2Vec}
 BOTH = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+ALL = pytest.mark.parametrize(
+    "kind", [*KINDS.values(), MusicFM, MuQ], ids=[*KINDS, "musicfm", "muq"]
+)
 LAYERS, WIDTH = tiny_weights.SIZES["num_hidden_layers"], tiny_weights.SIZES["hidden_size"]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -111,7 +116,7 @@ def test_each_layer_and_pool_is_that_of_a_plain_call(kind, layer, make, folders)
         np.testing.assert_allclose(backbone.embed(audio), vectors, atol=2e-5)
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize(
     "flags, ending, width",
     [
@@ -130,14 +135,14 @@ def test_a_choice_extends_name_and_width(kind, flags, ending, width, make):
     assert backbone.embed(noise()).shape == (2, width)
 
 
-@BOTH
+@ALL
 def test_without_weights_of_ones_own_the_facts_are_the_published_models(kind):
     backbone = kind.from_config(options(kind, "--pool", "mean+std", "--layer", kind.layers))
     assert backbone.embedding_size == 2 * kind.embedding_size
     assert backbone.name == f"{kind.name}_l{kind.layers}_meanstd"
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("layer", ["4", "-1", "03", "first", ""])
 def test_an_unknown_layer_is_refused_with_the_range(kind, layer, make):
     with pytest.raises(InputError, match=f"0 to 3, last or mean for {kind.name}, got '{layer}'"):
@@ -161,7 +166,7 @@ def test_music2vec_hears_no_loudness_and_mert_does(make):
     assert np.abs(mert.embed(audio) - mert.embed(0.1 * audio)).max() > 1e-3
 
 
-@BOTH
+@ALL
 def test_bf16_is_near_float32_and_no_choice_for_a_cpu(kind, make):
     exact, short = make(kind), make(kind, "--precision", "bf16")
     vectors = short.embed(noise())
@@ -175,7 +180,7 @@ def test_bf16_is_near_float32_and_no_choice_for_a_cpu(kind, make):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@BOTH
+@ALL
 def test_a_gpu_agrees_with_the_cpu(kind, make):
     expected = make(kind).embed(noise())
     on_gpu = make(kind, device="cuda").embed(noise())
@@ -247,7 +252,7 @@ def test_a_broken_or_empty_folder_says_what_to_fetch(kind, make, folders, tmp_pa
         make(kind, folder=tmp_path / "nowhere")
 
 
-@BOTH
+@ALL
 def test_without_folder_and_network_it_says_what_to_fetch(kind):
     with pytest.raises(
         InputError, match="not in the cache, and the hub cannot be reached"
@@ -267,7 +272,7 @@ def test_what_the_hub_refuses_is_said_with_its_reason(monkeypatch):
         Mert.from_config(options(Mert, "--revision", "nowhere")).weights()
 
 
-@BOTH
+@ALL
 def test_the_hubs_weights_are_recorded_by_the_commit_they_came_from(kind, folders, hub, request):
     cache = hub / f"models--{kind.repository.replace('/', '--')}"
     request.addfinalizer(lambda: shutil.rmtree(cache))

@@ -6,8 +6,11 @@ come out as nothing.
 
 import contextlib
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import transformers
 
@@ -19,6 +22,9 @@ SIZES = {
     "conv_dim": [16] * 7,
     "num_conv_pos_embedding_groups": 4,
 }
+
+# The mean and spread of the MSD's log-mel frames, as published with MusicFM and MuQ.
+STATISTICS = {"melspec_2048_mean": 6.768444971712967, "melspec_2048_std": 18.417922652295623}
 
 # What a repository with code of its own holds: a config that knows nothing of `conv_pos_batch_norm`
 # and asks for the spectrogram that fails, and a model that fails with it.
@@ -86,7 +92,7 @@ def mert(folder, seed=0, **sizes):
         (folder / name).write_text(text)
     change_config(
         folder,
-        **sizes,
+        **(sizes or {**SIZES, "num_conv_pos_embeddings": 16}),
         model_type="mert_model",
         auto_map={"AutoConfig": "configuration.DoubleConfig", "AutoModel": "modeling.DoubleModel"},
         feat_extract_norm="layer",
@@ -104,6 +110,61 @@ def mert(folder, seed=0, **sizes):
     return folder
 
 
+def musicfm(folder, seed=0):
+    """Write pretrained_fma.pt, as Lightning saved it with names of before torch 2.0, and stats."""
+    folder.mkdir(parents=True)
+    state = {"model." + key: value for key, value in drawn("musicfm", seed).items()}
+    for key in [key for key in state if "parametrizations" in key]:
+        new, old = ("original0", "weight_g") if key.endswith("0") else ("original1", "weight_v")
+        state[key.replace(f"parametrizations.weight.{new}", old)] = state.pop(key)
+    for key in state:
+        if key.endswith("num_batches_tracked"):
+            state[key] = state[key].float()
+    torch.save({"state_dict": state, "epoch": 1}, folder / "pretrained_fma.pt")
+    (folder / "fma_stats.json").write_text(json.dumps({**STATISTICS, "cqt_mean": 0.5}))
+    return folder
+
+
+def muq(folder, seed=0):
+    """Write model.safetensors and config.json."""
+    folder.mkdir(parents=True)
+    safetensors.torch.save_file(drawn("muq", seed), folder / "model.safetensors")
+    change_config(folder, stat=STATISTICS, encoder_depth=3)
+    return folder
+
+
+def muq_mulan(folder, seed=0):
+    """Write pytorch_model.bin and config.json."""
+    folder.mkdir(parents=True)
+    torch.save(drawn("muq_mulan", seed), folder / "pytorch_model.bin")
+    change_config(folder, audio_model={"name": "MuQ", "use_layer_idx": -1})
+    return folder
+
+
+def drawn(name, seed):
+    """Return {key: tensor} with the keys and shapes of the original code, drawn in sorted order.
+
+    conformers.json tells where the shapes come from; the same numbers went into that code.
+    """
+    shapes = json.loads((Path(__file__).parent / "conformers.json").read_text())[name]
+    rng, state = np.random.default_rng([seed, *name.encode()]), {}
+    for key in sorted(shapes):
+        shape = shapes[key]
+        numbers = rng.standard_normal(shape, dtype=np.float32)
+        if key.endswith("num_batches_tracked"):
+            numbers = np.int64(1000)
+        elif key.endswith("inv_freq"):
+            numbers = 10_000.0 ** -(np.arange(shape[0], dtype=np.float32) / shape[0])
+        elif key.endswith("running_var"):
+            numbers = 0.5 + np.abs(numbers)
+        elif len(shape) > 1:
+            numbers /= np.sqrt(np.prod(shape[1:]), dtype=np.float32)
+        else:  # around 1 what multiplies, around 0 what is added
+            numbers = key.endswith(("weight", "gamma", "scale")) + 0.1 * numbers
+        state[key] = torch.from_numpy(np.asarray(numbers))
+    return state
+
+
 def change_config(folder, **values):
     path = folder / "config.json"
     content = json.loads(path.read_text()) if path.exists() else {}
@@ -118,4 +179,10 @@ def randomised(model, seed):
     return model.eval()
 
 
-WRITERS = {"music2vec": music2vec, "mert": mert}
+WRITERS = {
+    "music2vec": music2vec,
+    "mert": mert,
+    "musicfm": musicfm,
+    "muq": muq,
+    "muq_mulan": muq_mulan,
+}
