@@ -54,11 +54,10 @@ def main(config: PlaysConfig) -> None:
     if not config.log.is_file():
         raise InputError(f"--log {config.log} is missing; expected a tab-separated file")
     data = config.root / "data"
-    with exclusive(data / ".lock", f"{data}"):
+    with exclusive(data / ".lock", f"{data}"), scratch_folder(data) as scratch:
         if not config.overwrite and is_finished(config):
             print(f"{data}/plays.pqt is finished; --overwrite makes it again")
-            return
-        with scratch_folder(data / ".stage0.tmp") as scratch:
+        else:
             make_plays(config, scratch, min(BLOCK, memory // 64), threads)
 
 
