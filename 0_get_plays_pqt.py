@@ -52,7 +52,8 @@ def main(config: PlaysConfig) -> None:
     threads = thread_count(config.threads)
     memory = memory_bytes(config.memory)
     if not config.log.is_file():
-        raise InputError(f"--log {config.log} is missing; expected a tab-separated file")
+        what = "is a folder" if config.log.is_dir() else "is missing"
+        raise InputError(f"--log {config.log} {what}; expected a tab-separated file")
     data = config.root / "data"
     with exclusive(data / ".lock", f"{data}"), scratch_folder(data) as scratch:
         if not config.overwrite and is_finished(config):

@@ -102,7 +102,7 @@ def check(config: SplitConfig, scratch: Path, memory: int, threads: int) -> None
     n_tracks = len(read_trackids(config.root))
     faults = n_checks = 0
     with connect(scratch, memory, threads) as database:
-        for finding in check_split(database, data, n_tracks, list(made["sha256"]), made["config"]):
+        for finding in check_split(database, data, n_tracks, made):
             print(finding, flush=True)
             n_checks += 1
             faults += finding.fault and finding.rows > 0
