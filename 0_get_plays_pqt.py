@@ -17,7 +17,7 @@ Timestamps are `YYYY-MM-DD hh:mm:ss` with up to six digits of fraction; one with
 to UTC. Rows with another number of fields, a user id or timestamp that is none, or an unknown track
 are rejected; more than --max-rejected of them is an error.
 
-Takes 3 s and 240 MB for 20 million rows (840 MB of text) on two free cores; memory does not grow
+Takes 3 s and 250 MB for 20 million rows (840 MB of text) on two free cores; memory does not grow
 with the log (benchmarks/bench_stages.py).
 """
 
@@ -32,7 +32,7 @@ from listening_log.plays import Conversion, convert_log, fingerprint, is_same_fi
 from listening_log.streaming import hide_pandas, memory_bytes, scratch_folder, thread_count
 from trackids import audio_ids, read_trackids, write_trackids
 
-BLOCK = 2 << 20  # bytes of the log parsed at a time, when memory allows
+BLOCK = 4 << 20  # bytes of the log parsed at a time, when memory allows
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ def main(config: PlaysConfig) -> None:
     threads = thread_count(config.threads)
     memory = memory_bytes(config.memory)
     if not config.log.is_file():
-        raise InputError(f"--log {config.log} is missing; expected a tab-separated file")
+        what = "is a folder" if config.log.is_dir() else "is missing"
+        raise InputError(f"--log {config.log} {what}; expected a tab-separated file")
     data = config.root / "data"
-    with exclusive(data / ".lock", f"{data}"):
+    with exclusive(data / ".lock", f"{data}"), scratch_folder(data) as scratch:
         if not config.overwrite and is_finished(config):
             print(f"{data}/plays.pqt is finished; --overwrite makes it again")
-            return
-        with scratch_folder(data / ".stage0.tmp") as scratch:
+        else:
             make_plays(config, scratch, min(BLOCK, memory // 64), threads)
 
 

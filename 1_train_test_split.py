@@ -71,15 +71,15 @@ def main(config: SplitConfig) -> None:
     )
     limits = {"memory": memory_bytes(config.memory), "threads": thread_count(config.threads)}
     data = config.root / "data"
-    with exclusive(data / ".lock", f"{data}"):
+    with exclusive(data / ".lock", f"{data}"), scratch_folder(data) as scratch:
         if config.check:
-            check(config, **limits)
+            check(config, scratch, **limits)
             return
         plays_hash = fingerprint_of_plays(data)
         if not config.overwrite and is_finished(config, rule, plays_hash):
             print(f"{data}/split.json is finished; --overwrite makes it again")
             return
-        with scratch_folder(data / ".stage1.tmp") as scratch, ExitStack() as files:
+        with ExitStack() as files:
             targets = {p: files.enter_context(atomic_path(data / f"{p}.pqt")) for p in rule.parts}
             counts = split_plays(data / "plays.pqt", rule, targets, scratch, **limits)
             (data / "split.json").unlink(missing_ok=True)
@@ -95,17 +95,14 @@ def main(config: SplitConfig) -> None:
     print(describe(counts))
 
 
-def check(config: SplitConfig, memory: int, threads: int) -> None:
+def check(config: SplitConfig, scratch: Path, memory: int, threads: int) -> None:
     """Print what every check of the split finds; faults are an InputError."""
     data = config.root / "data"
     made = read_json(data / "split.json", "python 1_train_test_split.py")
     n_tracks = len(read_trackids(config.root))
     faults = n_checks = 0
-    with (
-        scratch_folder(data / ".stage1.tmp") as scratch,
-        connect(scratch, memory, threads) as database,
-    ):
-        for finding in check_split(database, data, n_tracks, list(made["sha256"]), made["config"]):
+    with connect(scratch, memory, threads) as database:
+        for finding in check_split(database, data, n_tracks, made):
             print(finding, flush=True)
             n_checks += 1
             faults += finding.fault and finding.rows > 0
@@ -124,13 +121,14 @@ def complete(config: SplitConfig) -> SplitConfig:
 
 
 def fingerprint_of_plays(data: Path) -> str:
-    """Return the sha256 of plays.pqt; the one stage 0 recorded where the file is still that one."""
+    """Return the sha256 of plays.pqt: the recorded one if the file is as large and not newer."""
     plays, record = data / "plays.pqt", data / "plays.json"
     if not plays.exists():
         raise InputError(f"{plays} is missing; make it with python 0_get_plays_pqt.py")
     if record.exists():
         made = read_json(record, "python 0_get_plays_pqt.py --overwrite")
-        if made["bytes"] == plays.stat().st_size:
+        found = plays.stat()
+        if made["bytes"] == found.st_size and found.st_mtime_ns <= record.stat().st_mtime_ns:
             return made["sha256"]
     return sha256(plays)
 

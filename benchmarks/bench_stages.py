@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_stages                       # 20 million rows
     python -m benchmarks.bench_stages --rows 1000000
-    python -m benchmarks.bench_stages --log full.tsv.bz2 --pandas false
+    python -m benchmarks.bench_stages --pandas false --log log.tsv.bz2 --trackids trackid_sorted.csv
 
 Every stage of both versions runs in a process of its own, in turn, and both must end with the same
 rows. What the pandas version does is in plain_stages.py; the track ids are given to both. Prints
@@ -34,6 +34,7 @@ class BenchConfig:
     rows: int = option(20_000_000, "rows of the made-up log")
     seed: int = option(0, "of the made-up log")
     log: Path | None = option(None, "a log that is there, instead of a made-up one")
+    trackids: Path | None = option(None, "trackid_sorted.csv of it; auto: made from it first")
     pandas: bool = option(True, "also run the pandas version; it holds the whole log in memory")
     repeats: int = option(1, "runs of each; the fastest counts")
     folder: Path | None = option(None, "where to work; auto: the system's temporary folder")
@@ -63,10 +64,12 @@ def main(config: BenchConfig) -> None:
         if not config.pandas:
             del commands["pandas"]
         # The track ids are given, as in the study.
-        measure(commands["ours"][0])
-        ids = (roots["ours"] / "trackid_sorted.csv").read_bytes()
-        roots["pandas"].mkdir()
-        (roots["pandas"] / "trackid_sorted.csv").write_bytes(ids)
+        if not config.trackids:
+            measure(commands["ours"][0])
+        ids = (config.trackids or roots["ours"] / "trackid_sorted.csv").read_bytes()
+        for root in roots.values():
+            root.mkdir(exist_ok=True)
+            (root / "trackid_sorted.csv").write_bytes(ids)
         best: dict[tuple[str, int], tuple[float, float, float]] = {}
         for _ in range(config.repeats):
             for version, stages in commands.items():

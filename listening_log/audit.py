@@ -1,21 +1,26 @@
 """An audit of a finished split: what a careful reviewer would ask of the files, asked of the files.
 
-Each check is a query (DuckDB) over the parquet files that returns what is at fault. None uses the
-code that made the split: the pairs are counted anew from data/plays.pqt.
+None of it uses the code that made the split: the pairs are counted anew from data/plays.pqt, and
+the users who validate are drawn anew.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from artifacts import sha256
 from config import InputError
+from listening_log import checks
+from listening_log.pairs import PlaysTable
 from listening_log.parts import PAIRS
-
-DAY = 86_400 // 30  # plays a day that are possible: 30 s is the shortest play services record
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Finding:
     what: str
     rows: int
     example: str
-    fault: bool
+    fault: bool = True
 
     def __str__(self) -> str:
         if not self.rows:
@@ -36,28 +41,28 @@ class Finding:
         return f"{'FAULT' if self.fault else 'note':<6} {self.rows:,} {self.what}: {self.example}"
 
 
-def check_split(
-    database, data: Path, n_tracks: int, parts: list[str], config: dict
-) -> Iterator[Finding]:
+def check_split(database, data: Path, n_tracks: int, made: dict) -> Iterator[Finding]:
     """Yield a finding for each check of the split in the folder `data`.
 
     Args:
         database: a DuckDB connection, for this alone.
         n_tracks: track ids in trackid_sorted.csv.
-        parts: what the split consists of, train first.
-        config: the configuration in split.json.
+        made: the content of split.json: `config`, and `sha256` of each part, train first.
 
     Raises:
-        InputError: a file is missing.
+        InputError: a file is missing, or plays.pqt is of another kind.
     """
+    parts, config = list(made["sha256"]), made["config"]
     for name in ("plays", *parts):
         if not (data / f"{name}.pqt").exists():
             maker = "0_get_plays_pqt.py" if name == "plays" else "1_train_test_split.py"
             raise InputError(f"{data}/{name}.pqt is missing; make it with python {maker}")
+    PlaysTable(data / "plays.pqt")
+    changed = [part for part in parts if sha256(data / f"{part}.pqt") != made["sha256"][part]]
+    yield Finding("files that have changed since the split was made", len(changed), str(changed))
     for part in parts:
-        schema = pq.read_schema(data / f"{part}.pqt").remove_metadata()
-        other = "" if schema.equals(PAIRS) else str(schema).replace("\n", ", ")
-        yield Finding(f"columns of {part}.pqt of another kind", int(bool(other)), other, True)
+        other = _other_columns(data / f"{part}.pqt")
+        yield Finding(f"columns of {part}.pqt of another kind", int(bool(other)), other)
         if other:
             return
     for name in ("plays", *parts):
@@ -65,15 +70,25 @@ def check_split(
         database.execute(
             f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{path}', file_row_number = true)"
         )
-    database.execute(_pairs(config))
-    for what, query in _of_each_file(parts, n_tracks):
+    database.execute(checks.count_pairs(config))
+    for what, query in checks.of_each_file(parts, n_tracks):
         yield _find(database, what, query)
-    for what, query in _between_files(parts):
+    for what, query in checks.between_files(parts):
         yield _find(database, what, query)
-    for what, query in _against_plays(parts, config):
+    for what, query in checks.against_plays(parts, config):
         yield _find(database, what, query)
-    for what, query in _of_the_log():
+    yield _drawn(database, parts, config)
+    for what, query in checks.of_the_plays(parts, config):
         yield _find(database, what, query, fault=False)
+
+
+def _other_columns(path: Path) -> str:
+    """Return what the file holds in place of `PAIRS`; nothing if it holds those."""
+    try:
+        schema = pq.read_schema(path).remove_metadata()
+    except (pa.ArrowInvalid, OSError) as error:
+        return str(error)
+    return "" if schema.equals(PAIRS) else str(schema).replace("\n", ", ")
 
 
 def _find(database, what: str, query: str, fault: bool = True) -> Finding:
@@ -87,111 +102,16 @@ def _find(database, what: str, query: str, fault: bool = True) -> Finding:
     return Finding(what, n, f"for example {example}", fault)
 
 
-def _pairs(config: dict) -> str:
-    """Count every pair of the window from the plays: in all, and before test_from."""
-    test_from, until = f"TIMESTAMP '{config['test_from']}'", config["test_until"]
-    return f"""
-        CREATE TABLE pairs AS
-        SELECT user_id, track_idx, min(timestamp) AS first, count(*) AS plays,
-               sum(CASE WHEN timestamp < {test_from} THEN 1 ELSE 0 END) AS plays_before
-        FROM plays
-        WHERE timestamp >= TIMESTAMP '{config["train_from"]}'
-              {f"AND timestamp < TIMESTAMP '{until}'" if until else ""}
-        GROUP BY user_id, track_idx
-    """
-
-
-def _of_each_file(parts: list[str], n_tracks: int) -> Iterator[tuple[str, str]]:
-    for name in ("plays", *parts):
-        yield (
-            f"ids of {name}.pqt missing or outside trackid_sorted.csv",
-            f"""SELECT user_id, track_idx, timestamp FROM {name}
-                WHERE user_id IS NULL OR track_idx IS NULL OR timestamp IS NULL
-                      OR track_idx < 0 OR track_idx >= {n_tracks}""",
-        )
-    for part in parts:
-        yield (
-            f"pairs that {part}.pqt holds more than once",
-            f"""SELECT user_id, track_idx, count(*) AS times FROM {part}
-                GROUP BY ALL HAVING times > 1""",
-        )
-        yield (
-            f"rows of {part}.pqt out of order",
-            f"""SELECT file_row_number AS row, user_id, track_idx FROM (
-                SELECT *, lag((user_id, track_idx)) OVER (ORDER BY file_row_number) AS before
-                FROM {part}) WHERE before > (user_id, track_idx)""",
-        )
-        yield (
-            f"counts of {part}.pqt below 1",
-            f"SELECT user_id, track_idx, count FROM {part} WHERE count IS NULL OR count < 1",
-        )
-
-
-def _between_files(parts: list[str]) -> Iterator[tuple[str, str]]:
-    for part in parts[1:]:
-        yield (
-            f"pairs of {part}.pqt that train.pqt holds too",
-            f"SELECT user_id, track_idx FROM {part} SEMI JOIN train USING (user_id, track_idx)",
-        )
-        yield (
-            f"users of {part}.pqt who are not in train.pqt",
-            f"SELECT DISTINCT user_id FROM {part} ANTI JOIN train USING (user_id)",
-        )
-        if part != "val":
-            yield (
-                f"users of {part}.pqt who validate",
-                f"SELECT DISTINCT user_id FROM {part} SEMI JOIN val USING (user_id)",
-            )
-        known = part == "cold_test"
-        yield (
-            f"tracks of {part}.pqt that are {'' if known else 'not '}in train.pqt",
-            f"""SELECT DISTINCT track_idx FROM {part}
-                {"SEMI" if known else "ANTI"} JOIN train USING (track_idx)""",
-        )
-
-
-def _against_plays(parts: list[str], config: dict) -> Iterator[tuple[str, str]]:
-    middle = config["test_from"]
-    for part in parts:
-        first, end = (
-            (config["train_from"], middle) if part == "train" else (middle, config["test_until"])
-        )
-        late = f"OR timestamp >= TIMESTAMP '{end}'" if end else ""
-        yield (
-            f"first plays of {part}.pqt outside its dates",
-            f"""SELECT user_id, track_idx, timestamp FROM {part}
-                WHERE timestamp < TIMESTAMP '{first}' {late}""",
-        )
-        column = "plays_before" if part == "train" else "plays"
-        yield (
-            f"rows of {part}.pqt whose count or first play plays.pqt contradicts",
-            f"""SELECT user_id, track_idx, count, {column} AS counted, timestamp, first
-                FROM {part} LEFT JOIN pairs USING (user_id, track_idx)
-                WHERE count IS DISTINCT FROM {column} OR timestamp IS DISTINCT FROM first""",
-        )
-    yield (
-        "pairs played in the time of train that train.pqt lacks",
-        """SELECT user_id, track_idx FROM (SELECT * FROM pairs WHERE plays_before > 0)
-           ANTI JOIN train USING (user_id, track_idx)""",
-    )
-    held_out = " UNION ALL ".join(f"SELECT user_id, track_idx FROM {part}" for part in parts[1:])
-    hot = "" if "cold_test" in parts else "SEMI JOIN train AS t USING (track_idx)"
-    yield (
-        "later pairs of users (and tracks) of train that no part holds",
-        f"""SELECT user_id, track_idx FROM (SELECT * FROM pairs WHERE plays_before = 0)
-            SEMI JOIN train USING (user_id) {hot}
-            ANTI JOIN ({held_out}) AS held USING (user_id, track_idx)""",
-    )
-
-
-def _of_the_log() -> Iterator[tuple[str, str]]:
-    yield (
-        "plays that plays.pqt holds more than once",
-        """SELECT user_id, track_idx, timestamp, count(*) AS times FROM plays
-           GROUP BY ALL HAVING times > 1""",
-    )
-    yield (
-        f"days on which a user has more than {DAY:,} plays, one in 30 s",
-        f"""SELECT user_id, CAST(timestamp AS DATE) AS day, count(*) AS plays FROM plays
-            GROUP BY ALL HAVING plays > {DAY}""",
-    )
+def _drawn(database, parts: list[str], config: dict) -> Finding:
+    """Draw the users who validate from all who could, and compare."""
+    query = "SELECT user_id FROM val UNION SELECT user_id FROM test"
+    if "cold_test" in parts:
+        query = f"SELECT user_id FROM ({query}) ANTI JOIN cold_test USING (user_id)"
+    users = database.sql(f"{query} ORDER BY user_id").fetchnumpy()["user_id"]
+    tests = math.ceil((1 - Fraction(str(config["val_share"]))) * len(users))
+    # The legacy generator, because the published split was drawn from it.
+    order = np.random.RandomState(config["seed"]).permutation(len(users))  # noqa: NPY002
+    found = database.sql("SELECT DISTINCT user_id FROM val").fetchnumpy()["user_id"]
+    other = np.setxor1d(users[order[tests:]], found)
+    example = f"for example user_id {other[0]}" if len(other) else ""
+    return Finding("users who validate or test against the draw of --seed", len(other), example)

@@ -152,7 +152,7 @@ class LogParser:
                     check_utf8=False,
                 ),
             )
-            users, tracks, timestamps = (table[name].combine_chunks() for name in COLUMNS)
+            users, tracks, timestamps = (_whole(table[name]) for name in COLUMNS)
             users, timestamps = read_users(users), read_timestamps(timestamps)
         except pa.ArrowInvalid as error:
             raise FaultyBlock from error
@@ -191,3 +191,8 @@ class LogParser:
         at = np.flatnonzero(unknown.to_numpy(zero_copy_only=False))
         parsed.rejected.add("unknown track", at + parsed.lines if lines is None else lines[at])
         return plays.filter(pc.invert(unknown))
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """Return the column in one piece; one that is need not be copied."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

@@ -7,7 +7,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,6 +23,7 @@ from listening_log.parser import PLAYS, LogParser, Rejected
 from listening_log.stream import LogStream, read_blocks
 from listening_log.streaming import TableFile, map_in_threads
 
+MERGE = 1 << 20  # user ids kept until those that stand twice are dropped
 SHORTEST_ROW = len("1\tA\t2020-02-20 00:00:00\n")
 
 
@@ -79,14 +80,16 @@ def convert_log(
     """
     track_ids = GrowingIds() if ids is None else KnownIds(ids)
     contents, rejected, lines, rows = Contents(), Rejected(), 0, 0
-    stream = LogStream(log, threads)
-    blocks = read_blocks(stream, block_bytes, progress)
-    start = next(blocks, b"")
-    if not start:
-        raise InputError(f"--log {log} is empty; expected a header and a play a line")
-    header, _, first = start.partition(b"\n")
-    parse = LogParser(log, header, track_ids).parse
-    with TableFile(target, PLAYS) as file:
+    with (
+        LogStream(log, threads) as stream,
+        closing(read_blocks(stream, block_bytes, progress)) as blocks,
+        TableFile(target, PLAYS) as file,
+    ):
+        start = next(blocks, b"")
+        if not start:
+            raise InputError(f"--log {log} is empty; expected a header and a play a line")
+        header, _, first = start.partition(b"\n")
+        parse = LogParser(log, header, track_ids).parse
         for parsed in map_in_threads(parse, chain([first], blocks), threads):
             rejected.add_all(parsed.rejected, lines + 2)  # line 1 is the header
             lines += parsed.lines
@@ -99,7 +102,7 @@ def convert_log(
                 break
     return Conversion(
         rows=contents.rows,
-        users=len(contents.users),
+        users=contents.count_users(),
         tracks=int(contents.heard.sum()),
         first=str(contents.first),
         last=str(contents.last),
@@ -114,18 +117,28 @@ class Contents:
 
     def __init__(self):
         self.rows = 0
-        self.users, self.heard = pa.array([], pa.int64()), np.zeros(0, bool)
+        self.heard = np.zeros(0, bool)
         self.first, self.last = datetime.datetime.max, datetime.datetime.min
+        self._users: list[pa.Array] = []  # those of each table, until they are put together
+        self._most = MERGE  # values in them until that happens
 
     def add(self, plays: pa.Table) -> None:
         """Count a table with the schema `PLAYS` that is not empty."""
         self.rows += len(plays)
-        self.users = pc.unique(pa.concat_arrays([self.users, pc.unique(plays["user_id"])]))
+        self._users.append(pc.unique(plays["user_id"]))
+        if sum(map(len, self._users)) > self._most:
+            self._most = self.count_users() + MERGE
         tracks = plays["track_idx"].to_numpy()
         self.heard = np.pad(self.heard, (0, max(0, tracks.max() + 1 - len(self.heard))))
         self.heard[tracks] = True
         ends = pc.min_max(plays["timestamp"]).as_py()
         self.first, self.last = min(self.first, ends["min"]), max(self.last, ends["max"])
+
+    def count_users(self) -> int:
+        """Return the number of distinct users."""
+        users = pa.concat_arrays([pa.array([], pa.int64()), *self._users])
+        self._users = [pc.unique(users)]
+        return len(self._users[0])
 
 
 def renumber(source: Path, target: Path, ids: list[str]) -> list[str]:

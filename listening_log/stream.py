@@ -26,7 +26,7 @@ STRANGERS = {
 
 
 class LogStream:
-    """The text of a log, unpacked if need be.
+    """The text of a log, unpacked if need be; a context manager, which closes it.
 
     Args:
         path: the log.
@@ -59,6 +59,13 @@ class LogStream:
             self.text = io.BufferedReader(pa.CompressedInputStream(self.file, self.codec))
         else:
             self.text = self.file
+
+    def __enter__(self) -> LogStream:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.text.close()  # rapidgzip has threads, which must not outlive the interpreter
+        self.file.close()
 
     def read_lines(self, size: int) -> bytes:
         """Return the lines that begin in the next `size` bytes, none at the end of the text.

@@ -94,12 +94,13 @@ def map_in_threads(function: Callable, items: Iterable, threads: int) -> Iterato
 
 
 @contextlib.contextmanager
-def scratch_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder that is removed at the end.
+def scratch_folder(data: Path) -> Iterator[Path]:
+    """Yield an empty folder below `data` that is removed at the end.
 
     Its name is fixed and its user alone (see artifacts.exclusive), so that what a killed process
-    left in it is removed by the next one.
+    left in it is removed by the next one, whichever stage that is.
     """
+    path = data / ".scratch.tmp"
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     try:

@@ -4,12 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from artifacts import sha256
 from config import InputError
 from listening_log.audit import check_split
 from listening_log.pairs import connect
 from preprocess import Rule, split_plays
 
 DATES = {"train_from": "2019-01-01", "test_from": "2019-01-15", "test_until": "2019-01-29"}
+CONFIG = {**DATES, "val_share": 0.5, "seed": 42}
 TRACKS = 30
 
 
@@ -37,11 +39,14 @@ def made(request, tmp_path):
     return tmp_path, list(targets)
 
 
-def audit(made):
+def audit(made, n_tracks=TRACKS, config=CONFIG, **sha256s):
     """Return the findings by what they look for, those that found nothing left out."""
     folder, parts = made
+    files = {part: folder / f"{part}.pqt" for part in parts}
+    digests = {part: sha256(path) for part, path in files.items() if path.exists()}
+    record = {"config": config, "sha256": dict.fromkeys(parts) | digests | sha256s}
     with connect(folder / "scratch", 10**9, 2) as database:
-        findings = list(check_split(database, folder, TRACKS, parts, DATES))
+        findings = list(check_split(database, folder, n_tracks, record))
     return {finding.what: finding for finding in findings if finding.rows}
 
 
@@ -76,6 +81,10 @@ def twice(frame):
 
 def backwards(frame):
     return frame.iloc[::-1]
+
+
+def without_first_user(frame):
+    return frame[frame.user_id != frame.user_id.iloc[0]]
 
 
 def without_last(frame):
@@ -125,7 +134,22 @@ def without_last(frame):
         ("test", at(-1, track_idx=29), "tracks of test.pqt that are not in train.pqt", 1),
         ("train", without_last, "pairs played in the time of train that train.pqt lacks", 1),
         ("val", without_last, "later pairs of users (and tracks) of train that no part holds", 1),
+        ("val", without_first_user, "users who validate or test against the draw of --seed", None),
         ("plays", twice, "plays that plays.pqt holds more than once", 1),
+        (
+            "plays",
+            at(0, timestamp=pd.Timestamp("1970-01-01 00:00:07")),
+            "plays dated before 1971-01-01",
+            1,
+        ),
+        ("train", at(3, count=14 * 2_880 + 1), "users of train.pqt with more plays than fit", 1),
+        ("val", at(3, count=14 * 2_880 + 1), "users of val.pqt with more plays than fit", 1),
+        (
+            "train",
+            at(3, count=60 * 14 * 2_880 + 1),
+            "tracks of train.pqt with more plays than its users can fit",
+            1,
+        ),
     ],
 )
 def test_each_fault_is_found_and_counted(made, part, edit, what, rows):
@@ -133,7 +157,25 @@ def test_each_fault_is_found_and_counted(made, part, edit, what, rows):
     found = next(finding for name, finding in audit(made).items() if name.startswith(what))
     assert found.rows == (rows or found.rows)
     assert "for example" in found.example
-    assert found.fault == (what != "plays that plays.pqt holds more than once")
+    assert found.fault == (not what.startswith("plays ") and "more plays than" not in what)
+
+
+def test_a_user_cannot_have_more_tracks_than_there_are(made):
+    most = pd.read_parquet(made[0] / "train.pqt").groupby("user_id").size().max()
+    what = "users of train.pqt with more tracks than trackid_sorted.csv has"
+    assert what in audit(made, n_tracks=most - 1)
+    assert what not in audit(made, n_tracks=most)
+
+
+def test_a_file_that_is_another_one_than_the_record_says_is_found(made):
+    found = audit(made, val="0" * 64)
+    assert [(f.rows, f.example) for f in found.values()] == [(1, "['val']")]
+
+
+def test_another_seed_or_share_draws_other_users(made):
+    for other in ({"seed": 43}, {"val_share": 0.2}):
+        found = audit(made, config=CONFIG | other)
+        assert list(found) == ["users who validate or test against the draw of --seed"]
 
 
 def test_leaks_between_parts_are_found(made):
@@ -172,6 +214,8 @@ def test_a_user_with_more_plays_than_a_day_holds_is_noted(made):
 
 def test_other_columns_end_the_audit_and_missing_files_name_their_stage(made):
     change(made, "val", lambda frame: frame.drop(columns="count"))
+    assert list(audit(made)) == ["columns of val.pqt of another kind"]
+    (made[0] / "val.pqt").write_text("no parquet")
     assert list(audit(made)) == ["columns of val.pqt of another kind"]
     (made[0] / "test.pqt").unlink()
     with pytest.raises(InputError, match=r"test\.pqt is missing; make it with python 1_train"):

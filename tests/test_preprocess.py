@@ -64,7 +64,7 @@ def split(folder, plays, dates, *, memory=500_000_000, threads=2, **options):
     counts = split_plays(
         folder / "plays.pqt", rule, targets, scratch, memory=memory, threads=threads
     )
-    assert not list(scratch.glob("*.plays"))
+    assert [path.name for path in scratch.iterdir()] == ["late.pqt"]
     return {part: pq.read_table(path).to_pandas() for part, path in targets.items()}, counts
 
 
@@ -369,3 +369,8 @@ def test_the_real_log(tmp_path, repeated):
         assert counts["val"]["users"] + counts["test"]["users"] == 1_529
     else:
         assert expected["train"]["count"].max() > 4 and expected["test"]["count"].max() > 4
+
+    journal = {"val_share": 0.3, "cold": True}
+    found, _ = split(tmp_path, plays, (*dates[:2], "2019-02-22"), **journal)
+    assert_same(found, reference(log, *map(pd.Timestamp, (*dates[:2], "2019-02-22")), **journal))
+    assert all(len(frame) > 100 for frame in found.values())

@@ -1,5 +1,6 @@
 """Stages 0 and 1 as their user meets them: the commands, wrong input, kills and second runs."""
 
+import bz2
 import hashlib
 import importlib.util
 import json
@@ -104,14 +105,51 @@ def test_the_commands_write_what_the_contract_names_and_do_nothing_twice(tmp_pat
         assert files_of(root) == made
 
 
-def test_memory_and_threads_change_no_byte(tmp_path, log):
+def test_memory_and_threads_and_a_repeated_run_change_no_byte(tmp_path):
+    """The log is many blocks long and holds new track ids, and unusable lines, in most of them."""
+    log = make_log(tmp_path / "log.tsv", n=20_000, users=300, tracks=5_000)
+    lines = log.read_text().splitlines(keepends=True)
+    for at in range(300, len(lines), 300):
+        lines[at] = "no play\n"
+    log.write_text("".join(lines))
+    packed = tmp_path / "log.tsv.bz2"
+    packed.write_bytes(bz2.compress(log.read_bytes(), 1))
     made = []
-    for memory, threads in (("100MB", "1"), ("3GB", "4")):
-        root = tmp_path / memory
-        call(STAGE_0, root, "--log", log, "--memory", memory, "--threads", threads)
-        call(STAGE_1, root, *DATES, "--memory", memory, "--threads", threads)
+    for name, source, memory, threads, block in (
+        ("first", log, "100MB", "1", 1 << 12),
+        ("again", log, "100MB", "1", 1 << 12),
+        ("large", log, "3GB", "4", 1 << 21),
+        ("packed", packed, "2GB", "3", 1 << 14),
+    ):
+        root = tmp_path / name
+        limits = ("--memory", memory, "--threads", threads)
+        call(STAGE_0, root, "--log", source, *limits, BLOCK=block)
+        call(STAGE_1, root, *DATES, *limits)
         made.append(files_of(root))
-    assert made[0] == made[1]
+    assert made[0] == made[1] == made[2]
+    del made[0]["data/plays.json"], made[3]["data/plays.json"]  # they name the log
+    assert made[0] == made[3]
+
+
+def test_a_cut_or_stopped_bz2_ends_as_the_contract_says(tmp_path):
+    """Its blocks are unpacked by threads of a library, which must end before the interpreter."""
+    log = make_log(tmp_path / "log.tsv", n=300_000, users=4_000, tracks=3_000)
+    packed, root = tmp_path / "log.tsv.bz2", tmp_path / "root"
+    whole = bz2.compress(log.read_bytes(), 1)  # some hundred blocks
+    packed.write_bytes(whole[: len(whole) // 2])
+    cut = run(STAGE_0, root, "--log", packed)
+    assert (cut.returncode, cut.stdout) == (2, "")
+    assert "log.tsv.bz2 is damaged or cut short: " in cut.stderr and cut.stderr.count("\n") == 1
+
+    packed.write_bytes(whole)
+    command = [sys.executable, HERE / STAGE_0, "--root", root, "--log", packed, "--threads", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list((root / "data").glob(".plays.pqt.*.tmp")):
+        time.sleep(0.001)
+    process.terminate()
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 143, said
+    assert set(files_of(root)) <= {"data/.lock", "data/rejected.json"}
 
 
 @pytest.mark.skipif(not SHARED, reason="MUSIC_SHARED names no folder with the real log")
@@ -213,6 +251,7 @@ def test_few_rejected_rows_are_allowed_and_reported(tmp_path, capsys):
     ("script", "flags", "message"),
     [
         (STAGE_0, ["--log", "nowhere.tsv"], "nowhere.tsv is missing"),
+        (STAGE_0, ["--log", str(HERE)], "is a folder; expected a tab-separated file"),
         (STAGE_0, [], "--log is required"),
         (STAGE_0, ["--log", "log.tsv", "--max-rejected", "2"], "--max-rejected must be between"),
         (STAGE_0, ["--log", "log.tsv", "--memory", "lots"], "--memory must be a size"),
@@ -377,17 +416,18 @@ def kill_when(process, reached, after=0.0):
 def test_kill_9_during_either_stage_and_the_same_command_ends_as_if_undisturbed(tmp_path, ids):
     log = make_log(tmp_path / "log.tsv", n=300_000, users=4_000, tracks=3_000)
     whole, root = tmp_path / "whole", tmp_path / "root"
-    commands = {
-        ".stage0.tmp": [STAGE_0, "--log", log, "--memory", "100MB", "--threads", "1"],
-        ".stage1.tmp": [STAGE_1, *DATES, "--threads", "1"],
-    }
-    for script, *flags in commands.values():
+    commands = [
+        [STAGE_0, "--log", log, "--memory", "100MB", "--threads", "1"],
+        [STAGE_1, *DATES, "--threads", "1"],
+    ]
+    for script, *flags in commands:
         assert run(script, whole, *flags).returncode == 0
     root.mkdir()
     if ids == "given":
         shutil.copy(whole / "trackid_sorted.csv", root)
 
-    for scratch, (script, *flags) in commands.items():
+    scratch = root / "data" / ".scratch.tmp"
+    for script, *flags in commands:
         killed = 0
         for after in (0, 0.02, 0.05, 0.1):
             process = subprocess.Popen(
@@ -395,11 +435,21 @@ def test_kill_9_during_either_stage_and_the_same_command_ends_as_if_undisturbed(
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )
-            killed += kill_when(process, (root / "data" / scratch).exists, after)
+            killed += kill_when(process, scratch.exists, after)
         assert killed, "no kill came in time; the log is too short for this machine"
         assert run(script, root, *flags).returncode == 0
     assert files_of(root) == files_of(whole)
     assert not list(root.rglob("*tmp*"))
+
+
+def test_what_a_killed_stage_spilled_is_cleared_by_whichever_stage_comes_next(tmp_path, log):
+    call(STAGE_0, tmp_path, "--log", log)
+    for script, *flags in ([STAGE_1, *DATES], [STAGE_0, "--log", log], [STAGE_1, "--check"]):
+        spilled = tmp_path / "data" / ".scratch.tmp" / "ranges" / "range=0"
+        spilled.mkdir(parents=True)
+        (spilled / "data_0.parquet").write_text("half of it")
+        call(script, tmp_path, *flags)
+        assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_sigterm_ends_with_143_and_leaves_nothing_half_written(tmp_path):
@@ -410,7 +460,7 @@ def test_sigterm_ends_with_143_and_leaves_nothing_half_written(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    while process.poll() is None and not (root / "data" / ".stage0.tmp").exists():
+    while process.poll() is None and not (root / "data" / ".scratch.tmp").exists():
         time.sleep(0.001)
     process.terminate()
     said = process.communicate(timeout=60)[1]
