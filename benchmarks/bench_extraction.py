@@ -20,6 +20,7 @@ allow; for mfcc `speedup`), `peak_mb`, `hours_study` (56,512 tracks) and `hours_
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -38,9 +39,6 @@ from artifacts import read_json
 from config import InputError, option, parse_config, run
 from extract_item_embeddings.decoding import read_clip
 from extract_item_embeddings.engine import extract
-from extract_item_embeddings.mert import Mert
-from extract_item_embeddings.mfcc import Mfcc
-from extract_item_embeddings.musicnn import Musicnn
 from tests import tiny_weights
 
 PARTS = ("musicnn", "mfcc", "mert")
@@ -55,6 +53,15 @@ MERT_330M = {
     "num_conv_pos_embedding_groups": 16,
     "num_conv_pos_embeddings": 128,
 }
+
+
+def kind_of(name: str) -> type:
+    """Return a backbone's class; by name, since its file is a script."""
+    module = importlib.import_module(f"extract_item_embeddings.{name}")
+    return getattr(module, name.capitalize())
+
+
+Musicnn, Mfcc, Mert = map(kind_of, PARTS)
 
 
 @dataclass(frozen=True)
