@@ -19,6 +19,7 @@ import socket
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from config import InputError, WorkError
 
@@ -128,6 +129,23 @@ def read_json(path: Path, made_by: str) -> dict:
         raise InputError(f"{path} is missing; make it with {made_by}") from error
     except (ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read ({error}); make it with {made_by}") from error
+
+
+def read_record(path: Path, keys: tuple[str, ...], remedy: str) -> dict:
+    """Return a run's config.yaml; one that is gone, damaged or short of a key is an error.
+
+    Args:
+        keys: what it must hold.
+        remedy: what the message tells to do.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read ({error}); {remedy}") from error
+    absent = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if absent:
+        raise InputError(f"{path} does not hold {', '.join(absent)}: it is damaged; {remedy}")
+    return content
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:

@@ -23,10 +23,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 from scipy import stats
 
-from artifacts import atomic_path, read_json, write_json, write_table
+from artifacts import atomic_path, read_json, read_record, write_json, write_table
 from config import InputError, option, run
 from interactions import split_hash
 from recommend import LIST_LENGTH
@@ -46,7 +45,7 @@ class MetricsConfig:
 def main(config: MetricsConfig) -> None:
     folder = config.root / "runs" / config.run
     results = read_json(folder / "metrics.json", "the command that makes this run")
-    known = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    known = read_record(folder / "config.yaml", ("split",), "make the run again with --overwrite")
     if known["split"] != split_hash(config.root):
         raise InputError(
             f"{folder} was made from another split than {config.root / 'data'} holds; make the run "

@@ -8,6 +8,7 @@ folder with metrics.json is finished, and one without is continued by the same c
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import platform
 import resource
 import subprocess
@@ -20,7 +21,7 @@ from typing import Literal
 import pandas as pd
 import yaml
 
-from artifacts import atomic_path, check_name, exclusive, write_table
+from artifacts import atomic_path, check_name, exclusive, read_record, sha256, write_table
 from config import InputError, changed_options, option, outcome_options
 from interactions import Split
 from metrics import describe, evaluate
@@ -30,6 +31,7 @@ from vectors import WITHOUT_FILE
 
 PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "rs_metrics")
 HERE = Path(__file__).resolve().parent
+MARK = ".overwritten"  # in a run's folder while a command with --overwrite is under way
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +66,24 @@ class RecommenderOptions(RunOptions):
 
 
 def each_seed(config: RunOptions):
-    """Yield the options of every run that the command asks for."""
-    for seed in config.seeds or (config.seed,):
+    """Yield the options of every run that the command asks for.
+
+    With --overwrite each run leaves a mark of the command, and all of them go when the last run
+    is finished: so the same command, after an interruption, keeps what it has made again.
+    """
+    seeds = config.seeds or (config.seed,)
+    for seed in seeds:
         yield dataclasses.replace(config, seed=seed, seeds=None)
+    if config.overwrite:
+        for mark in (config.root / "runs").glob(f"*/{MARK}"):
+            if mark.read_text(encoding="utf-8") == _command_hash(config):
+                mark.unlink()
+
+
+def _command_hash(config: RunOptions) -> str:
+    """Return a fingerprint of a command and of the code it runs, whatever its seeds."""
+    alike = dataclasses.replace(config, seed=0, seeds=None)
+    return hashlib.sha256(f"{sha256(*sorted(HERE.glob('*.py')))} {alike!r}".encode()).hexdigest()
 
 
 class Run:
@@ -109,14 +126,23 @@ class Run:
         self._lock.__exit__(*error)
 
     def _open(self) -> None:
-        recorded = self.folder / "config.yaml"
-        if self.config.overwrite:
+        recorded, mark = self.folder / "config.yaml", self.folder / MARK
+        if self.config.overwrite and not self._was_begun_by_this_command(recorded, mark):
             self._clear()
+            with atomic_path(mark) as temporary:
+                temporary.write_text(_command_hash(self.config), encoding="utf-8")
+        elif not self.config.overwrite:
+            mark.unlink(missing_ok=True)
         if recorded.exists():
-            self._compare(yaml.safe_load(recorded.read_text(encoding="utf-8")))
+            if changed := self._changed(recorded):
+                raise InputError(
+                    f"{self.folder} was made from other things: {'; '.join(changed)}; "
+                    "--overwrite makes it again, --tag NAME keeps both"
+                )
         if (self.folder / "metrics.json").exists():
             self.finished = True
-            print(f"{self.folder} is finished; --overwrite makes it again")
+            before = "made again before an interruption" if self.config.overwrite else ""
+            print(f"{self.folder} is finished; {before or '--overwrite makes it again'}")
             return
         self._write_config({})
         print(f"{self.folder}: " + " ".join(f"{k}={v}" for k, v in self.options.items()))
@@ -133,21 +159,28 @@ class Run:
         for file in [*files, *self.folder.glob("events.out.tfevents*")]:
             file.unlink(missing_ok=True)
 
-    def _compare(self, recorded: dict) -> None:
-        """Refuse to take up a run that was made from something else; name all that changed."""
+    def _was_begun_by_this_command(self, recorded: Path, mark: Path) -> bool:
+        if not (mark.exists() and mark.read_text(encoding="utf-8") == _command_hash(self.config)):
+            return False
+        try:
+            return recorded.exists() and not self._changed(recorded)
+        except InputError:
+            return False
+
+    def _changed(self, path: Path) -> list[str]:
+        """Return what the run in the folder was made from that is another thing now."""
+        keys = ("options", "split", "embedding_hash")
+        recorded = read_record(path, keys, "--overwrite makes the run again")
+        options = recorded["options"] if isinstance(recorded["options"], dict) else {}
         changed = [
-            f"{name} was {recorded['options'].get(name)!r}, now {value!r}"
+            f"{name} was {options.get(name)!r}, now {value!r}"
             for name, value in self.options.items()
-            if recorded["options"].get(name) != value
+            if options.get(name) != value
         ]
         for key, what in (("split", "the split"), ("embedding_hash", "the embedding")):
             if recorded[key] != self.made_from[key]:
-                changed.append(f"{what} is another one ({recorded[key][:12]} then)")
-        if changed:
-            raise InputError(
-                f"{self.folder} was made from other things: {'; '.join(changed)}; "
-                "--overwrite makes it again, --tag NAME keeps both"
-            )
+                changed.append(f"{what} is another one ({str(recorded[key])[:12]} then)")
+        return changed
 
     def _write_config(self, measured: dict) -> None:
         content = {

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
-from artifacts import atomic_path, read_json
+from artifacts import atomic_path, read_json, read_record
 from config import InputError, option, run
 from metrics import mean_and_interval
 
 LABELS = {"knn": "KNN", "shallow": "Shallow Net", "bert4rec": "BERT4Rec"}
 CONTROLS = {"popular": "most popular tracks", "random_lists": "random lists (chance)"}
+RECORDED = ("options", "split", "embedding_hash", "changed")  # what a run's config.yaml must hold
 UNTRAINED = ("noise", "random")  # below the audio representations in every table
 
 
@@ -62,7 +62,7 @@ def read_runs(root: Path, glob: str) -> list[dict]:
         raise InputError(f"no finished run matches {root / 'runs' / glob}; train one first")
     runs = []
     for path in finished:
-        known = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
+        known = read_record(path.parent / "config.yaml", RECORDED, "make it again with --overwrite")
         per_user = pd.read_parquet(path.parent / "per_user_test.pqt").set_index("user_id")
         results = read_json(path, "the command of this run")
         runs.append({**known, **results, "folder": path.parent.name, "per_user": per_user})

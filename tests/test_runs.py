@@ -101,6 +101,84 @@ def test_overwrite_makes_a_run_again_from_nothing(root, call):
     assert len((run / "log.jsonl").read_text().splitlines()) == 1
 
 
+def fail_at(monkeypatch, seed):
+    """Let the finish of the run with that seed be an interruption."""
+    finish = runs.Run.finish
+
+    def interrupted(self, *args, **kwargs):
+        if self.config.seed == seed:
+            raise KeyboardInterrupt
+        return finish(self, *args, **kwargs)
+
+    monkeypatch.setattr(runs.Run, "finish", interrupted)
+
+
+def test_overwriting_several_seeds_goes_on_where_it_was_interrupted(
+    root, call, capsys, monkeypatch
+):
+    command = ("train", "--root", root, *FIT, "--seeds", "1,2,3")
+    call(*command)
+    finished = {n: root / "runs" / f"shallow-toy-s{n}" / "metrics.json" for n in (1, 2, 3)}
+    old = {n: path.stat().st_mtime_ns for n, path in finished.items()}
+    with monkeypatch.context() as patch:
+        fail_at(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            call(*command, "--overwrite")
+    first = finished[1].stat().st_mtime_ns
+    assert first > old[1] and not finished[2].exists()
+    assert finished[3].stat().st_mtime_ns == old[3], "its turn had not come"
+    capsys.readouterr()
+    call(*command, "--overwrite")
+    said = capsys.readouterr().out
+    assert "shallow-toy-s1 is finished; made again before an interruption" in said
+    assert "continuing after epoch 1 from" in said
+    assert finished[1].stat().st_mtime_ns == first
+    assert finished[2].exists() and finished[3].stat().st_mtime_ns > old[3]
+    assert not list((root / "runs").glob(f"*/{runs.MARK}"))
+    call(*command, "--overwrite")
+    assert finished[1].stat().st_mtime_ns > first, "the next command makes all of them again"
+
+
+@pytest.mark.parametrize("change", ["split", "option", "plain run between"])
+def test_what_an_interrupted_command_made_from_other_things_is_made_again(
+    root, call, monkeypatch, change
+):
+    command = ("train", "--root", root, *FIT, "--seeds", "1,2", "--overwrite")
+    with monkeypatch.context() as patch:
+        fail_at(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            call(*command)
+    first = root / "runs" / "shallow-toy-s1" / "metrics.json"
+    before = first.stat().st_mtime_ns
+    if change == "split":
+        path = root / "data" / "test.pqt"
+        table = pd.read_parquet(path)
+        table.assign(count=table["count"] + 1).to_parquet(path)
+    elif change == "plain run between":
+        call("train", "--root", root, *FIT, "--seeds", "1,2")
+    call(*command, *(("--learning-rate", 0.1) if change == "option" else ()))
+    assert first.stat().st_mtime_ns > before
+
+
+@pytest.mark.parametrize("content", ["options: [", "just text", "options: {}\n", "", "\xff"])
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_damaged_record_of_a_run_is_an_error_that_names_it(root, knn, call, content, finished):
+    knn()
+    run = root / "runs" / "knn-toy-s1"
+    (run / "config.yaml").write_bytes(content.encode("latin-1"))
+    if not finished:
+        (run / "metrics.json").unlink()
+    with pytest.raises(InputError, match="(?s)knn-toy-s1/config.yaml .*--overwrite makes the run"):
+        knn()
+    if finished:
+        with pytest.raises(InputError, match="(?s)knn-toy-s1/config.yaml .*make it again"):
+            call("table", "--root", root)
+        with pytest.raises(InputError, match="(?s)knn-toy-s1/config.yaml .*make the run again"):
+            call("metrics", "--root", root, "--run", "knn-toy-s1")
+    knn("--overwrite")
+    assert read_config(run)["options"]["embedding"] == "toy"
+
+
 def test_an_option_that_cannot_change_the_result_does_not_make_another_run(root, call, capsys):
     call("train", "--root", root, *FIT)
     call("train", "--root", root.parent / "." / root.name, *FIT, "--device", "auto")
