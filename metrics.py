@@ -1,19 +1,23 @@
 """HitRate, MRR, Precision, Recall and NDCG of saved lists, per user and with 95 % intervals.
 
     python metrics.py --root sample --run knn-mfcc-s1                  # again from the saved lists
-    python metrics.py --root sample --run knn-mfcc-s1 --k 10,50
+    python metrics.py --root sample --run knn-mfcc-s1 --k 5,50
     python metrics.py --root sample --run knn-mfcc-s1 --export lists.csv
 
 Reads   runs/RUN/{metrics.json,config.yaml,recs.pqt}, data/{train,val,test}.pqt, trackid_sorted.csv
 Writes  runs/RUN/per_user_{val,test}.pqt   user_id and one column for each metric, as HitRate@50
-        runs/RUN/metrics.json              mean and half width of the 95 % interval of each
+        runs/RUN/segments_{val,test}.pqt   user_id, by, group and HitRate, Recall and NDCG: of each
+                                           user and, by popularity, of the tracks of each group
+        runs/RUN/metrics.json              mean and half width of the 95 % interval of each metric,
+                                           and Coverage, Gini, Popularity, Novelty of the lists
         FILE.csv                           user_id, track_id, rank, score (--export)
 
 Definitions, for a user with the list L (cut at k) and the held-out tracks T, as rs_metrics has
 them (the tests compare): HitRate = 1 if L and T share a track; MRR = 1 / rank of the first track
 of T in L, else 0; Precision = |L and T| / |L|; Recall = |L and T| / |T|; NDCG = DCG / IDCG with
 gain 1 / log2(rank + 1) at each hit, the ideal over min(|T|, k) hits. A user without a list counts
-0, and Precision of an empty list is refused, because it is undefined.
+0, and Precision of an empty list is refused, because it is undefined. Lists rank all candidates:
+nothing is sampled. Segments and what is said of the lists as a whole: see beyond.py.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+import beyond
 from artifacts import atomic_path, read_json, read_record, write_json, write_table
 from config import InputError, option, run
 from interactions import split_hash
@@ -32,13 +37,15 @@ from recommend import LIST_LENGTH
 from splits import read_split, read_trackids
 
 METRICS = ("HitRate", "MRR", "Precision", "Recall", "NDCG")
+OF_SEGMENTS = ("HitRate", "Recall", "NDCG")
+KS = (10, 20, 50, 100)
 
 
 @dataclass(frozen=True)
 class MetricsConfig:
     run: str = option(help="name of a finished run under ROOT/runs")
     root: Path = option(Path("."), "folder of all that is read and written")
-    k: tuple[int, ...] = option((50,), "list lengths, at most 100, as 10,50")
+    k: tuple[int, ...] = option(KS, "list lengths, at most 100, as 10,50")
     export: Path | None = option(None, "csv file for the lists with original track ids")
 
 
@@ -60,26 +67,77 @@ def main(config: MetricsConfig) -> None:
 
 
 def evaluate(folder: Path, recs: pd.DataFrame, split: dict, ks, results: dict) -> dict:
-    """Write per_user_*.pqt and, last, metrics.json; columns of other k are kept.
+    """Write per_user_*.pqt, segments_*.pqt and, last, metrics.json; columns of other k are kept.
 
     Args:
         folder: the run's.
         recs: user_id, track_idx, rank.
-        split: tables by name; val and test have user_id and track_idx.
+        split: tables by name; all have user_id and track_idx.
         ks: list lengths.
-        results: what metrics.json holds beside `val` and `test`; they are put in.
+        results: what metrics.json holds beside `val`, `test` and `lists`; they are put in.
     """
+    statistics = dict(results.get("lists", {}))
     for part in ("val", "test"):
-        path = folder / f"per_user_{part}.pqt"
-        table = per_user_metrics(split[part], recs, ks)
-        if part in results and path.exists():
-            others = pd.read_parquet(path)
-            others = others[[c for c in others if c not in table or c == "user_id"]]
-            table = others.merge(table, on="user_id", validate="one_to_one")
-        write_table(path, table)
+        users = np.unique(split[part].user_id)
+        lists = user_lists(users, recs, ks)
+        table = _keep_others(
+            folder / f"per_user_{part}.pqt", per_user_metrics(split[part], recs, ks), ["user_id"]
+        )
+        write_table(folder / f"per_user_{part}.pqt", table)
+        segments = segment_metrics(split["train"], split[part], lists, ks)
+        path = folder / f"segments_{part}.pqt"
+        write_table(path, _keep_others(path, segments, ["user_id", "by", "group"]))
+        statistics[part] = {**statistics.get(part, {}), **_statistics(split["train"], lists, ks)}
         results[part] = summarize(table)
+    results["lists"] = statistics
     write_json(folder / "metrics.json", results)
     return results
+
+
+def _keep_others(path: Path, table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return the table with those columns of the one at path that it lacks."""
+    if not path.exists():
+        return table
+    others = pd.read_parquet(path)
+    others = others[[c for c in others if c in keys or c not in table]]
+    return others.merge(table, on=keys, validate="one_to_one")
+
+
+def _statistics(train: pd.DataFrame, lists: np.ndarray, ks) -> dict:
+    users_of_track = np.bincount(train.track_idx)
+    return {
+        f"{name}@{k}": value
+        for k in ks
+        for name, value in beyond.list_statistics(
+            lists, users_of_track, train.user_id.nunique(), k
+        ).items()
+    }
+
+
+def user_lists(users: np.ndarray, recs: pd.DataFrame, ks=(50,)) -> np.ndarray:
+    """Return the lists of the users as rows, int64 (n, longest) of track_idx, -1 after their end.
+
+    Args:
+        users: user_id, ascending.
+        recs: user_id, track_idx, rank (from 1) of the lists; those of others are left out.
+        ks: list lengths that are asked for.
+
+    Raises:
+        InputError: k < 1 or beyond the length of list that is kept, or a user without a list.
+    """
+    for k in ks:
+        if not 1 <= k <= LIST_LENGTH:
+            raise InputError(f"--k must be between 1 and {LIST_LENGTH}, a list's length, got {k}")
+    at = np.searchsorted(users, recs.user_id).clip(max=len(users) - 1)
+    mine = users[at] == recs.user_id.to_numpy()
+    ranks = recs["rank"].to_numpy()
+    lists = np.full((len(users), int(ranks.max(initial=0))), -1, dtype=np.int64)
+    lists[at[mine], ranks[mine] - 1] = recs.track_idx.to_numpy()[mine]
+    without = ~(lists >= 0).any(axis=1)
+    if without.any():
+        user = users[without.argmax()]
+        raise InputError(f"user {user} has held-out tracks but no list; make the run again")
+    return lists
 
 
 def per_user_metrics(truth: pd.DataFrame, recs: pd.DataFrame, ks=(50,)) -> pd.DataFrame:
@@ -91,29 +149,54 @@ def per_user_metrics(truth: pd.DataFrame, recs: pd.DataFrame, ks=(50,)) -> pd.Da
         ks: list lengths at which the lists are cut.
 
     Raises:
-        InputError: k < 1 or beyond the length of list that is kept, a user without a list, or a
-            list that holds a track twice.
+        InputError: as user_lists, or a list holds a track twice.
     """
-    users, row, lengths = np.unique(truth.user_id, return_inverse=True, return_counts=True)
-    at = np.searchsorted(users, recs.user_id).clip(max=len(users) - 1)
-    mine = users[at] == recs.user_id.to_numpy()
-    ranks = recs["rank"].to_numpy()
-    longest = int(ranks.max()) if len(ranks) else 0
-    for k in ks:
-        if not 1 <= k <= LIST_LENGTH:
-            raise InputError(f"--k must be between 1 and {LIST_LENGTH}, a list's length, got {k}")
-    lists = np.full((len(users), longest), -1, dtype=np.int64)
-    lists[at[mine], ranks[mine] - 1] = recs.track_idx.to_numpy()[mine]
-    if (lists[:, 0] < 0).any():
-        user = users[(lists[:, 0] < 0).argmax()]
-        raise InputError(f"user {user} has held-out tracks but no list; make the run again")
-
-    tracks = truth.track_idx.to_numpy()[np.argsort(row, kind="stable")]
+    users, lengths, tracks = _held_out(truth)
+    lists = user_lists(users, recs, ks)
     columns = {"user_id": users}
     for k in ks:
         for name, values in list_metrics(lists, lengths, tracks, k).items():
             columns[f"{name}@{k}"] = values
     return pd.DataFrame(columns)
+
+
+def segment_metrics(train: pd.DataFrame, truth: pd.DataFrame, lists: np.ndarray, ks):
+    """Return HitRate, Recall and NDCG by activity of users and popularity of tracks.
+
+    Args:
+        train, truth: user_id, track_idx; the users of truth are in train.
+        lists: int64 (n, m) track_idx, a row for each user of truth, ascending.
+        ks: list lengths.
+
+    Returns:
+        A row for each user with by = `activity`, and one for each user and group of which the user
+        has held-out tracks with by = `popularity`: user_id, by, group (beyond.GROUPS), metrics.
+    """
+    users = np.unique(truth.user_id)
+    known, tracks_of_user = np.unique(train.user_id, return_counts=True)
+    active = beyond.activity_groups(tracks_of_user)[np.searchsorted(known, users)]
+    popular = beyond.popularity_groups(np.bincount(train.track_idx))[truth.track_idx]
+    parts = [("activity", active, truth)]
+    parts += [("popularity", g, truth[popular == g]) for g in range(len(beyond.GROUPS))]
+    frames = []
+    for by, group, wanted in parts:
+        own, lengths, tracks = _held_out(wanted)
+        columns = {
+            "user_id": own,
+            "by": np.full(len(own), by),
+            "group": np.array(beyond.GROUPS)[np.broadcast_to(group, len(own))],
+        }
+        for k in ks:
+            found = list_metrics(lists[np.searchsorted(users, own)], lengths, tracks, k)
+            columns |= {f"{name}@{k}": found[name] for name in OF_SEGMENTS}
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _held_out(truth: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return users, ascending, how many tracks each has, and the tracks, user by user."""
+    users, row, lengths = np.unique(truth.user_id, return_inverse=True, return_counts=True)
+    return users, lengths, truth.track_idx.to_numpy()[np.argsort(row, kind="stable")]
 
 
 def list_metrics(lists: np.ndarray, lengths: np.ndarray, tracks: np.ndarray, k: int) -> dict:
@@ -181,12 +264,13 @@ def summarize(per_user: pd.DataFrame) -> dict:
 
 def describe(results: dict) -> str:
     """Return val and test of a metrics.json as aligned lines for a terminal."""
-    names = [name for name in results["test"] if name != "users"]
-    lines = ["      " + "users".rjust(8) + "".join(name.rjust(16) for name in names)]
+    ks = sorted({int(name.split("@")[1]) for name in results["test"] if "@" in name})
+    lines = ["         users     @k" + "".join(name.rjust(16) for name in METRICS)]
     for part in ("val", "test"):
-        cells = (f"{results[part][n]['mean']:.4f} ±{results[part][n]['ci95']:.4f}" for n in names)
-        users = f"{results[part]['users']:,}"
-        lines.append(f"{part:<6}" + users.rjust(8) + "".join(cell.rjust(16) for cell in cells))
+        for k in ks:
+            found = (results[part][f"{name}@{k}"] for name in METRICS)
+            cells = "".join(f"{x['mean']:.4f} ±{x['ci95']:.4f}".rjust(16) for x in found)
+            lines.append(f"{part:<5}{results[part]['users']:>9,}{k:>7}{cells}")
     return "\n".join(lines)
 
 
