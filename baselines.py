@@ -1,13 +1,17 @@
-"""The controls without an embedding: the most popular tracks, and random lists.
+"""The recommenders without an embedding: most popular tracks, random lists, EASE.
 
     python baselines.py --root sample
-    python baselines.py --root sample --only popular
+    python baselines.py --root sample --only popular,random_lists
+    python baselines.py --root sample --only ease --l2 200 --tag l2_200
 
 Reads   data/{train,val,test}.pqt, trackid_sorted.csv
-Writes  runs/popular-none-sSEED/, runs/random_lists-none-sSEED/   as every recommender's
+Writes  runs/{popular,random_lists,ease}-none[-TAG]-sSEED/   as every recommender's
 
 Popular ranks tracks by their users in train; random lists draw each user's order uniformly. What
-random lists reach is chance; a recommender that is not above `popular` has learned no taste.
+random lists reach is chance, and their metrics.json also says what chance is exactly; a recommender
+that is not above `popular` has learned no taste. EASE (ease.py) learns from the listening alone
+which tracks go together: what content is worth shows against it. Of the values of --l2 the one with
+the best NDCG@50 on the validation users is taken, and config.yaml says which.
 """
 
 from __future__ import annotations
@@ -17,10 +21,15 @@ from typing import ClassVar
 
 import numpy as np
 
+from chance import chance
 from config import InputError, option, run
+from ease import ease_scorer
 from interactions import Split, load_split, split_hash
+from metrics import mean_metric
 from recommend import recommend
 from runs import Run, RunOptions, each_seed
+
+SELECT = "NDCG@50"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +37,19 @@ class BaselineConfig(RunOptions):
     embedding: ClassVar[str] = "none"
 
     only: tuple[str, ...] = option(
-        ("popular", "random_lists"), "which controls, separated by commas", outcome=False
+        ("popular", "random_lists", "ease"), "which, separated by commas", outcome=False
+    )
+    l2: tuple[float, ...] = option(
+        (50.0, 200.0, 1000.0), "penalties of EASE to choose from on validation"
     )
 
     def __post_init__(self):
         super().__post_init__()
         for name in self.only:
-            if name not in SCORERS:
-                raise InputError(f"--only knows {', '.join(SCORERS)}, got '{name}'")
+            if name not in BASELINES:
+                raise InputError(f"--only knows {', '.join(BASELINES)}, got '{name}'")
+        if not all(value > 0 for value in self.l2):
+            raise InputError(f"--l2 must be above 0, got {', '.join(map(str, self.l2))}")
 
 
 def main(config: BaselineConfig) -> None:
@@ -46,27 +60,60 @@ def main(config: BaselineConfig) -> None:
             with Run(name, options, split_hash=fingerprint, embedding_hash="none") as this_run:
                 if this_run.finished:
                     continue
-                lists = recommend(SCORERS[name](split, options.seed), split)
-                this_run.finish(lists, split, device="cpu", parameters=0)
+                score, measured = BASELINES[name](split, options)
+                more = {"chance": expected(split, options.k)} if name == "random_lists" else {}
+                lists = recommend(score, split)
+                this_run.finish(lists, split, more=more, device="cpu", parameters=0, **measured)
 
 
-def popular(split: Split, seed: int):
+def popular(split: Split, config: BaselineConfig):
     """Score every track by the number of its users in train, the same for everybody."""
     users_of_track = np.bincount(split.train.items, minlength=split.n_items).astype(np.float32)
-    return lambda users: np.tile(users_of_track, (len(users), 1))
+    return lambda users: np.tile(users_of_track, (len(users), 1)), {}
 
 
-def random_lists(split: Split, seed: int):
+def random_lists(split: Split, config: BaselineConfig):
     """Score every track by a uniform draw of its own for every user."""
 
     def score(users: np.ndarray) -> np.ndarray:
-        rows = [np.random.default_rng([seed, user]).random(split.n_items) for user in users]
+        rows = [np.random.default_rng([config.seed, user]).random(split.n_items) for user in users]
         return np.stack(rows)
 
-    return score
+    return score, {}
 
 
-SCORERS = {"popular": popular, "random_lists": random_lists}
+def ease(split: Split, config: BaselineConfig):
+    """Score by EASE with the penalty that is best on validation."""
+    found = {}
+    for l2 in config.l2:
+        score = ease_scorer(split.train, split.n_items, l2)
+        if len(config.l2) == 1:
+            return score, {"chosen_l2": l2}
+        lists = recommend(score, split, users=split.val.users).matrix()
+        found[l2] = mean_metric(SELECT, lists, np.diff(split.val.offsets), split.val.items)
+        print(f"EASE at l2 {l2:g}: {SELECT} {found[l2]:.4f} on validation")
+    best = max(found, key=found.get)
+    if best != l2:
+        del score  # two inverses need not fit
+        score = ease_scorer(split.train, split.n_items, best)
+    return score, {"chosen_l2": best}
+
+
+def expected(split: Split, ks) -> dict:
+    """Return what random lists are expected to reach, as {"val": {"HitRate@50": x, ...}, ...}."""
+    heard = np.diff(split.train.offsets)
+    levels = {}
+    for part, held_out in (("val", split.val), ("test", split.test)):
+        candidates = split.n_items - heard[held_out.users]
+        levels[part] = {
+            f"{name}@{k}": float(values.mean())
+            for k in ks
+            for name, values in chance(np.diff(held_out.offsets), candidates, k).items()
+        }
+    return levels
+
+
+BASELINES = {"popular": popular, "random_lists": random_lists, "ease": ease}
 
 
 if __name__ == "__main__":

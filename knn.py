@@ -3,12 +3,13 @@
     python knn.py --root sample --embedding mfcc
     python knn.py --root sample --embedding noise --seeds 1,2,3
     python knn.py --root sample --embedding mfcc --standardize --tag standardized
+    python knn.py --root sample --embedding mfcc --shuffle       # control: knn-mfcc-shuffled-s1
 
 Reads   data/{train,val,test}.pqt, trackid_sorted.csv, embeddings/NAME.npy
 Writes  runs/knn-NAME[-TAG]-sSEED/   config.yaml, recs.pqt, per_user_{val,test}.pqt, metrics.json
 
 A user's vector is the mean of the raw vectors of the tracks of the train history, each once,
-whatever its plays. Nothing is random: runs of several seeds are equal.
+whatever its plays. Nothing but --shuffle is random: runs of several seeds are equal.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def main(config: KnnConfig) -> None:
                 missing=options.missing,
                 width=options.width,
             )
-            vectors = rescale(vectors, options.center, options.standardize)
+            vectors = rescale(options.arranged(vectors), options.center, options.standardize)
             lists = recommend(knn_scorer(split.train, vectors), split)
             this_run.finish(lists, split, width=vectors.shape[1], device="cpu", parameters=0)
 

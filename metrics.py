@@ -48,6 +48,9 @@ class MetricsConfig:
     k: tuple[int, ...] = option(KS, "list lengths, at most 100, as 10,50")
     export: Path | None = option(None, "csv file for the lists with original track ids")
 
+    def __post_init__(self):
+        check_lengths(self.k)
+
 
 def main(config: MetricsConfig) -> None:
     folder = config.root / "runs" / config.run
@@ -125,9 +128,7 @@ def user_lists(users: np.ndarray, recs: pd.DataFrame, ks=(50,)) -> np.ndarray:
     Raises:
         InputError: k < 1 or beyond the length of list that is kept, or a user without a list.
     """
-    for k in ks:
-        if not 1 <= k <= LIST_LENGTH:
-            raise InputError(f"--k must be between 1 and {LIST_LENGTH}, a list's length, got {k}")
+    check_lengths(ks)
     at = np.searchsorted(users, recs.user_id).clip(max=len(users) - 1)
     mine = users[at] == recs.user_id.to_numpy()
     ranks = recs["rank"].to_numpy()
@@ -138,6 +139,13 @@ def user_lists(users: np.ndarray, recs: pd.DataFrame, ks=(50,)) -> np.ndarray:
         user = users[without.argmax()]
         raise InputError(f"user {user} has held-out tracks but no list; make the run again")
     return lists
+
+
+def check_lengths(ks) -> None:
+    """Raise InputError if a k is below 1 or beyond the length of list that is kept."""
+    for k in ks:
+        if not 1 <= k <= LIST_LENGTH:
+            raise InputError(f"--k must be between 1 and {LIST_LENGTH}, a list's length, got {k}")
 
 
 def per_user_metrics(truth: pd.DataFrame, recs: pd.DataFrame, ks=(50,)) -> pd.DataFrame:
@@ -239,6 +247,12 @@ def list_metrics(lists: np.ndarray, lengths: np.ndarray, tracks: np.ndarray, k: 
         "Recall": found / lengths,
         "NDCG": hits @ gains[: hits.shape[1]] / ideal,
     }
+
+
+def mean_metric(name: str, lists: np.ndarray, lengths: np.ndarray, tracks: np.ndarray) -> float:
+    """Return the mean over users of a metric such as `NDCG@50`; arguments as of list_metrics."""
+    metric, k = name.split("@")
+    return float(list_metrics(lists, lengths, tracks, int(k))[metric].mean())
 
 
 def mean_and_interval(values: np.ndarray) -> tuple[float, float]:

@@ -18,17 +18,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from artifacts import atomic_path, check_name, exclusive, read_record, sha256, write_table
 from config import InputError, changed_options, option, outcome_options
 from interactions import Split
-from metrics import describe, evaluate
+from metrics import KS, check_lengths, describe, evaluate
 from recommend import Lists
 from splits import read_split
-from vectors import WITHOUT_FILE
+from vectors import WITHOUT_FILE, shuffled_rows
 
+SHUFFLED = "shuffled"  # tag of the control
 PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "rs_metrics")
 HERE = Path(__file__).resolve().parent
 MARK = ".overwritten"  # in a run's folder while a command with --overwrite is under way
@@ -43,8 +45,10 @@ class RunOptions:
     seeds: tuple[int, ...] | None = option(None, "several runs, as 1,2,3", outcome=False)
     tag: str | None = option(None, "more for the run's name, as -TAG", outcome=False)
     overwrite: bool = option(False, "make a finished run again", outcome=False)
+    k: tuple[int, ...] = option(KS, "list lengths of the metrics, at most 100", outcome=False)
 
     def __post_init__(self):
+        check_lengths(self.k)
         if min(self.seeds or (self.seed,)) < 0:
             raise InputError(f"--seed must be at least 0, got {self.seeds or self.seed}")
 
@@ -58,11 +62,36 @@ class RecommenderOptions(RunOptions):
         "error", "rows of NaN: error, or mean of the other train tracks"
     )
     width: int = option(128, "numbers a vector, of random and noise only")
+    shuffle: bool = option(
+        False, f"give the tracks each other's vectors, drawn by the seed; tag {SHUFFLED}"
+    )
 
     def __post_init__(self):
         super().__post_init__()
+        if self.shuffle:
+            if self.embedding == "random":
+                raise InputError("--shuffle needs vectors that say something; 'random' ones do not")
+            object.__setattr__(self, "tag", shuffled_tag(self.tag))
         if self.width < 1:
             raise InputError(f"--width must be at least 1, got {self.width}")
+
+    def arranged(self, vectors: np.ndarray | None) -> np.ndarray | None:
+        """Return the vectors (n_items, width) as this run's tracks have them: see --shuffle."""
+        return shuffled_rows(vectors, self.seed) if self.shuffle else vectors
+
+
+def shuffled_tag(tag: str | None) -> str:
+    """Return the tag of the shuffled control of a row with that tag."""
+    if tag and tag != SHUFFLED and not tag.endswith(f"_{SHUFFLED}"):
+        return f"{tag}_{SHUFFLED}"
+    return tag or SHUFFLED
+
+
+def plain_tag(tag: str | None) -> str | None:
+    """Return the tag of the row of which `tag` is the shuffled control; None if it is of none."""
+    if tag == SHUFFLED:
+        return ""
+    return tag.removesuffix(f"_{SHUFFLED}") if tag and tag.endswith(f"_{SHUFFLED}") else None
 
 
 def each_seed(config: RunOptions):
@@ -155,7 +184,7 @@ class Run:
         # The json that says "complete" goes first: a kill in between leaves an unfinished run.
         names = ["metrics.json", "last.pt", "best.pt", "config.yaml", "log.jsonl", "recs.pqt"]
         files = [self.folder / name for name in names]
-        files += self.folder.glob("per_user_*.pqt")
+        files += [*self.folder.glob("per_user_*.pqt"), *self.folder.glob("segments_*.pqt")]
         for file in [*files, *self.folder.glob("events.out.tfevents*")]:
             file.unlink(missing_ok=True)
 
@@ -199,12 +228,13 @@ class Run:
         with atomic_path(self.folder / "config.yaml") as temporary:
             temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
-    def finish(self, lists: Lists, split: Split, **measured) -> dict:
-        """Write recs.pqt, per_user_*.pqt, config.yaml and, last, metrics.json; print the numbers.
+    def finish(self, lists: Lists, split: Split, *, more: dict | None = None, **measured) -> dict:
+        """Write recs.pqt, tables, config.yaml and, last, metrics.json; print the numbers.
 
         Args:
             lists: of every user of val and test.
             split: where the lists' dense ids come from.
+            more: what metrics.json is to hold beside what is measured of the lists.
             measured: for config.yaml: device, width, parameters, ...
         """
         recs = pd.DataFrame(
@@ -224,8 +254,9 @@ class Run:
             "seed": self.config.seed,
             "tag": self.config.tag,
             "seconds": round(self.earlier_seconds + time.monotonic() - self._started, 3),
+            **(more or {}),
         }
-        evaluate(self.folder, recs, read_split(self.config.root), (50,), results)
+        evaluate(self.folder, recs, read_split(self.config.root), self.config.k, results)
         print(describe(results))
         return results
 

@@ -88,7 +88,7 @@ def main(config: ShallowConfig) -> None:
         with Run("shallow", options, **made_from) as this_run:
             if this_run.finished:
                 continue
-            network = build(options, split, vectors).to(device)
+            network = build(options, split, options.arranged(vectors)).to(device)
             result = fit(
                 network,
                 *batches(options, split, device),

@@ -87,7 +87,7 @@ def main(config: BertConfig) -> None:
         with Run("bert4rec", options, **made_from) as this_run:
             if this_run.finished:
                 continue
-            network = build(options, split, vectors).to(device)
+            network = build(options, split, options.arranged(vectors)).to(device)
             score = scorer(options, network, split, device)
             result = fit(
                 network,

@@ -14,6 +14,7 @@ from config import InputError
 from interactions import Interactions, Split
 
 WITHOUT_FILE = ("random", "noise")
+SHUFFLE_STREAM = 0x5F  # beside the seed, so that no other draw of a run has the same stream
 NOISE_SEED = 0  # `noise` is the same matrix in every run, as a file on disk would be
 
 
@@ -114,6 +115,15 @@ def _fill_missing(path: Path, vectors, track_idx, missing: str) -> np.ndarray:
     filled = vectors.copy()
     filled[gone] = vectors[~gone].mean(axis=0, dtype=np.float64)
     return filled
+
+
+def shuffled_rows(vectors: np.ndarray, seed: int) -> np.ndarray:
+    """Return the rows in another order, drawn by the seed.
+
+    The control of an embedding: as many vectors, of the same distribution, that say nothing of
+    their tracks. Only rows of train tracks are exchanged, so none is missing that was not.
+    """
+    return vectors[np.random.default_rng([seed, SHUFFLE_STREAM]).permutation(len(vectors))]
 
 
 def mean_vectors(train: Interactions, vectors: np.ndarray) -> np.ndarray:
