@@ -61,10 +61,11 @@ def test_there_is_a_row_for_each_recommender_and_embedding(toy_root, call, capsy
         ("shallow", "toy"),
         ("shallow", "noise"),
         ("bert4rec", "toy"),
+        ("ease", "none"),
         ("popular", "none"),
         ("random_lists", "none"),
     ]
-    assert table.width.tolist() == [8, 128, 8, 128, 8, 0, 0]
+    assert table.width.tolist() == [8, 128, 8, 128, 8, 0, 0, 0]
     for _, row in table.iterrows():
         run = f"{row.recommender}-{row.embedding}-s1"
         own = pd.read_parquet(root / "runs" / run / "per_user_test.pqt")
