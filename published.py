@@ -61,7 +61,7 @@ def describe_data(root: Path) -> tuple[str, bool]:
         counts = json.loads((root / "data" / "split.json").read_text(encoding="utf-8"))["counts"]
         found = {part: {n: counts[part][n] for n in ("users", "tracks", "rows")} for part in counts}
     except (OSError, ValueError, KeyError, TypeError):
-        return f"a split without a readable record ({root / 'data' / 'split.json'})", False
+        return "a split without a readable data/split.json", False
     known = read_published()
     if all(found.get(part) == known[part] for part in ("train", "test")):
         return f"{known['data']}, the published split", True

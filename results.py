@@ -238,7 +238,8 @@ def summarize_segments(rows: list[Row]) -> pd.DataFrame:
         if not frames:
             continue
         metrics = [c for c in frames[0] if "@" in c and all(c in f for f in frames)]
-        mean = sum(f.set_index(["by", "group", "user_id"])[metrics] for f in frames) / len(frames)
+        keys = ["by", "group", "user_id"]
+        mean = (sum(f.set_index(keys)[metrics] for f in frames) / len(frames)).sort_index()
         for by in ("activity", "popularity"):
             for group in GROUPS:
                 if (by, group) not in mean.index:

@@ -115,6 +115,11 @@ def _command_hash(config: RunOptions) -> str:
     return hashlib.sha256(f"{sha256(*sorted(HERE.glob('*.py')))} {alike!r}".encode()).hexdigest()
 
 
+def run_name(recommender: str, embedding: str, seed: int, tag: str | None = None) -> str:
+    """Return the name of a run's folder."""
+    return f"{recommender}-{embedding}{f'-{tag}' if tag else ''}-s{seed}"
+
+
 class Run:
     """One run while it is made; as a context it holds the folder's lock.
 
@@ -125,9 +130,9 @@ class Run:
     """
 
     def __init__(self, recommender: str, config, *, split_hash: str, embedding_hash: str):
-        tag = f"-{check_name('tag', config.tag)}" if config.tag else ""
+        tag = check_name("tag", config.tag) if config.tag else None
         self.recommender, self.config = recommender, config
-        self.name = f"{recommender}-{config.embedding}{tag}-s{config.seed}"
+        self.name = run_name(recommender, config.embedding, config.seed, tag)
         self.folder = config.root / "runs" / self.name
         options = outcome_options(config)
         if config.embedding not in WITHOUT_FILE:

@@ -192,8 +192,11 @@ def test_metrics_py_gives_the_same_numbers_again_and_keeps_other_columns(finishe
 
     call("metrics", "--root", root, "--run", run.name, "--k", "10,1")
     more, wider = files(run)
+    assert set(more["lists"]["test"]) > set(before["lists"]["test"])
+    segments = pd.read_parquet(run / "segments_test.pqt")
+    assert {"NDCG@1", "NDCG@50"} <= set(segments) and not segments.isna().any(axis=None)
     for part, table in wider.items():
-        names = [f"{name}@{k}" for k in (50, 10, 1) for name in METRICS]
+        names = [f"{name}@{k}" for k in (100, 50, 20, 10, 1) for name in METRICS]
         assert sorted(table.columns) == sorted(["user_id", *names])
         assert table[tables[part].columns].equals(tables[part])
         assert {k: v for k, v in more[part].items() if k in before[part]} == before[part]

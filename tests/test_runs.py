@@ -36,6 +36,7 @@ def test_a_run_leaves_the_files_of_the_contract(root, call, knn):
     knn()
     call("train", "--root", root, *FIT)
     always = {"config.yaml", "recs.pqt", "per_user_val.pqt", "per_user_test.pqt", "metrics.json"}
+    always |= {"segments_val.pqt", "segments_test.pqt"}
     trained = always | {"best.pt", "last.pt", "log.jsonl"}
     for name, files in (("knn-toy-s1", always), ("shallow-toy-s1", trained)):
         found = {p.name for p in (root / "runs" / name).iterdir() if p.name[0] != "."}
@@ -59,6 +60,55 @@ def test_lists_cover_every_user_of_val_and_test_with_100_ranks(root, knn):
     assert not heard & set(zip(recs.user_id, recs.track_idx, strict=True))
 
 
+def test_metrics_are_written_at_the_lengths_that_are_asked_for(root, knn):
+    knn("--k", "3,7", "--tag", "short")
+    results = json.loads((root / "runs" / "knn-toy-short-s1" / "metrics.json").read_text())
+    assert set(results["test"]) == {"users", *(f"{name}@{k}" for name in METRICS for k in (3, 7))}
+    with pytest.raises(InputError, match="--k must be between 1 and 100, a list's length, got 101"):
+        knn("--k", "50,101")
+
+
+def test_shuffling_exchanges_the_tracks_vectors_by_the_seed_under_a_tag_of_its_own(root, knn):
+    knn()
+    knn("--shuffle", "--seeds", "1,2")
+    knn("--shuffle", "--tag", "mine")
+    read = {
+        name: pd.read_parquet(root / "runs" / f"knn-toy{name}" / "recs.pqt")
+        for name in ("-s1", "-shuffled-s1", "-shuffled-s2", "-mine_shuffled-s1")
+    }
+    assert read["-shuffled-s1"].equals(read["-mine_shuffled-s1"]), "the seed alone decides"
+    assert not read["-shuffled-s1"].equals(read["-shuffled-s2"])
+    assert not read["-shuffled-s1"].equals(read["-s1"])
+    known = read_config(root / "runs" / "knn-toy-mine_shuffled-s1")
+    assert known["tag"] == "mine_shuffled" and known["changed"] == {"shuffle": True}
+
+    options = runs.RecommenderOptions(embedding="toy", shuffle=True, seed=3)
+    vectors = np.arange(30.0).reshape(10, 3)
+    shuffled = options.arranged(vectors)
+    assert sorted(shuffled.tolist()) == vectors.tolist() != shuffled.tolist()
+    assert runs.RecommenderOptions(embedding="toy").arranged(vectors) is vectors
+
+
+@pytest.mark.parametrize(
+    ("tag", "shuffled"),
+    [
+        (None, "shuffled"),
+        ("mine", "mine_shuffled"),
+        ("shuffled", "shuffled"),
+        ("a_b", "a_b_shuffled"),
+    ],
+)
+def test_the_tag_of_a_shuffled_control_names_what_it_controls(tag, shuffled):
+    assert runs.shuffled_tag(tag) == runs.shuffled_tag(runs.shuffled_tag(tag)) == shuffled
+    if tag != "shuffled":
+        assert runs.plain_tag(shuffled) == (tag or "") and runs.plain_tag(tag) is None
+
+
+def test_vectors_that_are_learned_from_nothing_cannot_be_shuffled(root, call):
+    with pytest.raises(InputError, match="--shuffle needs vectors that say something"):
+        call("train", "--root", root, "--embedding", "random", "--shuffle")
+
+
 def test_results_and_configuration_say_what_the_run_is(root, knn):
     knn("--tag", "mine", "--seed", 7)
     run = root / "runs" / "knn-toy-mine-s7"
@@ -67,7 +117,8 @@ def test_results_and_configuration_say_what_the_run_is(root, knn):
         assert (found["recommender"], found["embedding"]) == ("knn", "toy")
         assert (found["seed"], found["tag"]) == (7, "mine")
     for part in ("val", "test"):
-        assert set(results[part]) == {"users", *(f"{name}@50" for name in METRICS)}
+        names = {f"{name}@{k}" for name in METRICS for k in (10, 20, 50, 100)}
+        assert set(results[part]) == {"users", *names}
         table = pd.read_parquet(run / f"per_user_{part}.pqt")
         assert results[part]["users"] == len(table)
         for name in METRICS:

@@ -142,6 +142,9 @@ def test_runs_are_chosen_by_a_pattern(tmp_path, call, pattern):
     write_run(tmp_path, "knn", "toy", 1, [0, 1])
     call("table", "--root", tmp_path, "--runs", pattern)
     assert len(results(tmp_path)) == 1
+    for wrong in ("a**", "**a"):
+        with pytest.raises(InputError, match="--runs takes a pattern such as .*, got .*a"):
+            call("table", "--root", tmp_path, "--runs", wrong)
     with pytest.raises(InputError, match="no finished run matches .*bert"):
         call("table", "--root", tmp_path, "--runs", "bert4rec-*")
 
