@@ -139,7 +139,8 @@ def read_record(path: Path, keys: tuple[str, ...], remedy: str) -> dict:
         remedy: what the message tells to do.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if it is there
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), loader)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read ({error}); {remedy}") from error
     absent = [key for key in keys if not isinstance(content, dict) or key not in content]

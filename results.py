@@ -39,9 +39,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from artifacts import read_json
+from artifacts import read_json, read_record
 from beyond import GROUPS, STATISTICS
 from config import InputError
 from metrics import mean_and_interval
@@ -56,6 +55,7 @@ CONTROLS = {
     "popular": "most popular tracks",
     "random_lists": "random lists",
 }
+RECORDED = ("options", "split", "embedding_hash", "changed")  # what a run's config.yaml must hold
 UNTRAINED = ("noise", "random")  # below the audio representations in every table
 METRIC = re.compile(r"\w+@\d+")
 KEYS = ["recommender", "embedding", "tag"]
@@ -114,7 +114,7 @@ def read_runs(root: Path, pattern: str = "*") -> list[dict]:
         raise InputError(f"no finished run matches {root / 'runs' / pattern}; train one first")
     runs = []
     for path in finished:
-        known = read_config(path.parent)
+        known = read_record(path.parent / "config.yaml", RECORDED, "make it again with --overwrite")
         results = read_json(path, "the command of this run")
         runs.append({**known, **results, "folder": path.parent.name, "path": path.parent})
     firsts: dict[tuple, dict] = {}
@@ -122,18 +122,6 @@ def read_runs(root: Path, pattern: str = "*") -> list[dict]:
         _refuse_to_mix(runs[0], each, ("split",))
         _refuse_to_mix(firsts.setdefault(_key(each), each), each, ("embedding_hash", "options"))
     return runs
-
-
-def read_config(folder: Path) -> dict:
-    """Return the content of a run's config.yaml."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where there is one
-    try:
-        return yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), loader)
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(
-            f"{folder / 'config.yaml'} cannot be read ({error}); make the run again with "
-            "--overwrite"
-        ) from error
 
 
 def _key(run: dict) -> tuple:
