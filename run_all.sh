@@ -6,19 +6,20 @@
 #       [--embeddings mfcc,musicnn]    backbones to extract and compare
 #       [--recommenders knn,shallow,bert4rec]
 #       [--seeds 1,2,3]                one run for each
+#       [--shuffled knn,shallow]       recommenders with a shuffled control for each embedding, or none
 #       [--config FILE]                yaml of options for train.py and train_bert.py
 #
 # What is finished is not done again, so after an interruption run the same command.
 set -euo pipefail
 
 root=sample log="" audio="" config=""
-embeddings=mfcc,musicnn recommenders=knn,shallow,bert4rec seeds=1
+embeddings=mfcc,musicnn recommenders=knn,shallow,bert4rec seeds=1 shuffled=knn,shallow
 usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"; }
 refuse() { echo "run_all.sh: $1; see bash run_all.sh --help" >&2; exit 2; }
 while [ $# -gt 0 ]; do
     case $1 in
         --help | -h) usage; exit 0 ;;
-        --root | --log | --audio | --embeddings | --recommenders | --seeds | --config)
+        --root | --log | --audio | --embeddings | --recommenders | --seeds | --config | --shuffled)
             [ $# -ge 2 ] || refuse "$1 needs a value"
             declare "${1#--}=$2"; shift 2 ;;
         *) refuse "unknown flag '$1'" ;;
@@ -58,17 +59,23 @@ for name in ${embeddings//,/ }; do
     fi
 done
 
-say "controls: popular, random lists"
+say "without an embedding: popular, random lists, EASE"
 python baselines.py --root "$root" --seeds "$seeds"
+recommend() { # RECOMMENDER EMBEDDING MORE...
+    local recommender=$1 name=$2; shift 2
+    say "$recommender on $name $*"
+    set -- --root "$root" --embedding "$name" --seeds "$seeds" "$@"
+    case $recommender in
+        knn) python knn.py "$@" ;;
+        shallow) python train.py "$@" "${options[@]}" ;;
+        bert4rec) python train_bert.py "$@" "${options[@]}" ;;
+    esac
+}
 for recommender in ${recommenders//,/ }; do
     for name in ${embeddings//,/ } noise; do
-        [ "$recommender $name" != "knn random" ] || continue # KNN learns nothing
-        say "$recommender on $name"
-        case $recommender in
-            knn) python knn.py --root "$root" --embedding "$name" --seeds "$seeds" ;;
-            shallow) python train.py --root "$root" --embedding "$name" --seeds "$seeds" "${options[@]}" ;;
-            bert4rec) python train_bert.py --root "$root" --embedding "$name" --seeds "$seeds" "${options[@]}" ;;
-        esac
+        [ "$recommender $name" = "knn random" ] || recommend "$recommender" "$name" # KNN learns nothing
+        case ",$shuffled," in *",$recommender,"*) ;; *) continue ;; esac
+        case $name in random | noise) ;; *) recommend "$recommender" "$name" --shuffle ;; esac
     done
 done
 
