@@ -42,7 +42,7 @@ class TransformerBackbone(PretrainedBackbone):
         self.embedding_size *= 2 if self.pool == "mean+std" else 1
 
     def variants(self) -> list[str]:
-        layer = [] if self.layer == "last" else [f"l{self.layer}"]
+        layer = [] if self.layer == type(self).layer else [f"l{self.layer}"]
         pool = [] if self.pool == "mean" else [self.pool.replace("+", "")]
         return layer + pool
 
