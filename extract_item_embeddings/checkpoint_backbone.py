@@ -69,15 +69,17 @@ def read_checkpoint(path: Path) -> dict:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        inert = types.SimpleNamespace(Unpickler=_InertUnpickler, load=pickle.load, __name__="inert")
-        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=inert)
+        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_INERT)
 
 
 class _Nothing(dict):
-    """Stands for an object of any class."""
+    """Stands for an object of any class, and for a function."""
 
     def __init__(self, *args, **options):
         super().__init__()
+
+    def __call__(self, *args, **options):
+        return self
 
     def __setstate__(self, state):
         pass
@@ -97,3 +99,10 @@ class _InertUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str):
         return super().find_class(module, name) if (module, name) in self.ALLOWED else _Nothing
+
+
+_INERT = types.SimpleNamespace(  # in place of the module pickle
+    __name__="inert",
+    Unpickler=_InertUnpickler,
+    load=lambda file, **options: _InertUnpickler(file, **options).load(),
+)
