@@ -7,7 +7,6 @@ nothing above the layer asked for is computed, and nothing below it is kept.
 
 from __future__ import annotations
 
-import itertools
 import json
 import pickle
 import types
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from config import InputError
 from extract_item_embeddings.pretrained import first_line
-from extract_item_embeddings.transformer_backbone import TransformerBackbone
+from extract_item_embeddings.transformer_backbone import TransformerBackbone, pick
 
 SIZES = "config.json"  # beside weights whose sizes are not the published ones
 
@@ -47,11 +46,7 @@ class CheckpointBackbone(TransformerBackbone):
 
     def frames(self, audio: Tensor) -> Tensor:
         """Prepared audio -> frames (batch, time, width) of the chosen layer, or of their mean."""
-        layers = self.model.layers(audio)
-        if self.layer == "mean":
-            return sum(frames.float() for frames in layers) / (self.layers + 1)
-        number = self.layers if self.layer == "last" else int(self.layer)
-        return next(itertools.islice(layers, number, None))
+        return pick(self.model.layers(audio), self.layer)
 
 
 def filled(network: nn.Module, state: dict[str, Tensor]) -> tuple[nn.Module, dict[str, list[str]]]:

@@ -13,10 +13,10 @@ The weights (non-commercial use) are two files, of 8 MB and 10 GB, that no hub h
     curl -C - -O https://openaipublic.azureedge.net/jukebox/models/5b/vqvae.pth.tar
     curl -C - -O https://openaipublic.azureedge.net/jukebox/models/5b/prior_level_2.pth.tar
 
-Layers above the one asked for are not kept. Reading takes 12 GB of memory, layer 36 then 6 GB of a
-GPU. The arithmetic is fp16, as published; --precision float32 also changes the name.
+Layers above the one asked for are not kept: of the 10 GB, layer 36 needs 5 on the GPU. The
+arithmetic is fp16, as published; --precision float32 also changes the name.
 
-MEASURED
+Not measured at its real size: neither the weights nor a GPU were at hand.
 
 Source: see jukebox.py, which agrees with jukemirlib's arithmetic on random weights.
 """
