@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from extract_item_embeddings.conformer import (
     read_state,
 )
 from extract_item_embeddings.pretrained import first_line
-from extract_item_embeddings.transformer_backbone import TransformerBackbone
+from extract_item_embeddings.transformer_backbone import TransformerBackbone, pick
 
 
 class ConformerBackbone(TransformerBackbone):
@@ -67,9 +66,4 @@ class ConformerBackbone(TransformerBackbone):
 
     def frames(self, mel: Tensor) -> Tensor:
         """Log-mel -> frames (batch, time, width); layers above the chosen one are not computed."""
-        layers = self.model(mel)  # the first is the input
-        highest = len(self.model.conformer.layers)
-        if self.layer == "mean":
-            return sum(layers) / (highest + 1)
-        number = highest if self.layer == "last" else int(self.layer)
-        return next(itertools.islice(layers, number, None))
+        return pick(self.model(mel), self.layer)

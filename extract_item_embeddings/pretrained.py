@@ -74,7 +74,8 @@ class PretrainedBackbone(TorchBackbone):
     def choices(self) -> list[str]:
         """Return what the embedding's name says beyond the backbone's: what is no default."""
         published = ["published"] if self.as_published else []
-        return published + self.variants() + ([] if self.precision == "float32" else ["bf16"])
+        usual = self.precision == type(self).precision
+        return published + self.variants() + ([] if usual else [self.precision])
 
     def variants(self) -> list[str]:
         """Return the words for choices of a subclass."""

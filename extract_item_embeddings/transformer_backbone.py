@@ -6,8 +6,11 @@ Choices that change the vectors extend the embedding's name: `mert_l6`, `mert_lm
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,7 +45,7 @@ class TransformerBackbone(PretrainedBackbone):
         self.embedding_size *= 2 if self.pool == "mean+std" else 1
 
     def variants(self) -> list[str]:
-        layer = [] if self.layer == "last" else [f"l{self.layer}"]
+        layer = [] if self.layer == type(self).layer else [f"l{self.layer}"]
         pool = [] if self.pool == "mean" else [self.pool.replace("+", "")]
         return layer + pool
 
@@ -86,14 +89,28 @@ class TransformerBackbone(PretrainedBackbone):
         out = self.model(audio, output_hidden_states=self.layer != "last")
         if self.layer == "last":
             return out.last_hidden_state
-        layers = out.hidden_states  # the first is the input
-        if self.layer == "mean":
-            return sum(layer.float() for layer in layers) / len(layers)
-        return layers[int(self.layer)]
+        return pick(iter(out.hidden_states), self.layer)
 
     def summarise(self, frames: Tensor) -> Tensor:
         """Frames (batch, time, width) -> embeddings (batch, embedding_size)."""
         return pool(frames, self.pool)
+
+
+def pick(layers: Iterator[Tensor], layer: str) -> Tensor:
+    """Return one of a model's layers, or their mean; those above it are not computed.
+
+    Args:
+        layers: the input of the first layer, then the output of each, (batch, time, width).
+        layer: a number, 0 the input; last; mean.
+    """
+    if layer == "last":
+        return deque(layers, maxlen=1).pop()
+    if layer != "mean":
+        return next(itertools.islice(layers, int(layer), None))
+    total, count = 0.0, 0
+    for frames in layers:
+        total, count = total + frames.float(), count + 1
+    return total / count
 
 
 def pool(frames: Tensor, how: str) -> Tensor:

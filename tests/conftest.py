@@ -10,7 +10,6 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # toys: threads would only wait for each other
 
 import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
 import pytest  # noqa: E402
 
 from config import parse_config  # noqa: E402
@@ -88,6 +87,8 @@ def make_root(root: Path, *, users=24, tracks=160, tastes=4, width=8, heard=12, 
     even users and test's for odd ones. The first track is in nobody's train, so item_idx and
     track_idx differ. `shuffled` holds the rows of `toy` in another order.
     """
+    import pandas as pd  # which the environments of single backbones do not have
+
     rng = np.random.default_rng(seed)
     taste = np.arange(tracks) % tastes
     rows = []

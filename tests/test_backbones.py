@@ -1,7 +1,17 @@
-"""The contract of a backbone, over every file of the folder that holds one."""
+"""The contract of a backbone, over every file of the folder that holds one.
 
+A backbone with an environment of its own skips here what needs its packages; the same command in
+that environment, `.venv-NAME/bin/python -m pytest tests/test_backbones.py -k NAME`, runs it.
+"""
+
+import contextlib
+import dataclasses
 import importlib
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,35 +19,87 @@ import pytest
 import soundfile
 
 from config import parse_config
+from extract_item_embeddings.decoding import read_clip
 from extract_item_embeddings.engine import Backbone
-from tests import tiny_weights
 
-FOLDER = Path(__file__).resolve().parents[1] / "extract_item_embeddings"
+HERE = Path(__file__).resolve().parents[1]
+FOLDER = HERE / "extract_item_embeddings"
 NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if "\nif __name__ ==" in p.read_text())
-INSTALLED = {"mfcc", "musicnn"}  # their weights, if any; the others get tiny random ones
+OWN = [name for name in NAMES if (HERE / f"requirements-{name}.txt").exists()]
+# Not in the environments of single backbones, where those of the main one are skipped.
+MAIN = importlib.util.find_spec("torch") is not None
+if MAIN:
+    from tests import tiny_weights
 
 
 def backbone_class(name):
-    module = importlib.import_module(f"extract_item_embeddings.{name}")
+    try:
+        module = importlib.import_module(f"extract_item_embeddings.{name}")
+    except ModuleNotFoundError as error:
+        if MAIN:
+            raise
+        pytest.skip(f"{name} belongs to the main environment ({error})")
     own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
     (found,) = [v for v in own if isinstance(v, type) and issubclass(v, Backbone)]
     return found
 
 
+def needs_weights(name):
+    """Say whether the command takes --weights, so that tests have to write some."""
+    fields = dataclasses.fields(backbone_class(name).config_class)
+    return "weights" in {field.name for field in fields}
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Return a function name -> flags that give the command its weights, made once."""
+    """Return a function name -> flags that give the command its weights, tiny and made once."""
     folder = tmp_path_factory.mktemp("weights")
 
     def flags(name):
-        if name in INSTALLED:
+        kind = backbone_class(name)
+        if kind.own_environment and kind.lacking():
+            pytest.skip(
+                f"{name} runs in the environment of requirements-{name}.txt; this one lacks "
+                f"{', '.join(kind.lacking())}"
+            )
+        if not needs_weights(name):
             return ()
         if not (folder / name).exists():
-            tiny_weights.WRITERS[name](folder / name)
+            if kind.own_environment:
+                importlib.import_module(f"tests.tiny_{name}").write(folder / name)
+            else:
+                tiny_weights.WRITERS[name](folder / name)
         return "--weights", str(folder / name)
 
-    with tiny_weights.apart(folder / "hub"):
+    with tiny_weights.apart(folder / "hub") if MAIN else contextlib.nullcontext():
         yield flags
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A root of tracks in every format: of 1 s to 10 minutes, mono to 5.1, 8 to 96 kHz, silent.
+
+    Two batches of two and a short last one, or more where their lengths differ.
+    """
+    root, rng = tmp_path_factory.mktemp("root"), np.random.default_rng(0)
+    (root / "audio").mkdir()
+    for track, kind, rate, channels, seconds in (
+        ("a", "flac", 8_000, 1, 600),
+        ("b", "mp3", 44_100, 2, 5),
+        ("c", "ogg", 48_000, 6, 5),
+        ("d", "opus", 48_000, 1, 1),
+        ("silent", "wav", 96_000, 2, 5),
+    ):
+        time = np.arange(seconds * rate) / rate
+        wave = 0.3 * np.sin(2 * np.pi * 50 * ord(track[0]) % 3000 * time)
+        wave = np.repeat((wave + 0.02 * rng.normal(size=wave.shape))[:, None], channels, axis=1)
+        options = {"format": "OGG", "subtype": "OPUS"} if kind == "opus" else {}
+        path = root / "audio" / f"{track}.{kind}"
+        soundfile.write(path, 0 * wave if track == "silent" else wave, rate, **options)
+    tracks = sorted((root / "audio").iterdir())
+    lines = [f"{i},{path.stem}\n" for i, path in enumerate(tracks)]
+    (root / "trackid_sorted.csv").write_text("idx,trackid\n" + "".join(lines))
+    return root
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +109,8 @@ def loaded(weights):
 
     def load(name):
         if name not in cache:
-            kind = backbone_class(name)
-            config = parse_config(kind.config_class, "", ["--audio", ".", *weights(name)])
+            kind, flags = backbone_class(name), weights(name)
+            config = parse_config(kind.config_class, "", ["--audio", ".", *flags])
             cache[name] = kind.from_config(config)
             cache[name].load("cpu")
         return cache[name]
@@ -64,8 +126,11 @@ def clips(backbone, n, seconds):
     return (0.3 * tones + 0.02 * rng.normal(size=tones.shape)).astype(np.float32)
 
 
-def test_the_folder_was_found():
-    assert set(NAMES) == INSTALLED | set(tiny_weights.WRITERS)
+@pytest.mark.skipif(not MAIN, reason="belongs to the main environment")
+def test_the_folder_was_found_and_weights_are_written_for_each_that_takes_some():
+    assert {"mfcc", "musicnn", "mert", "mule"} <= set(NAMES)
+    taking = {name for name in NAMES if needs_weights(name)}
+    assert taking == set(tiny_weights.WRITERS) | {"mule"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,7 +170,7 @@ def test_one_finite_vector_a_clip_the_same_each_time_and_in_any_batch(name, seco
     assert np.isfinite(vectors).all()
     scale = np.abs(vectors).max()
     np.testing.assert_allclose(backbone.embed(audio), vectors, atol=1e-6 * scale)
-    for i in range(3):
+    for i in (0, 2):
         np.testing.assert_allclose(
             backbone.embed(audio[i : i + 1])[0], vectors[i], atol=2e-5 * scale
         )
@@ -125,21 +190,65 @@ def test_silence_and_a_loud_neighbour_do_no_harm(name, loaded):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_command_extracts_and_refuses_a_wrong_device(name, loaded, weights, tmp_path, command):
+def test_the_command_extracts_any_audio_and_refuses_a_wrong_device(
+    name, loaded, weights, root, command
+):
     backbone = loaded(name)
-    (tmp_path / "audio").mkdir()
-    for i, clip in enumerate(clips(backbone, 3, 5.0)):
-        soundfile.write(tmp_path / "audio" / f"t{i}.ogg", clip, backbone.sample_rate)
-    (tmp_path / "trackid_sorted.csv").write_text("idx,trackid\n0,t0\n1,t1\n2,t2\n")
     module = ("-m", f"extract_item_embeddings.{name}")
-    flags = ("--root", tmp_path, "--audio", tmp_path / "audio", *weights(name))
+    flags = ("--root", root, "--audio", root / "audio", *weights(name))
     wrong = command(*module, *flags, "--device", "cuda:99")
     assert wrong.returncode == 2 and "--device cuda:99" in wrong.stderr
     assert len(wrong.stderr.splitlines()) == 1
     done = command(*module, *flags, "--batch-size", "2", "--device", "cpu")
     assert done.returncode == 0, done.stderr
-    matrix = np.load(tmp_path / "embeddings" / f"{name}.npy")
-    assert matrix.shape == (3, backbone.embedding_size) and np.isfinite(matrix).all()
+    matrix = np.load(root / "embeddings" / f"{name}.npy")
+    clips = [read_clip(path, backbone.clip_length) for path in sorted((root / "audio").iterdir())]
+    assert len(clips[0]) == backbone.clip_length.longest
+    expected = np.concatenate([backbone.embed(clip[None]) for clip in clips])
+    np.testing.assert_allclose(matrix, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_without_its_packages_it_names_the_file_of_its_own_environment(name, root, command):
+    kind = backbone_class(name)
+    assert kind.own_environment
+    first = (HERE / f"requirements-{name}.txt").read_text().splitlines()[0]
+    assert first.startswith("# Python 3.")
+    if not kind.lacking():
+        pytest.skip("its packages are here")
+    done = command(
+        "-m", f"extract_item_embeddings.{name}", "--root", root, "--audio", root / "audio"
+    )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert f"pip install -r requirements-{name}.txt" in done.stderr
+
+
+@pytest.mark.skipif(not MAIN, reason="belongs to the main environment")
+def test_the_readmes_backbone_is_one_file_and_the_tests_find_it(tmp_path):
+    (block,) = re.findall(r"```python\n(.*?)```", (HERE / "README.md").read_text(), re.S)
+    (name,) = re.findall(r"^    python -m extract_item_embeddings\.(\w+) ", block, re.M)
+    assert len(block.splitlines()) <= 40 and name not in NAMES
+    for path in HERE.iterdir():
+        if path.suffix in (".py", ".toml"):
+            shutil.copy(path, tmp_path)
+    for folder in ("extract_item_embeddings", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(HERE / folder, tmp_path / folder, ignore=ignored)
+    (tmp_path / "README.md").write_text("no backbone here")
+    folder = tmp_path / "extract_item_embeddings"
+    (folder / f"{name}.py").write_text(block)
+    (folder / f"{name}.sh").write_text((folder / "mfcc.sh").read_text().replace("mfcc", name))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        + ["tests/test_backbones.py", "-k", f"{name} or folder"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\b8 passed", done.stdout), done.stdout
 
 
 def test_mfcc_is_mean_and_covariance_so_a_gain_moves_the_mean_loudness_alone(loaded):

@@ -1,6 +1,7 @@
 """Dependencies point one way, read from the import statements of every file."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -82,3 +83,16 @@ def test_only_the_configuration_reads_the_command_line(name):
         ast.unparse(node) for node in ast.walk(TREES[name]) if isinstance(node, ast.Attribute)
     }
     assert ("sys.argv" in attributes) == (name == "config")
+
+
+def test_the_engine_and_mule_start_without_what_old_environments_lack():
+    blocked = ("torch", "transformers", "pandas", "pyarrow", "librosa", "tensorflow", "duckdb")
+    lines = [
+        "import sys",
+        f"sys.modules |= dict.fromkeys({blocked})",  # importing one of them fails
+        "import extract_item_embeddings.engine, extract_item_embeddings.mule",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], cwd=HERE, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

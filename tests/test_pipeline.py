@@ -15,7 +15,8 @@ SIZES = {"make_sample.py": "--tracks 200 --users 200 --plays 12000"}  # a fifth 
 
 def readme_commands() -> list[str]:
     """Return the stage commands of the README, in order, on its sample folder."""
-    lines = (HERE / "README.md").read_text(encoding="utf-8").splitlines()
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    lines = re.sub(r"```python\n.*?```", "", text, flags=re.DOTALL).splitlines()
     return [
         line.split("  #")[0].strip() for line in lines if re.match(r"    python |python ", line)
     ]

@@ -6,6 +6,7 @@ come out as nothing.
 
 import contextlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,10 @@ import pytest
 import safetensors.torch
 import torch
 import transformers
+
+from extract_item_embeddings.encodecmae import EncodecMae, EncodecMaeNetwork
+from extract_item_embeddings.jukebox import Jukebox
+from extract_item_embeddings.jukemir import Jukemir
 
 SIZES = {
     "hidden_size": 32,
@@ -25,6 +30,32 @@ SIZES = {
 
 # The mean and spread of the MSD's log-mel frames, as published with MusicFM and MuQ.
 STATISTICS = {"melspec_2048_mean": 6.768444971712967, "melspec_2048_std": 18.417922652295623}
+
+CODEC_SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "num_filters": 2,
+}
+JUKEBOX_SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 37,  # one more than the layer that is read
+    "num_attention_heads": 2,
+    "vocab_size": 64,
+    "vqvae_width": 4,
+    "vqvae_codes": 4,
+    "artists": 3,
+    "genres": 3,
+    "times": 128,
+}
+PUBLISHED_NAMES = (  # of EnCodecMAE: ours, theirs
+    (r"^codec\.layers\.(.*)\bconv\.", r"wav_encoder.model.model.\1conv.conv."),
+    (r"^codec\.layers\.", "wav_encoder.model.model."),
+    (r"parametrizations\.weight\.original0", "weight_g"),
+    (r"parametrizations\.weight\.original1", "weight_v"),
+    (r"^(encoder_layers|final_norm)\.", r"visible_encoder.\1."),
+)
 
 # What a repository with code of its own holds: a config that knows nothing of `conv_pos_batch_norm`
 # and asks for the spectrogram that fails, and a model that fails with it.
@@ -141,6 +172,59 @@ def muq_mulan(folder, seed=0):
     return folder
 
 
+def encodecmae(folder, seed=0):
+    """Write model.pt with the published names, a training head and a trainer's object."""
+    network = EncodecMaeNetwork({**EncodecMae.sizes, **CODEC_SIZES})
+    shapes = {"head.layer.weight": (8, CODEC_SIZES["hidden_size"])}
+    for key, tensor in network.state_dict().items():
+        for ours, published in PUBLISHED_NAMES:
+            key = re.sub(ours, published, key)
+        shapes[key] = tensor.shape
+    state = numbers(shapes, seed)
+    state["feat_projector.weight"] *= 30  # or all frames are the positions', which are the same
+    for key in state:  # one feed-forward net under the names of all layers
+        state[key] = state[re.sub(r"layers\.\d+\.ff_layer", "layers.0.ff_layer", key)]
+    folder.mkdir(parents=True)
+    torch.save({"state_dict": state, "callbacks": Callback()}, folder / "model.pt")
+    change_config(folder, **CODEC_SIZES)
+    return folder
+
+
+def jukemir(folder, seed=0):
+    """Write vqvae.pth.tar and prior_level_2.pth.tar in torch's format of 2020, half of it fp16."""
+    network = Jukebox({**Jukemir.sizes, **JUKEBOX_SIZES}, JUKEBOX_SIZES["num_hidden_layers"], None)
+    shapes = {key: tensor.shape for key, tensor in network.state_dict().items()}
+    shapes |= {"prior.x_out.weight": (4, 4), "decoders.0.out.bias": (4,), "encoders.0.x.bias": (4,)}
+    state = numbers(shapes, seed)
+    state = {
+        k: v.half() if re.search(r"(c_attn|c_proj|c_fc)\.w$", k) else v for k, v in state.items()
+    }
+    folder.mkdir(parents=True)
+    for name, is_prior in (("vqvae.pth.tar", False), ("prior_level_2.pth.tar", True)):
+        part = {k: v for k, v in state.items() if k.startswith(("prior.", "y_emb.")) == is_prior}
+        torch.save({"model": part}, folder / name, _use_new_zipfile_serialization=False)
+    change_config(folder, **JUKEBOX_SIZES)
+    return folder
+
+
+class Callback:
+    """Stands for what a trainer leaves in its checkpoints."""
+
+
+def numbers(shapes, seed):
+    """Return {name: tensor}, drawn in sorted order: large where silence and music must differ."""
+    rng, state = np.random.default_rng(seed), {}
+    for key in sorted(shapes):
+        values = rng.standard_normal(tuple(shapes[key]), dtype=np.float32)
+        if "norm" in key or ".ln_" in key or key.endswith("weight_g"):
+            values = float(key.endswith(("weight", "weight_g"))) + 0.1 * values
+        elif values.ndim > 1 and not key.endswith((".k", "emb.weight", "pos_emb")):
+            inputs = len(values) if key.endswith(".w") else np.prod(values.shape[1:])
+            values *= 1.5 / np.sqrt(inputs, dtype=np.float32)
+        state[key] = torch.from_numpy(np.asarray(values))
+    return state
+
+
 def drawn(name, seed):
     """Return {key: tensor} with the keys and shapes of the original code, drawn in sorted order.
 
@@ -185,4 +269,6 @@ WRITERS = {
     "musicfm": musicfm,
     "muq": muq,
     "muq_mulan": muq_mulan,
+    "encodecmae": encodecmae,
+    "jukemir": jukemir,
 }
