@@ -29,7 +29,7 @@ from tqdm import tqdm
 from artifacts import atomic_path, exclusive, read_json, sha256, write_json
 from config import InputError, option, run
 from listening_log.plays import Conversion, convert_log, fingerprint, is_same_file, renumber
-from listening_log.streaming import hide_pandas, memory_bytes, scratch_folder, thread_count
+from listening_log.streaming import OWN, hide_pandas, memory_bytes, scratch_folder, thread_count
 from trackids import audio_ids, read_trackids, write_trackids
 
 BLOCK = 4 << 20  # bytes of the log parsed at a time, when memory allows
@@ -41,7 +41,7 @@ class PlaysConfig:
     root: Path = option(Path("."), "folder of trackid_sorted.csv and data/", outcome=False)
     audio: Path | None = option(None, "folder of TRACKID.mp3 (or ogg, opus, flac, wav) files")
     max_rejected: float = option(0.01, "share of rows, 0 to 1, that may be unusable", outcome=False)
-    memory: str = option("2GB", "most memory to use; less means smaller blocks", outcome=False)
+    memory: str = option("2GB", "most memory, from 300MB; less: smaller blocks", outcome=False)
     threads: int | None = option(None, "threads to use; auto: one a core", outcome=False)
     overwrite: bool = option(False, "make data/plays.pqt again", outcome=False)
 
@@ -50,7 +50,7 @@ def main(config: PlaysConfig) -> None:
     if not 0 <= config.max_rejected <= 1:
         raise InputError(f"--max-rejected must be between 0 and 1, got {config.max_rejected}")
     threads = thread_count(config.threads)
-    memory = memory_bytes(config.memory)
+    block_bytes = (memory_bytes(config.memory) - OWN) // (24 * (threads + 2))
     if not config.log.is_file():
         what = "is a folder" if config.log.is_dir() else "is missing"
         raise InputError(f"--log {config.log} {what}; expected a tab-separated file")
@@ -59,7 +59,7 @@ def main(config: PlaysConfig) -> None:
         if not config.overwrite and is_finished(config):
             print(f"{data}/plays.pqt is finished; --overwrite makes it again")
         else:
-            make_plays(config, scratch, min(BLOCK, memory // 64), threads)
+            make_plays(config, scratch, min(BLOCK, block_bytes), threads)
 
 
 def is_finished(config: PlaysConfig) -> bool:

@@ -29,7 +29,7 @@ from config import InputError, option, outcome_options, run
 from listening_log.audit import check_split
 from listening_log.pairs import connect
 from listening_log.parts import describe
-from listening_log.streaming import hide_pandas, memory_bytes, scratch_folder, thread_count
+from listening_log.streaming import OWN, hide_pandas, memory_bytes, scratch_folder, thread_count
 from preprocess import PROTOCOLS, Rule, split_plays
 from trackids import read_trackids
 
@@ -52,7 +52,7 @@ class SplitConfig:
     )
     seed: int = option(42, "decides which users validate")
     memory: str = option(
-        "2GB", "most memory to use, about; less means more, smaller scratch files", outcome=False
+        "2GB", "most memory to use, from 300MB; beyond it work is spilled to data/", outcome=False
     )
     threads: int | None = option(None, "threads to use; auto: one a core", outcome=False)
     check: bool = option(False, "audit the split that is there instead", outcome=False)
@@ -69,7 +69,8 @@ def main(config: SplitConfig) -> None:
         seed=config.seed,
         cold=PROTOCOLS[config.protocol].cold,
     )
-    limits = {"memory": memory_bytes(config.memory), "threads": thread_count(config.threads)}
+    memory = memory_bytes(config.memory) - OWN
+    limits = {"memory": memory, "threads": thread_count(config.threads)}
     data = config.root / "data"
     with exclusive(data / ".lock", f"{data}"), scratch_folder(data) as scratch:
         if config.check:

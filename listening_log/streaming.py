@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 from config import InputError
 
 MOST_THREADS = 8  # more do not help: one thread reads and one writes
+OWN = 200_000_000  # bytes that the interpreter, its libraries and what is being written take
+LEAST = OWN + 100_000_000  # bytes: with less the work does not go on
 ROW_GROUP = 1 << 18  # rows; fixed, because the bytes of a file depend on it
 
 
@@ -116,8 +118,8 @@ def memory_bytes(text: str) -> int:
         raise InputError(f"--memory must be a size such as 2GB or 500MB, got {text!r}")
     number, unit, binary = match.groups()
     size = int(float(number) * (1024 if binary else 1000) ** ("KMGT".index(unit.upper()) + 1))
-    if size < 100_000_000:
-        raise InputError(f"--memory must be at least 100MB, got {text}")
+    if size < LEAST:
+        raise InputError(f"--memory must be at least {LEAST // 10**6}MB, got {text}")
     return size
 
 

@@ -116,8 +116,8 @@ def test_memory_and_threads_and_a_repeated_run_change_no_byte(tmp_path):
     packed.write_bytes(bz2.compress(log.read_bytes(), 1))
     made = []
     for name, source, memory, threads, block in (
-        ("first", log, "100MB", "1", 1 << 12),
-        ("again", log, "100MB", "1", 1 << 12),
+        ("first", log, "300MB", "1", 1 << 12),
+        ("again", log, "300MB", "1", 1 << 12),
         ("large", log, "3GB", "4", 1 << 21),
         ("packed", packed, "2GB", "3", 1 << 14),
     ):
@@ -417,7 +417,7 @@ def test_kill_9_during_either_stage_and_the_same_command_ends_as_if_undisturbed(
     log = make_log(tmp_path / "log.tsv", n=300_000, users=4_000, tracks=3_000)
     whole, root = tmp_path / "whole", tmp_path / "root"
     commands = [
-        [STAGE_0, "--log", log, "--memory", "100MB", "--threads", "1"],
+        [STAGE_0, "--log", log, "--memory", "300MB", "--threads", "1"],
         [STAGE_1, *DATES, "--threads", "1"],
     ]
     for script, *flags in commands:
@@ -456,7 +456,7 @@ def test_sigterm_ends_with_143_and_leaves_nothing_half_written(tmp_path):
     log = make_log(tmp_path / "log.tsv", n=300_000, users=4_000, tracks=3_000)
     root = tmp_path / "root"
     process = subprocess.Popen(
-        [sys.executable, HERE / STAGE_0, "--root", root, "--log", log, "--memory", "100MB"],
+        [sys.executable, HERE / STAGE_0, "--root", root, "--log", log, "--memory", "300MB"],
         stderr=subprocess.PIPE,
         text=True,
     )
