@@ -29,7 +29,7 @@ from device_lists import recommend_on
 from epochs import autocast, derived_seed
 from interactions import Split, load_split, pair_keys, split_hash
 from model import ShallowEmbeddingModel
-from runs import Run, each_seed
+from runs import Run, each_embedding, each_seed
 from training import FitOptions, fit, parameters, pick_device, validation_metric
 from vectors import embedding_hash, load_item_vectors, mean_vectors
 
@@ -165,4 +165,4 @@ def evaluate(config: ShallowConfig, network: ShallowEmbeddingModel, split: Split
 
 
 if __name__ == "__main__":
-    run(main, ShallowConfig, __doc__)
+    run(each_embedding(main), ShallowConfig, __doc__)

@@ -29,7 +29,7 @@ from dataset import SequenceDataset
 from device_lists import recommend_on
 from epochs import autocast, derived_seed
 from interactions import Split, load_split, split_hash
-from runs import Run, each_seed
+from runs import Run, each_embedding, each_seed
 from training import FitOptions, fit, parameters, pick_device, validation_metric
 from vectors import embedding_hash, load_item_vectors
 
@@ -153,4 +153,4 @@ def scorer(config: BertConfig, network: BERT4Rec, split: Split, device: str):
 
 
 if __name__ == "__main__":
-    run(main, BertConfig, __doc__)
+    run(each_embedding(main), BertConfig, __doc__)
