@@ -5,6 +5,7 @@
 # Then Python stops (what is done is kept, exit code 138) and the job, or this one task of an array,
 # is put back into the queue, at most MAX_REQUEUES times; it goes on where it stopped.
 
+export PYTHONUNBUFFERED=1 # logs that are read while a job runs
 arguments=("$@")
 MAX_REQUEUES=20 GPU_FLAGS="" CPU_FLAGS=""
 if [ -f cluster.env ]; then . ./cluster.env; fi
