@@ -5,6 +5,16 @@
 # Then Python stops (what is done is kept, exit code 138) and the job, or this one task of an array,
 # is put back into the queue, at most MAX_REQUEUES times; it goes on where it stopped.
 
+child="" stop="" signalled=""
+pass_on() { # SIGNAL, to Python when it runs
+    signalled=1 stop=$1
+    if [ -n "$child" ]; then kill "-$1" "$child" 2>/dev/null; fi
+}
+if [ -n "${SLURM_JOB_ID:-}" ]; then
+    trap 'pass_on USR1' USR1 # first of all: by default it ends the script
+    trap 'pass_on TERM' TERM
+fi
+
 export PYTHONUNBUFFERED=1 # logs that are read while a job runs
 arguments=("$@")
 MAX_REQUEUES=20 GPU_FLAGS="" CPU_FLAGS=""
@@ -37,13 +47,11 @@ submit() {
 }
 
 run_and_requeue() {
-    local code child="" warned="" signalled
-    trap 'signalled=1 warned=USR1; [ -z "$child" ] || kill -USR1 "$child"' USR1
-    trap 'signalled=1 warned=TERM; [ -z "$child" ] || kill -TERM "$child"' TERM
+    local code
     if [ -f .venv/bin/activate ]; then . .venv/bin/activate; fi
     "$@" &
     child=$!
-    [ -z "$warned" ] || kill "-$warned" "$child"
+    [ -z "$stop" ] || kill "-$stop" "$child" # it came before there was a child
     while signalled=""; do # bash runs a trap only while it waits, and the signal ends the wait
         wait "$child"
         code=$?
@@ -54,16 +62,18 @@ run_and_requeue() {
     exit "$code"
 }
 
-# Put this job, or this task of its array, back into the queue.
+# Put this job, or this task of its array, back into the queue; that ends this script.
 requeue() {
     local id=$SLURM_JOB_ID restarts=${SLURM_RESTART_COUNT:-0}
     if [ -n "${SLURM_ARRAY_JOB_ID:-}" ]; then id=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID; fi
     if [ "$restarts" -ge "$MAX_REQUEUES" ]; then
         echo "== requeued $restarts times already (MAX_REQUEUES=$MAX_REQUEUES): not again; submit" \
             "it again if it still gets on" >&2
-    elif scontrol requeue "$id"; then
+        return
+    fi
+    trap '' TERM # it comes at once, to scontrol too
+    if scontrol requeue "$id"; then
         echo "== requeued $id (restart $((restarts + 1)) of at most $MAX_REQUEUES)" >&2
-        trap '' TERM # the requeue ends this script
         sleep 60
     fi
 }

@@ -16,7 +16,7 @@ from conftest import HERE
 
 DAEMONS = ("slurmctld", "slurmd", "munged", "sbatch")
 SYSTEM = os.environ["PATH"] + ":/usr/sbin:/sbin"
-OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
+OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"}
 
 
 def require_slurm() -> None:
@@ -34,7 +34,7 @@ def require_slurm() -> None:
 
 @dataclass
 class Cluster:
-    """Two nodes of 16 processors, 64 GB and two GPUs each, in name; and the project's copy."""
+    """Two nodes of 16 processors, 32 GB and two GPUs each, in name; and the project's copy."""
 
     folder: Path  # of the Slurm
     project: Path  # where commands run
@@ -88,6 +88,11 @@ class Cluster:
         """Return the log of a job, or of an array's task; empty before it runs."""
         found = list((self.project / "logs").glob(f"*-{job}_{task}.out"))
         return found[0].read_text() if found else ""
+
+    def warn(self, name: str) -> None:
+        """Send a job, or a task as JOB_TASK, what Slurm sends before a time limit."""
+        # scancel would try again, and hit the job's next start
+        self.call(f"timeout 2 scancel --batch --signal=USR1 {name} || true")
 
     def clear(self) -> None:
         """Cancel every job, and wait until they are gone."""

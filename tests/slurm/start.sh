@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Start a Slurm on this machine alone, for tests; as root, since its GPUs are device files.
 #
-#   tests/slurm/start.sh FOLDER [NODES] [PROCESSORS] [MEMORY_MB] [GPUS]     # each node's; 2 16 64000 2
+#   tests/slurm/start.sh FOLDER [NODES] [PROCESSORS] [MEMORY_MB] [GPUS]     # each node's; 2 16 32000 2
 #   export SLURM_CONF=FOLDER/slurm.conf
 #   tests/slurm/stop.sh FOLDER
 #
@@ -10,7 +10,7 @@
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 here=$(cd "$(dirname "$0")" && pwd)
-folder=$1 nodes=${2:-2} processors=${3:-16} memory=${4:-64000} gpus=${5:-2}
+folder=$1 nodes=${2:-2} processors=${3:-16} memory=${4:-32000} gpus=${5:-2}
 host=$(hostname -s) user=$(id -un)
 
 [ ! -e "$folder/slurm.conf" ] || { echo "$folder has been used; choose another" >&2; exit 2; }
