@@ -49,6 +49,10 @@ submit() {
 run_and_requeue() {
     local code
     if [ -f .venv/bin/activate ]; then . .venv/bin/activate; fi
+    if [ "${SLURM_NTASKS:-1}" -gt 1 ]; then # processes that train together, see parallel.py
+        export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
+        set -- srun --kill-on-bad-exit=1 "$@"
+    fi
     "$@" &
     child=$!
     [ -z "$stop" ] || kill "-$stop" "$child" # it came before there was a child

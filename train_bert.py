@@ -23,6 +23,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+import parallel
 from bert4rec import BERT4Rec
 from config import InputError, option, run
 from dataset import SequenceDataset
@@ -74,7 +75,7 @@ class BertConfig(FitOptions):
 
 
 def main(config: BertConfig) -> None:
-    device = pick_device(config.device)
+    device = parallel.start(pick_device(config.device))
     split = load_split(config.root)
     made_from = {
         "split_hash": split_hash(config.root),
@@ -84,7 +85,7 @@ def main(config: BertConfig) -> None:
         config.root, config.embedding, split, missing=config.missing, width=config.width
     )
     for options in each_seed(config):
-        with Run("bert4rec", options, **made_from) as this_run:
+        with parallel.one_run(Run("bert4rec", options, **made_from)) as this_run:
             if this_run.finished:
                 continue
             network = build(options, split, vectors).to(device)
@@ -95,6 +96,8 @@ def main(config: BertConfig) -> None:
                 partial(validation_metric, options.select, split, score, device),
                 this_run,
             )
+            if parallel.rank() > 0:
+                continue
             lists = recommend_on(device, score, split)
             this_run.finish(
                 lists, split, device=device, width=network.width, **parameters(network), **result

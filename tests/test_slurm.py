@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_root
+from conftest import HERE, make_root
 from slurm_cluster import OVER, start_cluster
 
 from artifacts import sha256
@@ -199,38 +199,57 @@ def active(states):
     return {"PENDING", "RUNNING", "COMPLETING"} & set(states.values())
 
 
-def test_a_training_preempted_three_times_ends_as_an_undisturbed_one(slurm, tmp_path):
-    whole, cut = make_root(tmp_path / "whole"), tmp_path / "cut"
-    shutil.copytree(whole, cut)
-    flags = "--embedding toy --epochs 40 --early-stop 40 --batch-size 8 --device cpu"
-    python = [sys.executable, "train.py", "--root", whole, *flags.split()]
-    undisturbed = subprocess.Popen(python, cwd=slurm.project, stdout=subprocess.DEVNULL)
-    job = slurm.submit(f"sbatch -p spare train.sh --root {cut} {flags}")
-    log = cut / "runs" / "shallow-toy-s1" / "log.jsonl"
+TRAINING = "--embedding toy --epochs 40 --early-stop 40 --batch-size 8 --device cpu"
 
-    def epochs():
-        return len(log.read_text().splitlines()) if log.exists() else 0
 
+@pytest.fixture(scope="module")
+def trained(slurm, tmp_path_factory):
+    """A root with a training that nothing has disturbed."""
+    root = make_root(tmp_path_factory.mktemp("trained") / "root")
+    slurm.call(f"{sys.executable} train.py --root {root} {TRAINING}")
+    return root
+
+
+def untrained(trained, target):
+    shutil.copytree(trained, target, ignore=shutil.ignore_patterns("runs"))
+    return target
+
+
+def epochs(root) -> list[tuple]:
+    """Return number, train and validation loss of every epoch that is in the log."""
+    log = root / "runs" / "shallow-toy-s1" / "log.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [(e["epoch"], e["train_loss"], e["val_loss"]) for e in map(json.loads, lines)]
+
+
+def test_a_training_preempted_three_times_ends_as_an_undisturbed_one(slurm, trained, tmp_path):
+    root = untrained(trained, tmp_path / "root")
+    job = slurm.submit(f"sbatch -p spare train.sh --root {root} {TRAINING}")
     seen = 0
     for restart in range(3):
-        slurm.until(lambda _, n=seen: epochs() > n)
+        slurm.until(lambda _, n=seen: len(epochs(root)) > n)
         node = slurm.call(f"squeue -h -j {job} -o %N").strip()
         slurm.wait(slurm.submit(f"sbatch -w {node} -c 16 -o /dev/null --wrap true"))
         slurm.until(lambda _, n=restart: slurm.log(job).count("== requeued") == n + 1)
-        seen = epochs()
+        seen = len(epochs(root))
         assert seen < 40, "it was over before it was preempted"
     assert slurm.wait(job) == {str(job): "COMPLETED"}, slurm.log(job)
-    assert undisturbed.wait(120) == 0
     assert slurm.log(job).count("continuing after epoch") == 3
-
-    runs = [root / "runs" / "shallow-toy-s1" for root in (whole, cut)]
+    assert epochs(root) == epochs(trained) and len(epochs(root)) == 40
     for name in ("recs.pqt", "per_user_val.pqt", "per_user_test.pqt"):
-        assert sha256(runs[0] / name) == sha256(runs[1] / name), name
-    losses = [
-        [(e["epoch"], e["train_loss"], e["val_loss"]) for e in map(json.loads, text.splitlines())]
-        for text in ((run / "log.jsonl").read_text() for run in runs)
-    ]
-    assert losses[0] == losses[1] and len(losses[0]) == 40
+        made = [r / "runs" / "shallow-toy-s1" / name for r in (root, trained)]
+        assert sha256(made[0]) == sha256(made[1]), name
+
+
+def test_two_processes_of_a_job_train_together_and_go_on_after_a_warning(slurm, trained, tmp_path):
+    root = untrained(trained, tmp_path / "root")
+    job = slurm.submit(f"sbatch --ntasks=2 --gres=gpu:2 train.sh --root {root} {TRAINING}")
+    slurm.until(lambda _: len(epochs(root)) > 1)
+    slurm.warn(job)
+    assert slurm.wait(job) == {str(job): "COMPLETED"}, slurm.log(job)
+    said = slurm.log(job)
+    assert said.count("== requeued") == said.count("continuing after epoch") == 1
+    np.testing.assert_allclose(epochs(root), epochs(trained), rtol=1e-4)
 
 
 def test_an_array_trains_every_embedding_with_every_seed(slurm, tmp_path):
@@ -245,24 +264,19 @@ def test_an_array_trains_every_embedding_with_every_seed(slurm, tmp_path):
 
 
 def test_the_study_as_a_graph_on_two_nodes_ends_in_the_table_of_one_without_slurm(slurm, tmp_path):
-    slurm.call(
-        f"{sys.executable} make_sample.py --root {tmp_path}/sample --tracks 40 --users 60 "
-        "--plays 3000"
-    )
-    (tmp_path / "budget.yaml").write_text(BUDGET)
-    flags = (
-        f"--log {tmp_path}/sample/userid_trackid_timestamp.tsv --audio {tmp_path}/sample/audio "
-        f"--embeddings mfcc --config {tmp_path}/budget.yaml"
-    )
-    study = f"{sys.executable} run_study.py --root"
-    said = slurm.call(f"{study} {tmp_path}/graph --slurm --shards 2 --gpus 2 {flags}")
+    sizes = "--tracks 40 --users 60 --plays 3000"
+    slurm.call(f"{sys.executable} make_sample.py --root sample {sizes}")
+    (slurm.project / "budget.yaml").write_text(BUDGET)
+    graph, alone = slurm.project / "sample", tmp_path / "alone"
+    flags = f"--embeddings mfcc --config budget.yaml --log {graph}/userid_trackid_timestamp.tsv"
+    flags += f" --audio {graph}/audio --root"
+    study = f"{sys.executable} run_study.py {flags}"
+    slurm_flags = "--slurm --shards 2 --gpus 2"
+    said = slurm.call(f"{study} {graph} {slurm_flags}")
     assert "12 jobs submitted" in said and "└─ embedding mfcc: " in said
-    assert "0 jobs submitted" in slurm.call(
-        f"{study} {tmp_path}/graph --slurm --gpus 2 --shards 2 {flags}"
-    )
-    alone = subprocess.Popen(
-        f"{study} {tmp_path}/alone {flags}".split(), cwd=slurm.project, stdout=subprocess.DEVNULL
-    )
+    assert "0 jobs submitted" in slurm.call(f"{study} {graph} {slurm_flags}")
+    words = f"{study} {alone}".split()
+    here = subprocess.Popen(words, cwd=slurm.project, stdout=subprocess.DEVNULL)
     nodes, shared = set(), set()
 
     def watch(states):
@@ -280,13 +294,46 @@ def test_the_study_as_a_graph_on_two_nodes_ends_in_the_table_of_one_without_slur
 
     states = slurm.until(watch, t=240)
     assert set(states.values()) >= {"COMPLETED"}
-    assert alone.wait(240) == 0
-    status = slurm.call(f"{sys.executable} study_status.py --root {tmp_path}/graph")
+    assert here.wait(240) == 0
+    status = slurm.call(f"{sys.executable} study_status.py --root {graph}")
     assert status.splitlines()[-1] == "12 done"
     assert nodes == {"node1", "node2"} and shared == {"0", "1"}
     for name in ("tables/results.csv", "embeddings/mfcc.npy", "runs/bert4rec-mfcc-s1/recs.pqt"):
-        assert sha256(tmp_path / "graph" / name) == sha256(tmp_path / "alone" / name), name
-    assert len(pd.read_csv(tmp_path / "graph/tables/results.csv")) == 2 * 3 + 2
+        assert sha256(graph / name) == sha256(alone / name), name
+    assert len(pd.read_csv(graph / "tables/results.csv")) == 2 * 3 + 2
+
+
+def documented() -> list[str]:
+    """Return the commands of the page on Slurm, each on its sample/."""
+    text = (HERE / "docs" / "slurm.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S)
+    commands = "".join(block for language, block in blocks[1:] if not language)
+    return [line.split("  #")[0].strip() for line in commands.splitlines()]
+
+
+def test_the_commands_of_the_page_on_slurm_are_taken_and_done(slurm):
+    if not (slurm.project / "sample/tables/results.csv").exists():
+        pytest.skip("they go on from the sample that the test above has finished")
+    lines = documented()
+    assert len(lines) == 9 and {line.split()[0] for line in lines} >= {"bash", "sbatch", "./knn.sh"}
+    here = f'export PATH="{Path(sys.executable).parent}:$PATH" &&'
+    jobs = [], []
+    for line in lines:
+        line = line.replace("--config sample.yaml", "--config budget.yaml")
+        line = line.replace("--shards 32", "--shards 2").replace("0-31%8", "0-1%8")
+        if "run_all.sh" in line:  # which would first make a .venv in the project's copy
+            line = line.replace("bash run_all.sh", "python run_study.py --embeddings mfcc")
+            assert "0 jobs submitted" in slurm.call(
+                f"{here} {line} --config budget.yaml --shards 2"
+            )
+        elif "study_status" in line:
+            assert "done" in slurm.call(f"{here} {line}")
+        else:
+            jobs[int("--join" in line or "--array=0-3" in line)].append(line)
+    for lines in jobs:  # the second group locks what the first does
+        states = slurm.wait(*map(slurm.submit, lines))
+        assert set(states.values()) == {"COMPLETED"}, [path.read_text() for path in slurm.logs()]
+    assert (slurm.project / "sample/runs/shallow-noise-s2/metrics.json").exists()
 
 
 def test_a_failing_task_leaves_the_rest_finished_and_submitting_again_finishes_the_study(
