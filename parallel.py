@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import os
 from types import SimpleNamespace
 
@@ -74,6 +75,11 @@ def rank() -> int:
 
 def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def own(config):
+    """Return the options as this process should take them: --overwrite is the first one's work."""
+    return dataclasses.replace(config, overwrite=False) if rank() else config
 
 
 def first(value):

@@ -84,7 +84,7 @@ def main(config: BertConfig) -> None:
     vectors = load_item_vectors(
         config.root, config.embedding, split, missing=config.missing, width=config.width
     )
-    for options in each_seed(config):
+    for options in each_seed(parallel.own(config)):
         with parallel.one_run(Run("bert4rec", options, **made_from)) as this_run:
             if this_run.finished:
                 continue
