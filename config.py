@@ -7,7 +7,9 @@ A script declares a frozen dataclass whose fields are made by `option`, and ends
 
 which parses, calls `main(config)` and turns what a user can cause into one line on stderr:
 exit 2 for wrong arguments or input (`InputError`), 1 for work that failed (`WorkError`, a full
-disk), 130 for Ctrl-C, 143 for SIGTERM. Any other exception is a bug and keeps its traceback.
+disk), 130 for Ctrl-C, 143 for SIGTERM, 138 for SIGUSR1, by which Slurm warns of a time limit or
+a preemption: cluster.sh then queues the job again. Any other exception is a bug and keeps its
+traceback.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pathlib import Path
 import yaml
 
 UNSET = dataclasses.MISSING
+ARRAY_INDEX = "SLURM_ARRAY_TASK_ID"  # where Slurm tells a task of an array its number
 
 
 class InputError(ValueError):
@@ -37,10 +40,16 @@ class WorkError(RuntimeError):
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived; a BaseException, so that no handler on the way mistakes it for a failure."""
+    """A signal arrived; a BaseException, so that no handler on the way mistakes it for a failure.
+
+    What is finished by then is on the disk already: epochs, windows of tracks, runs.
+    """
+
+    def __init__(self, signum: int):
+        self.signal = signal.Signals(signum)
 
 
-def option(default=UNSET, help: str = "", *, outcome: bool = True):
+def option(default=UNSET, help: str = "", *, outcome: bool = True, read: bool = True):
     """Declare one option of a script's dataclass.
 
     Args:
@@ -48,8 +57,10 @@ def option(default=UNSET, help: str = "", *, outcome: bool = True):
         help: unit and effect, for `--help`.
         outcome: False when the option cannot change what is computed (device, folder): a finished
             run made under another value of it is still the same run.
+        read: False for a `config` that is passed on to other scripts, and not read as one's own.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "outcome": outcome})
+    metadata = {"help": help, "outcome": outcome, "read": read}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def outcome_options(config) -> dict:
@@ -91,7 +102,7 @@ def parse_config(config_class, doc: str, argv: list[str] | None = None):
     given = _parse_flags(fields, kinds, doc, sys.argv[1:] if argv is None else argv)
 
     values = {}
-    if "config" in fields:
+    if "config" in fields and fields["config"].metadata.get("read", True):
         path = given.get("config", fields["config"].default)
         if path is not None:
             values = _read_yaml(Path(path), getattr(config_class, "section", None), fields)
@@ -105,7 +116,8 @@ def parse_config(config_class, doc: str, argv: list[str] | None = None):
 
 def run(main, config_class, doc: str) -> typing.NoReturn:
     """Parse the command line, call main(config) and exit with the codes of the module docstring."""
-    signal.signal(signal.SIGTERM, _raise_terminated)
+    for signum in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(signum, _raise_terminated)
     script = Path(sys.argv[0]).name
     resume = "what is done so far is kept; the same command goes on from there"
     try:
@@ -117,8 +129,8 @@ def run(main, config_class, doc: str) -> typing.NoReturn:
         sys.exit(_say(script, error, 1))
     except KeyboardInterrupt:
         sys.exit(_say(script, f"interrupted; {resume}", 130))
-    except Terminated:
-        sys.exit(_say(script, f"terminated by SIGTERM; {resume}", 143))
+    except Terminated as error:
+        sys.exit(_say(script, f"terminated by {error.signal.name}; {resume}", 128 + error.signal))
     sys.exit(0)
 
 
@@ -167,7 +179,7 @@ def _say(script: str, message, code: int) -> int:
 
 
 def _raise_terminated(signum, frame):
-    raise Terminated
+    raise Terminated(signum)
 
 
 def _flag(name: str) -> str:

@@ -33,6 +33,12 @@ class PairBatch:
         """What the batch counts for in an epoch's mean loss: its pairs."""
         return len(self.users)
 
+    def part(self, i: int, n: int) -> PairBatch:
+        """Return the i-th of n parts, of neighbouring pairs; it may be empty."""
+        rows = _nth(len(self.users), i, n)
+        weights = None if self.weights is None else self.weights[rows]
+        return PairBatch(self.users[rows], self.items[rows], self.negatives[rows], weights)
+
 
 class InteractionDataset:
     """Positive pairs with random negative *tracks* for each user (sampling `user`).
@@ -150,6 +156,13 @@ class MaskedBatch:
         """What the batch counts for in an epoch's mean loss: its masked positions."""
         return len(self.targets)
 
+    def part(self, i: int, n: int) -> MaskedBatch:
+        """Return the i-th of n parts, of neighbouring sequences; nothing in it may be masked."""
+        rows, length = _nth(len(self.tokens), i, n), self.tokens.shape[1]
+        first, end = rows.start * length, rows.stop * length
+        inside = (first <= self.positions) & (self.positions < end)
+        return MaskedBatch(self.tokens[rows], self.positions[inside] - first, self.targets[inside])
+
 
 class SequenceDataset:
     """Each user's tracks in order of time, the last max_length of them, as one flat array.
@@ -215,6 +228,10 @@ class SequenceDataset:
 
     def n_batches(self, batch_size: int) -> int:
         return -(-len(self.lengths) // batch_size)
+
+
+def _nth(size: int, i: int, n: int) -> slice:
+    return slice(size * i // n, size * (i + 1) // n)
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+import parallel
 from config import InputError, WorkError
 
 VALIDATION = 1 << 31  # stands in for the epoch: validation draws the same in every epoch
@@ -56,7 +57,8 @@ def train_epoch(
     Raises:
         WorkError: a loss is not finite; the message names epoch, batch and learning rate.
     """
-    torch.manual_seed(derived_seed(config.seed, epoch, 1))  # dropout
+    apart = [parallel.rank()] if parallel.rank() else []
+    torch.manual_seed(derived_seed(config.seed, epoch, 1, *apart))  # dropout
     network.train()
     device = next(network.parameters()).device
     rate = optimizers[0].param_groups[0]["lr"]
@@ -67,12 +69,15 @@ def train_epoch(
     for batch in bar:
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        with autocast(config.precision, device):
-            loss = network.loss(batch)
-        loss.backward()
+        part = parallel.part_of(batch)
+        if part.size:
+            with autocast(config.precision, device):
+                loss = network.loss(part)
+            (loss if part is batch else loss * (part.size / batch.size)).backward()
+            losses.add(loss.detach(), part.size)
+        parallel.sum_gradients(network)
         for optimizer in optimizers:
             optimizer.step()
-        losses.add(loss.detach(), batch.size)
     return losses.mean()
 
 
@@ -84,9 +89,10 @@ def validation_loss(
     network.eval()
     losses = _Losses("validation")
     device = next(network.parameters()).device
-    for batch in val_batches(derived_seed(seed, VALIDATION)):
-        with autocast(precision, device):
-            losses.add(network.loss(batch), batch.size)
+    for batch in map(parallel.part_of, val_batches(derived_seed(seed, VALIDATION))):
+        if batch.size:
+            with autocast(precision, device):
+                losses.add(network.loss(batch), batch.size)
     return losses.mean()
 
 
@@ -124,6 +130,7 @@ class _Losses:
 
     def mean(self) -> float:
         self._look()
+        self.total, self.size = parallel.total(self.total, self.size)
         if not self.size:
             raise InputError(
                 f"there is nothing to compute the {self.part} loss from: too few interactions, or "

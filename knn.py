@@ -23,7 +23,7 @@ import numpy as np
 from config import InputError, option, run
 from interactions import load_split, split_hash
 from recommend import recommend
-from runs import RecommenderOptions, Run, each_seed
+from runs import RecommenderOptions, Run, each_embedding, each_seed
 from vectors import embedding_hash, knn_scorer, load_item_vectors
 
 
@@ -76,4 +76,4 @@ def rescale(vectors: np.ndarray, center: bool, standardize: bool) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    run(main, KnnConfig, __doc__)
+    run(each_embedding(main), KnnConfig, __doc__)

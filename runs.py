@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
+import os
 import platform
 import resource
 import subprocess
@@ -23,7 +25,7 @@ import pandas as pd
 import yaml
 
 from artifacts import atomic_path, check_name, exclusive, read_record, sha256, write_table
-from config import InputError, changed_options, option, outcome_options
+from config import ARRAY_INDEX, InputError, changed_options, option, outcome_options
 from interactions import Split
 from metrics import KS, check_lengths, describe, evaluate
 from recommend import Lists
@@ -57,7 +59,9 @@ class RunOptions:
 class RecommenderOptions(RunOptions):
     """What every recommender over an embedding takes."""
 
-    embedding: str = option(help="name of ROOT/embeddings/NAME.npy, or random, or noise")
+    embedding: str = option(
+        help="name of ROOT/embeddings/NAME.npy, or random, or noise; several as A,B"
+    )
     missing: Literal["error", "mean"] = option(
         "error", "rows of NaN: error, or mean of the other train tracks"
     )
@@ -113,6 +117,31 @@ def _command_hash(config: RunOptions) -> str:
     """Return a fingerprint of a command and of the code it runs, whatever its seeds."""
     alike = dataclasses.replace(config, seed=0, seeds=None)
     return hashlib.sha256(f"{sha256(*sorted(HERE.glob('*.py')))} {alike!r}".encode()).hexdigest()
+
+
+def each_embedding(main):
+    """Return main as called for every embedding of `--embedding A,B`, each with all its seeds.
+
+    A task of a Slurm array makes one run of all these: task 0 the first embedding's first seed,
+    task 1 its second seed, and so on.
+    """
+
+    def call(config: RecommenderOptions) -> None:
+        embeddings, task = config.embedding.split(","), os.environ.get(ARRAY_INDEX)
+        if task is None:
+            for embedding in embeddings:
+                main(dataclasses.replace(config, embedding=embedding))
+            return
+        runs = list(itertools.product(embeddings, config.seeds or (config.seed,)))
+        if not task.isdecimal() or int(task) >= len(runs):
+            raise InputError(
+                f"{ARRAY_INDEX} is {task}, but --embedding and --seeds ask for {len(runs)} runs; "
+                f"submit with --array=0-{len(runs) - 1}"
+            )
+        embedding, seed = runs[int(task)]
+        main(dataclasses.replace(config, embedding=embedding, seed=seed, seeds=None))
+
+    return call
 
 
 def run_name(recommender: str, embedding: str, seed: int, tag: str | None = None) -> str:

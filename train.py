@@ -23,13 +23,14 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
+import parallel
 from config import InputError, option, run
 from dataset import InteractionDataset, InteractionDatasetItems
 from device_lists import recommend_on
 from epochs import autocast, derived_seed
 from interactions import Split, load_split, pair_keys, split_hash
 from model import ShallowEmbeddingModel
-from runs import Run, each_seed
+from runs import Run, each_embedding, each_seed
 from training import FitOptions, fit, parameters, pick_device, validation_metric
 from vectors import embedding_hash, load_item_vectors, mean_vectors
 
@@ -75,7 +76,9 @@ class ShallowConfig(FitOptions):
 
 
 def main(config: ShallowConfig) -> None:
-    device = pick_device(config.device)
+    device = parallel.start(pick_device(config.device))
+    if config.sparse_adam and parallel.world_size() > 1:
+        raise InputError("--sparse-adam is for one process; leave it away for several")
     split = load_split(config.root)
     made_from = {
         "split_hash": split_hash(config.root),
@@ -84,8 +87,8 @@ def main(config: ShallowConfig) -> None:
     vectors = load_item_vectors(
         config.root, config.embedding, split, missing=config.missing, width=config.width
     )
-    for options in each_seed(config):
-        with Run("shallow", options, **made_from) as this_run:
+    for options in each_seed(parallel.own(config)):
+        with parallel.one_run(Run("shallow", options, **made_from)) as this_run:
             if this_run.finished:
                 continue
             network = build(options, split, options.arranged(vectors)).to(device)
@@ -95,6 +98,8 @@ def main(config: ShallowConfig) -> None:
                 partial(evaluate, options, network, split, device),
                 this_run,
             )
+            if parallel.rank() > 0:
+                continue
             lists = recommend_on(device, scorer(options, network, device), split)
             this_run.finish(
                 lists, split, device=device, width=network.width, **parameters(network), **result
@@ -165,4 +170,4 @@ def evaluate(config: ShallowConfig, network: ShallowEmbeddingModel, split: Split
 
 
 if __name__ == "__main__":
-    run(main, ShallowConfig, __doc__)
+    run(each_embedding(main), ShallowConfig, __doc__)

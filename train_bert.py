@@ -23,13 +23,14 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+import parallel
 from bert4rec import BERT4Rec
 from config import InputError, option, run
 from dataset import SequenceDataset
 from device_lists import recommend_on
 from epochs import autocast, derived_seed
 from interactions import Split, load_split, split_hash
-from runs import Run, each_seed
+from runs import Run, each_embedding, each_seed
 from training import FitOptions, fit, parameters, pick_device, validation_metric
 from vectors import embedding_hash, load_item_vectors
 
@@ -74,7 +75,7 @@ class BertConfig(FitOptions):
 
 
 def main(config: BertConfig) -> None:
-    device = pick_device(config.device)
+    device = parallel.start(pick_device(config.device))
     split = load_split(config.root)
     made_from = {
         "split_hash": split_hash(config.root),
@@ -83,8 +84,8 @@ def main(config: BertConfig) -> None:
     vectors = load_item_vectors(
         config.root, config.embedding, split, missing=config.missing, width=config.width
     )
-    for options in each_seed(config):
-        with Run("bert4rec", options, **made_from) as this_run:
+    for options in each_seed(parallel.own(config)):
+        with parallel.one_run(Run("bert4rec", options, **made_from)) as this_run:
             if this_run.finished:
                 continue
             network = build(options, split, options.arranged(vectors)).to(device)
@@ -95,6 +96,8 @@ def main(config: BertConfig) -> None:
                 partial(validation_metric, options.select, split, score, device),
                 this_run,
             )
+            if parallel.rank() > 0:
+                continue
             lists = recommend_on(device, score, split)
             this_run.finish(
                 lists, split, device=device, width=network.width, **parameters(network), **result
@@ -153,4 +156,4 @@ def scorer(config: BertConfig, network: BERT4Rec, split: Split, device: str):
 
 
 if __name__ == "__main__":
-    run(main, BertConfig, __doc__)
+    run(each_embedding(main), BertConfig, __doc__)

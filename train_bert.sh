@@ -5,11 +5,11 @@
 #SBATCH --cpus-per-task=4
 #SBATCH --gres=gpu:1
 #SBATCH --output=logs/%x-%A_%a.out
+#SBATCH --requeue --open-mode=append --signal=B:USR1@120
 
-# sbatch train_bert.sh --embedding mert --seed 1      takes what train_bert.py takes; make logs/ before the first.
-# Inside a job $0 is a spool copy, so the project is where sbatch was called.
-cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")}" || exit 2
-if [ -f cluster.env ]; then . ./cluster.env; fi
-if [ -f .venv/bin/activate ]; then . .venv/bin/activate; fi
+# ./train_bert.sh --root R --embedding mert   submits itself; or sbatch --time 8:00:00 ...
+# sbatch --array=0-5 train_bert.sh --root R --embedding mfcc,mert --seeds 1,2,3   a run a task
+[ -f cluster.sh ] || cd "${SLURM_SUBMIT_DIR:-.}" || exit 2
+. ./cluster.sh || { echo "$0: call it from the project's folder" >&2; exit 2; }
 
-python train_bert.py "$@"
+job python train_bert.py "$@"

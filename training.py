@@ -28,6 +28,7 @@ from device_lists import recommend_on
 from epochs import optimizers_of, train_epoch, validation_loss
 from interactions import Split
 from metrics import METRICS, list_metrics
+from parallel import first, rank
 from runs import RecommenderOptions, Run
 
 SELECT = re.compile(rf"({'|'.join(METRICS)})@[1-9][0-9]*")
@@ -106,6 +107,8 @@ def fit(
 ) -> dict:
     """Train until validation stops improving; leave the best weights in the network.
 
+    Of several processes (see parallel.py) the first writes, prints, and has the best weights.
+
     Args:
         network: has `loss(batch)`, a scalar mean; its state_dict is what is saved. Parameters in
             its `sparse_parameters()`, if it has such, have sparse gradients and get SparseAdam.
@@ -131,7 +134,7 @@ def fit(
     ]
     state = _resume(folder / "last.pt", network, optimizers, schedulers, device)
     run.earlier_seconds = state["seconds"]
-    curves = Curves(folder, state["log"])
+    curves = Curves(folder, state["log"]) if rank() == 0 else None
     started = time.monotonic() - state["seconds"]
     stopped_by = "epochs"
 
@@ -139,7 +142,8 @@ def fit(
         if epoch - state["best_epoch"] >= config.early_stop:
             stopped_by = "early_stop"
             break
-        if config.max_minutes is not None and state["seconds"] > 60 * config.max_minutes:
+        over = config.max_minutes is not None and state["seconds"] > 60 * config.max_minutes
+        if first(over):
             stopped_by = "max_minutes"
             break
         clock = time.monotonic()
@@ -151,7 +155,9 @@ def fit(
                 f"the validation loss is {val_loss} after epoch {epoch + 1}, at learning rate "
                 f"{rate:g}; try a smaller --learning-rate"
             )
-        value = val_loss if config.select == "loss" else evaluate()
+        value = val_loss
+        if config.select != "loss":
+            value = first(evaluate() if rank() == 0 else None)
         cost = value if config.select == "loss" else -value
         for scheduler in schedulers:
             scheduler.step(value)
@@ -179,11 +185,13 @@ def fit(
             **state,
         }
         _save(folder / "last.pt", checkpoint)
-        curves.add(record)
-        print(describe_epoch(record, config.epochs, better), flush=True)
+        if curves is not None:
+            curves.add(record)
+            print(describe_epoch(record, config.epochs, better), flush=True)
 
-    best = torch.load(folder / "best.pt", map_location=device, weights_only=True)
-    network.load_state_dict(best["model"])
+    if rank() == 0:
+        best = torch.load(folder / "best.pt", map_location=device, weights_only=True)
+        network.load_state_dict(best["model"])
     network.eval()
     return {
         "epochs": state["epoch"],
@@ -214,10 +222,13 @@ def _resume(path: Path, network, optimizers, schedulers, device) -> dict:
     for parts, states in ((optimizers, "optimizers"), (schedulers, "schedulers")):
         for part, state in zip(parts, saved[states], strict=True):
             part.load_state_dict(state)
-    print(f"continuing after epoch {saved['epoch']} from {path}")
+    if rank() == 0:
+        print(f"continuing after epoch {saved['epoch']} from {path}")
     return {key: copy.deepcopy(saved[key]) for key in fresh}
 
 
 def _save(path: Path, content: dict) -> None:
+    if rank() > 0:
+        return
     with atomic_path(path) as temporary:
         torch.save(content, temporary)

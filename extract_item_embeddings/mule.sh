@@ -4,13 +4,11 @@
 #SBATCH --mem=8G
 #SBATCH --cpus-per-task=8
 #SBATCH --output=logs/%x-%A_%a.out
+#SBATCH --requeue --open-mode=append --signal=B:USR1@120
 
-# sbatch extract_item_embeddings/mule.sh --root R --audio DIR      takes what the module takes; no GPU.
-# sbatch --array=0-9 extract_item_embeddings/mule.sh --root R --audio DIR --shards 10      a tenth a job.
-# When all are finished, the same with --join and without --array writes the embedding.
-# Make logs/ before the first. Inside a job $0 is a spool copy: the project is where sbatch was called.
-cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}" || exit 2
-if [ -f cluster.env ]; then . ./cluster.env; fi
-if [ -f .venv-mule/bin/activate ]; then . .venv-mule/bin/activate; fi
+# extract_item_embeddings/mule.sh --root R --audio DIR   submits itself
+# sbatch --array=0-31%8 the same --shards 32: a shard a task; then once the same --shards 32 --join
+[ -f cluster.sh ] || cd "${SLURM_SUBMIT_DIR:-.}" || exit 2
+. ./cluster.sh || { echo "$0: call it from the project's folder" >&2; exit 2; }
 
-python -m extract_item_embeddings.mule "$@"
+job .venv-mule/bin/python -m extract_item_embeddings.mule "$@"

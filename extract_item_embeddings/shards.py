@@ -18,9 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from artifacts import exclusive
-from config import InputError
-
-ARRAY_INDEX = "SLURM_ARRAY_TASK_ID"
+from config import ARRAY_INDEX, InputError
 
 
 def shard_index(shards: int, shard: int | None) -> int:

@@ -147,15 +147,8 @@ def test_states_its_facts_and_how_to_run_it(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_has_a_slurm_file_that_passes_its_arguments_on(name):
-    text = (FOLDER / f"{name}.sh").read_text()
-    assert text.startswith("#!/bin/bash\n#SBATCH ")
-    settings = dict(re.findall(r"^#SBATCH --([a-z-]+)=(\S+)$", text, re.M))
-    assert settings["job-name"] == name and settings["output"] == "logs/%x-%A_%a.out"
-    assert {"time", "mem", "cpus-per-task"} <= set(settings)
-    assert re.findall(r"^python .*$", text, re.M) == [
-        f'python -m extract_item_embeddings.{name} "$@"'
-    ]
+def test_has_a_slurm_file(name):
+    assert (FOLDER / f"{name}.sh").exists(), "what is in it is tested in test_batch_files.py"
 
 
 @pytest.mark.parametrize("name", NAMES)

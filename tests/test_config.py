@@ -270,7 +270,7 @@ run(main, Nothing, "")
 """
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 138)])
 def test_a_signal_ends_with_its_exit_code_and_one_line_that_tells_how_to_go_on(name, code):
     process = subprocess.Popen(
         [sys.executable, "-c", WAITING.format(here=str(HERE))],

@@ -10,7 +10,14 @@ import pytest
 HERE = Path(__file__).resolve().parents[1]
 FILES = {
     ".".join(path.relative_to(HERE).with_suffix("").parts): path
-    for folder in (".", "extract_item_embeddings", "listening_log", "sample_data", "benchmarks")
+    for folder in (
+        ".",
+        "extract_item_embeddings",
+        "listening_log",
+        "sample_data",
+        "study",
+        "benchmarks",
+    )
     for path in sorted((HERE / folder).glob("*.py"))
 }
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}

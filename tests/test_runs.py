@@ -355,3 +355,32 @@ def test_outside_git_there_is_no_commit(monkeypatch):
     gone = SimpleNamespace(returncode=128, stdout="")
     monkeypatch.setattr(runs.subprocess, "run", lambda *args, **kwargs: gone)
     assert runs._commit() is None
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        (None, [("a", 1, (1, 2)), ("b", 1, (1, 2))]),
+        ("0", [("a", 1, None)]),
+        ("1", [("a", 2, None)]),
+        ("2", [("b", 1, None)]),
+        ("3", [("b", 2, None)]),
+    ],
+)
+def test_a_task_of_a_slurm_array_makes_one_run_of_all_that_are_asked_for(
+    task, expected, monkeypatch
+):
+    monkeypatch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
+    if task:
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", task)
+    made = []
+    every = runs.each_embedding(lambda c: made.append((c.embedding, c.seed, c.seeds)))
+    every(runs.RecommenderOptions(embedding="a,b", seeds=(1, 2)))
+    assert made == expected
+
+
+@pytest.mark.parametrize("task", ["4", "x", "-1"])
+def test_a_task_beyond_the_runs_is_refused_with_the_array_to_submit(task, monkeypatch):
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", task)
+    with pytest.raises(InputError, match="ask for 4 runs; submit with --array=0-3"):
+        runs.each_embedding(print)(runs.RecommenderOptions(embedding="a,b", seeds=(1, 2)))

@@ -1,0 +1,63 @@
+"""Every stage of the study, here one after the other, or as a graph of Slurm jobs.
+
+    python run_study.py                                    # the sample, what run_all.sh runs
+    python run_study.py --root m4a --log FILE --audio DIR --embeddings mfcc,mert --seeds 1,2,3
+    python run_study.py --slurm --root m4a --log FILE --audio DIR ...   # submits what is missing
+
+Reads   --log, --audio
+Writes  all that the stages write (study/stages.py lists them); with --slurm runs/study.json,
+        which job does what
+
+What is finished is not done again, so after anything the same command goes on.
+`python study_status.py --root R` tells how far the jobs are.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from config import InputError, WorkError, run
+from study.graph import submit_study, tree
+from study.stages import HERE, StudyConfig, plan
+
+
+def main(config: StudyConfig) -> None:
+    if config.slurm:
+        nodes = submit_study(config)
+        print("\n".join(tree(nodes)))
+        new = sum(node.submitted is not None for node in nodes)
+        print(
+            f"{new} jobs submitted; how far they are: python study_status.py --root {config.root}"
+        )
+        return
+    for stage in plan(config):
+        print(f"\n== {stage.name}", flush=True)
+        call([*stage.script, *stage.flags])
+
+
+def call(words: list[str]) -> None:
+    """Run python; what stops this process stops it too.
+
+    Raises:
+        InputError, WorkError: it ended so; it has said why.
+    """
+    with subprocess.Popen([sys.executable, *words], cwd=HERE) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # the terminal has interrupted it as well
+            raise
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    if code:
+        kind = InputError if code == 2 else WorkError
+        raise kind(f"{words[0]} ended with exit code {code}, see above; then run this again")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    run(main, StudyConfig, __doc__)

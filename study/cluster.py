@@ -1,0 +1,102 @@
+"""What is asked of Slurm: submit, look at the queue, cancel, the size of a node. No accounting."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from config import InputError, WorkError
+
+HERE = Path(__file__).resolve().parents[1]
+ACTIVE = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED", "STOPPED")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job, or one task of an array, that Slurm still knows."""
+
+    job: int
+    index: int  # 0 for a job that is no array
+    array: bool
+    state: str  # PENDING, RUNNING, COMPLETED, FAILED, ...
+    reason: str  # why it waits
+    node: str
+    time: str  # that it has run, days-hours:minutes:seconds
+    comment: str
+
+    @property
+    def active(self) -> bool:
+        return self.state in ACTIVE
+
+    @property
+    def name(self) -> str:
+        """What Slurm calls it."""
+        return f"{self.job}_{self.index}" if self.array else str(self.job)
+
+
+def there_is_slurm() -> bool:
+    return shutil.which("sbatch") is not None and shutil.which("squeue") is not None
+
+
+def submit(batch: str, options: list[str], arguments: list[str]) -> int:
+    """Submit a batch file by cluster.sh, with the site's settings; return the job's number."""
+    script = '. ./cluster.sh && submit "$@"'
+    words = ["bash", "-c", script, "cluster.sh", batch, "--parsable", *options, "--", *arguments]
+    return int(_call(words).split()[-1].partition(";")[0])
+
+
+def tasks() -> list[Task]:
+    """Return all jobs of the user that Slurm remembers, finished ones for a few minutes."""
+    form = "%F|%K|%T|%r|%N|%M|%k"
+    lines = _call(["squeue", "-h", "-r", "-t", "all", "-u", getpass.getuser(), "-o", form])
+    found = []
+    for line in lines.splitlines():
+        job, index, state, *rest = line.strip().split("|", 6)
+        array = index.isdecimal()
+        found.append(Task(int(job), int(index) if array else 0, array, state, *rest))
+    return found
+
+
+def cancel(which: list[Task]) -> None:
+    _call(["scancel", *(task.name for task in which)])
+
+
+def node_share(gpus: int, batch: str) -> list[str]:
+    """Return the options that let as many jobs of a batch file share a node as it has GPUs.
+
+    Each asks for no more than an equal part of the processors and memory of the smallest node that
+    has so many GPUs, and for no more than the batch file does.
+
+    Raises:
+        InputError: no node has so many.
+    """
+    nodes = set()
+    for line in _call(["sinfo", "-h", "-N", "-o", "%G|%c|%m"]).splitlines():
+        resources, cores, memory = line.strip().split("|")
+        counts = re.findall(r"(?:^|,)gpu(?::[^:,()]+)?:(\d+)", resources)
+        nodes.add((sum(map(int, counts)), int(cores.rstrip("+")), int(memory.rstrip("+"))))
+    fitting = [node for node in nodes if node[0] >= gpus]
+    if not fitting:
+        largest = max((node[0] for node in nodes), default=0)
+        raise InputError(f"--gpus {gpus}: no node has so many, the largest has {largest}")
+    cores = min(node[1] for node in fitting) // gpus
+    memory = int(min(node[2] for node in fitting) * 0.95) // gpus  # some is kept for the system
+    text = (HERE / batch).read_text(encoding="utf-8")
+    wanted_cores = int(re.search(r"--cpus-per-task=(\d+)", text)[1])
+    wanted_memory = 1024 * int(re.search(r"--mem=(\d+)G", text)[1])
+    return [
+        f"--cpus-per-task={max(1, min(cores, wanted_cores))}",
+        f"--mem={min(memory, wanted_memory)}M",
+    ]
+
+
+def _call(words: list[str]) -> str:
+    done = subprocess.run(words, cwd=HERE, capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()
+        raise WorkError(f"{words[0] if words[0] != 'bash' else 'sbatch'} failed: {said}")
+    return done.stdout

@@ -1,0 +1,68 @@
+"""What of the study is not on the disk yet."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from config import InputError
+from extract_item_embeddings.parts import PENDING, Parts
+from extract_item_embeddings.shards import shard_windows
+from runs import run_name
+
+
+def missing_shards(root: Path, name: str, shards: int) -> list[int]:
+    """Return the shards of an extraction that lack tracks, or hold failed ones.
+
+    Raises:
+        InputError: the extraction was begun with another number of shards.
+    """
+    folder, everything = root / "embeddings" / f"{name}.parts", list(range(shards))
+    ids = root / "trackid_sorted.csv"
+    if not (folder / "plan.json").exists() or not ids.exists():
+        return everything
+    made = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    if made["shards"] != shards:
+        raise InputError(
+            f"{folder} was begun with --shards {made['shards']}, now {shards}; go on with that "
+            "number, or remove the folder"
+        )
+    with open(ids, encoding="utf-8") as file:
+        n_tracks = sum(1 for _ in file) - 1
+    parts = Parts(folder, n_tracks, made["width"], made["window"], shards)
+    windows = parts.windows()
+    lacking = {w for w in windows if any(_reasons(folder / f"{w.start:08d}.npz"))}
+    return [i for i in everything if lacking & set(shard_windows(windows, shards, i))]
+
+
+def _reasons(path: Path) -> list[str]:
+    """Return why rows of a part have no vector, without reading the vectors."""
+    try:
+        with np.load(path) as part:
+            return part["reasons"].tolist()
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return [PENDING]
+
+
+def metrics_files(root: Path, recommender: str, embedding: str, seeds) -> list[Path]:
+    """Return the file that ends each seed's run."""
+    names = (run_name(recommender, embedding, seed) for seed in seeds)
+    return [root / "runs" / name / "metrics.json" for name in names]
+
+
+def absent(files: list[Path], *, array: bool, newer_than=()) -> Callable[[], list[int]]:
+    """Return the function that finds the files that are not there, or older than they should be."""
+
+    def missing() -> list[int]:
+        absent = [i for i, file in enumerate(files) if not file.exists()]
+        if not absent and newer_than:
+            made = min(file.stat().st_mtime_ns for file in files)
+            stale = any(not f.exists() or f.stat().st_mtime_ns > made for f in newer_than)
+            absent = [0] if stale else []
+        return absent if array else absent[:1] and [0]
+
+    return missing
