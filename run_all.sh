@@ -6,6 +6,8 @@
 #       [--embeddings mfcc,musicnn]    backbones to extract and compare
 #       [--recommenders knn,shallow,bert4rec]
 #       [--seeds 1,2,3]                one run for each
+#       [--tracks frozen,trained]      vectors of tracks in the networks: frozen, trained, or both
+#       [--shuffled knn,shallow]       recommenders with a shuffled control of each embedding, or none
 #       [--config FILE]                yaml of options for train.py and train_bert.py
 #   bash run_all.sh --slurm ...                       # the same as a graph of Slurm jobs, docs/slurm.md
 #       [--shards 32] [--at-once 8]    tasks an extraction is split into, and that run at a time

@@ -17,10 +17,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from config import InputError, WorkError, run
 from study.graph import submit_study, tree
-from study.stages import HERE, StudyConfig, plan
+from study.stages import HERE, Stage, StudyConfig, plan
 
 
 def main(config: StudyConfig) -> None:
@@ -34,16 +35,24 @@ def main(config: StudyConfig) -> None:
         return
     for stage in plan(config):
         print(f"\n== {stage.name}", flush=True)
-        call([*stage.script, *stage.flags])
+        call(stage)
 
 
-def call(words: list[str]) -> None:
-    """Run python; what stops this process stops it too.
+def call(stage: Stage) -> None:
+    """Run a stage's python; what stops this process stops it too.
 
     Raises:
-        InputError, WorkError: it ended so; it has said why.
+        InputError, WorkError: it ended so and has said why, or there is no such python.
     """
-    with subprocess.Popen([sys.executable, *words], cwd=HERE) as process:
+    python, words = sys.executable, [*stage.script, *stage.flags]
+    if stage.interpreter:
+        python = str(HERE / stage.interpreter)
+        if not Path(python).exists():
+            raise InputError(
+                f"{stage.name} needs the environment of {stage.interpreter}, which is not there; "
+                f"the first lines of {words[1].replace('.', '/')}.py tell how to make it"
+            )
+    with subprocess.Popen([python, *words], cwd=HERE) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt:

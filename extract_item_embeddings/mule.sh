@@ -1,7 +1,7 @@
 #!/bin/bash
 #SBATCH --job-name=mule
-#SBATCH --time=04:00:00
-#SBATCH --mem=8G
+#SBATCH --time=10:00:00
+#SBATCH --mem=12G
 #SBATCH --cpus-per-task=8
 #SBATCH --output=logs/%x-%A_%a.out
 #SBATCH --requeue --open-mode=append --signal=B:USR1@120

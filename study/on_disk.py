@@ -48,9 +48,11 @@ def _reasons(path: Path) -> list[str]:
         return [PENDING]
 
 
-def metrics_files(root: Path, recommender: str, embedding: str, seeds) -> list[Path]:
+def metrics_files(
+    root: Path, recommender: str, embedding: str, seeds, tag: str | None = None
+) -> list[Path]:
     """Return the file that ends each seed's run."""
-    names = (run_name(recommender, embedding, seed) for seed in seeds)
+    names = (run_name(recommender, embedding, seed, tag) for seed in seeds)
     return [root / "runs" / name / "metrics.json" for name in names]
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from config import InputError, option
+from runs import SHUFFLED
 from study.on_disk import absent, metrics_files, missing_shards
 from vectors import WITHOUT_FILE
 
@@ -22,6 +23,7 @@ RECOMMENDERS = {  # script, batch file, whether it takes the yaml of options
     "shallow": ("train.py", "train.sh", True),
     "bert4rec": ("train_bert.py", "train_bert.sh", True),
 }
+WITHOUT_EMBEDDING = ("popular", "random_lists", "ease")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,14 @@ class StudyConfig:
     embeddings: tuple[str, ...] = option(("mfcc", "musicnn"), "to extract and compare")
     recommenders: tuple[str, ...] = option(("knn", "shallow", "bert4rec"), "to compare them in")
     seeds: tuple[int, ...] = option((1,), "one run for each")
+    tracks: tuple[str, ...] | None = option(
+        None,
+        "vectors of tracks in the networks: frozen, trained (tag trained), or both; auto: both of "
+        "the sample, else frozen",
+    )
+    shuffled: tuple[str, ...] = option(
+        ("knn", "shallow"), "recommenders with a shuffled control of each embedding, or none"
+    )
     config: Path | None = option(
         None, "yaml of options for train.py and train_bert.py; auto: sample.yaml for it", read=False
     )
@@ -46,10 +56,14 @@ class StudyConfig:
     )
 
     def __post_init__(self):
-        for name in self.recommenders:
-            if name not in RECOMMENDERS:
-                known = ", ".join(RECOMMENDERS)
-                raise InputError(f"--recommenders knows {known}, got '{name}'")
+        for flag, names, known in (
+            ("recommenders", self.recommenders, RECOMMENDERS),
+            ("shuffled", self.shuffled, (*RECOMMENDERS, "none")),
+            ("tracks", self.tracks or (), ("frozen", "trained")),
+        ):
+            for name in names:
+                if name not in known:
+                    raise InputError(f"--{flag} knows {', '.join(known)}, got '{name}'")
         for name in self.embeddings:
             there = has_backbone(name) or (self.root / "embeddings" / f"{name}.npy").exists()
             if name not in WITHOUT_FILE and not there:
@@ -76,6 +90,7 @@ class Stage:
         array: each task is a job of its own, told its number by Slurm.
         training: shares a node's GPUs with others.
         without_gpu: needs none, whatever the batch file says.
+        interpreter: of an environment of its own, from the project's folder; None: this one's.
     """
 
     name: str
@@ -87,11 +102,12 @@ class Stage:
     array: bool = False
     training: bool = False
     without_gpu: bool = False
+    interpreter: str | None = None
 
     @property
     def python(self) -> str:
         """The command line that does it by hand."""
-        return shlex.join(["python", *self.script, *self.flags])
+        return shlex.join([self.interpreter or "python", *self.script, *self.flags])
 
 
 def flags_of(config: StudyConfig) -> list[str]:
@@ -134,32 +150,50 @@ def plan(config: StudyConfig) -> list[Stage]:
         stages += _extraction(name, root, audio, config.shards if config.slurm else None)
 
     seeds = ",".join(map(str, config.seeds))
-    results = [metrics_files(root, c, "none", config.seeds) for c in ("popular", "random_lists")]
+    without = [metrics_files(root, name, "none", config.seeds) for name in WITHOUT_EMBEDDING]
+    results = sum(without, [])
     flags = ("--seeds", seeds)
-    stages.append(_stage("controls", "baselines.py", root, sum(results, []), ("split",), flags))
-    for recommender in config.recommenders:
+    stages.append(_stage("controls", "baselines.py", root, results, ("split",), flags))
+    for recommender, name, tag, more in _runs(config):
         script, batch, takes_options = RECOMMENDERS[recommender]
+        files = metrics_files(root, recommender, name, config.seeds, tag)
+        results = results + files
+        stages.append(
+            Stage(
+                name=" ".join(filter(None, (recommender, name, tag))),
+                script=(script,),
+                flags=("--root", str(root), "--embedding", name, "--seeds", seeds, *more)
+                + (taken if takes_options else ()),
+                missing=absent(files, array=takes_options),
+                needs=("split", *([f"embedding {name}"] if name in extracted else [])),
+                batch=batch,
+                array=takes_options,
+                training=takes_options,
+            )
+        )
+    runs = tuple(s.name for s in stages if s.name == "controls" or s.script[0] in _SCRIPTS)
+    tables = root / "tables" / "results.csv"
+    stages.append(_stage("table", "table.py", root, [tables], runs, newer_than=results))
+    return stages
+
+
+def _runs(config: StudyConfig) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    """Yield (recommender, embedding, tag, flags) of everything that is trained and compared."""
+    tracks = config.tracks or (("frozen",) if config.log else ("frozen", "trained"))
+    for recommender in config.recommenders:
+        learns = RECOMMENDERS[recommender][2]
         for name in dict.fromkeys((*config.embeddings, "noise")):
             if (recommender, name) == ("knn", "random"):
                 continue  # KNN learns nothing
-            results.append(metrics_files(root, recommender, name, config.seeds))
-            stages.append(
-                Stage(
-                    name=f"{recommender} {name}",
-                    script=(script,),
-                    flags=("--root", str(root), "--embedding", name, "--seeds", seeds)
-                    + (taken if takes_options else ()),
-                    missing=absent(results[-1], array=takes_options),
-                    needs=("split", *([f"embedding {name}"] if name in extracted else [])),
-                    batch=batch,
-                    array=takes_options,
-                    training=takes_options,
-                )
-            )
-    runs = tuple(s.name for s in stages if s.name == "controls" or s.script[0] in _SCRIPTS)
-    tables = root / "tables" / "results.csv"
-    stages.append(_stage("table", "table.py", root, [tables], runs, newer_than=sum(results, [])))
-    return stages
+            control = name in WITHOUT_FILE  # `random` is always trained, and `noise` never
+            if control or not learns or "frozen" in tracks:
+                yield recommender, name, "", ()
+            if control:
+                continue
+            if learns and "trained" in tracks:
+                yield recommender, name, "trained", ("--train-tracks", "true", "--tag", "trained")
+            if recommender in config.shuffled:
+                yield recommender, name, SHUFFLED, ("--shuffle",)
 
 
 def has_backbone(name: str) -> bool:
@@ -184,7 +218,9 @@ def _extraction(name: str, root: Path, audio: Path, shards: int | None) -> list[
     batch = f"extract_item_embeddings/{name}.sh"
     files = [root / "embeddings" / f"{name}.{kind}" for kind in ("npy", "json")]
     whole = absent(files, array=False)
-    common = {"script": script, "batch": batch}
+    own = (HERE / f"requirements-{name}.txt").exists()
+    interpreter = f".venv-{name}/bin/python" if own else None
+    common = {"script": script, "batch": batch, "interpreter": interpreter}
     if shards is None:
         return [
             Stage(name=f"embedding {name}", flags=flags, missing=whole, needs=("plays",), **common)

@@ -74,7 +74,8 @@ def queue(monkeypatch):
     return queue
 
 
-SMALL = ("--slurm", "--embeddings", "mfcc", "--recommenders", "knn,shallow", "--shards", "4")
+SMALL = ("--slurm", "--embeddings", "mfcc", "--recommenders", "knn,shallow", "--shuffled", "none")
+SMALL += ("--shards", "4")
 
 
 def test_every_stage_comes_after_what_it_needs_here_and_in_slurm(tmp_path):
@@ -98,6 +99,40 @@ def test_without_log_and_audio_a_sample_is_made_first(tmp_path):
     assert f"--config {HERE}/sample.yaml" in next(s for s in stages if "bert" in s.name).python
 
 
+def test_trained_tracks_and_shuffled_rows_are_runs_of_their_own(tmp_path):
+    def runs(*flags):
+        config = study(tmp_path, "--embeddings", "mfcc,random", *flags)
+        found = {s.name: s.python for s in plan(config) if s.needs and s.needs[0] == "split"}
+        del found["controls"]
+        return found
+
+    usual = ["knn mfcc", "knn mfcc shuffled", "knn noise", "shallow mfcc", "shallow mfcc shuffled"]
+    usual += ["shallow random", "shallow noise", "bert4rec mfcc", "bert4rec random"]
+    assert list(runs()) == [*usual, "bert4rec noise"]
+    both = runs("--tracks", "frozen,trained", "--shuffled", "none")
+    assert set(both) == {name for name in runs() if "shuffled" not in name} | {
+        "shallow mfcc trained",
+        "bert4rec mfcc trained",
+    }
+    assert both["shallow mfcc trained"].endswith(" --train-tracks true --tag trained")
+    assert runs()["knn mfcc shuffled"].endswith(" --shuffle")
+    trained = runs("--tracks", "trained", "--shuffled", "none")
+    assert {"knn mfcc", "shallow mfcc trained"} <= set(trained) and "shallow mfcc" not in trained
+
+
+def test_an_unknown_choice_of_runs_names_the_known_ones(tmp_path):
+    with pytest.raises(InputError, match="--tracks knows frozen, trained, got 'melted'"):
+        study(tmp_path, "--tracks", "melted")
+    with pytest.raises(InputError, match="--shuffled knows knn, shallow, bert4rec, none, got 'x'"):
+        study(tmp_path, "--shuffled", "x")
+
+
+def test_a_backbone_with_an_environment_of_its_own_runs_there(tmp_path):
+    stages = {s.name: s for s in plan(study(tmp_path, "--embeddings", "mfcc,mule"))}
+    assert stages["embedding mule"].python.startswith(".venv-mule/bin/python -m extract_item")
+    assert stages["embedding mfcc"].python.startswith("python -m extract_item")
+
+
 def test_what_is_on_the_disk_is_not_missing(tmp_path):
     config = study(tmp_path, "--seeds", "1,2,3", "--recommenders", "knn,shallow")
     stages = {stage.name: stage for stage in plan(config)}
@@ -118,7 +153,9 @@ def test_what_is_on_the_disk_is_not_missing(tmp_path):
 def test_the_table_is_made_again_when_a_run_is_newer(tmp_path):
     config = study(tmp_path, "--embeddings", "noise", "--recommenders", "knn")
     table = plan(config)[-1]
-    runs = [f"runs/{name}/metrics.json" for name in ("knn-noise-s1", "popular-none-s1")]
+    runs = [
+        f"runs/{name}/metrics.json" for name in ("knn-noise-s1", "popular-none-s1", "ease-none-s1")
+    ]
     touch(tmp_path, *runs, "tables/results.csv")
     assert table.missing() == [0], "a run is missing"
     touch(tmp_path, "runs/random_lists-none-s1/metrics.json")
