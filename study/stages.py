@@ -174,6 +174,8 @@ def plan(config: StudyConfig) -> list[Stage]:
     runs = tuple(s.name for s in stages if s.name == "controls" or s.script[0] in _SCRIPTS)
     tables = root / "tables" / "results.csv"
     stages.append(_stage("table", "table.py", root, [tables], runs, newer_than=results))
+    page, flags = root / "report" / "report.json", ("--audio", str(audio))
+    stages.append(_stage("report", "report.py", root, [page], ("table",), flags, [tables]))
     return stages
 
 
