@@ -186,7 +186,7 @@ def test_everything_is_submitted_once_each_job_after_those_it_needs(tmp_path, qu
     config = study(tmp_path, "--seeds", "1,2", *SMALL)
     nodes = graph.submit_study(config)
     ids = {node.stage.name: node.submitted for node in nodes}
-    assert len(queue.submitted) == len(nodes) == 10
+    assert len(queue.submitted) == len(nodes) == 11
     assert "dependency" not in queue.job("plays")
     assert queue.job("shards of mfcc")["dependency"] == f"afterok:{ids['plays']}"
     assert queue.job("shards of mfcc")["array"] == "0-3%8"
@@ -199,7 +199,7 @@ def test_everything_is_submitted_once_each_job_after_those_it_needs(tmp_path, qu
     assert all(job["kill-on-invalid-dep"] == "yes" for job in queue.submitted)
 
     again = graph.submit_study(config)
-    assert len(queue.submitted) == 10 and not any(node.submitted for node in again)
+    assert len(queue.submitted) == 11 and not any(node.submitted for node in again)
     record = json.loads((tmp_path / "runs/study.json").read_text())
     assert record["stages"]["shallow mfcc"]["jobs"][0]["tasks"] == [0, 1]
     assert parse_config(StudyConfig, "", record["flags"]) == config
@@ -215,7 +215,14 @@ def test_only_what_failed_is_submitted_again_and_what_waits_for_it(tmp_path, que
     queue.becomes("RUNNING", ids["shards of mfcc"], 2)
     nodes = graph.submit_study(config)
     new = [node.stage.name for node in nodes if node.submitted]
-    assert new == ["shards of mfcc", "embedding mfcc", "knn mfcc", "shallow mfcc", "table"]
+    assert new == [
+        "shards of mfcc",
+        "embedding mfcc",
+        "knn mfcc",
+        "shallow mfcc",
+        "table",
+        "report",
+    ]
     assert queue.job("shards of mfcc")["array"] == "1%8"
     waits = queue.job("embedding mfcc")["dependency"].removeprefix("afterok:").split(":")
     old, repeated = ids["shards of mfcc"], queue.job("shards of mfcc")["id"]
@@ -229,13 +236,13 @@ def test_a_job_that_was_submitted_but_not_written_down_is_found_by_its_comment(t
     graph.submit_study(config)
     (tmp_path / "runs/study.json").unlink()
     graph.submit_study(config)
-    assert len(queue.submitted) == 10
+    assert len(queue.submitted) == 11
 
 
 def test_another_study_does_not_get_in_the_way(tmp_path, queue):
     graph.submit_study(study(tmp_path / "one", *SMALL))
     graph.submit_study(study(tmp_path / "other", *SMALL))
-    assert len(queue.submitted) == 20
+    assert len(queue.submitted) == 22
 
 
 def test_trainings_share_a_node_of_n_gpus(tmp_path, queue, monkeypatch):
@@ -255,7 +262,7 @@ def test_the_tree_shows_each_job_below_what_it_waits_for(tmp_path, queue):
     lines = graph.tree(graph.submit_study(study(tmp_path, *SMALL)))
     assert lines[0] == "plays: 100" and lines[-1].startswith("      └─ shallow mfcc: 107_[0]")
     assert "   └─ embedding mfcc: 103" in lines
-    assert sum("table" in line for line in lines) == 1 and len(lines) == 10
+    assert sum("table" in line for line in lines) == 1 and len(lines) == 11
 
 
 def test_what_a_stage_is_said_to_do(tmp_path, queue):
