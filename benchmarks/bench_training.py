@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import threads  # noqa: F401  before torch
+
 import numpy as np
 import torch
 from torch import nn

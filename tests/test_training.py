@@ -328,9 +328,11 @@ def test_a_loss_that_is_not_a_number_ends_with_epoch_batch_and_learning_rate(tmp
 def test_losses_read_later_are_the_same_and_a_bad_one_keeps_its_number(
     tmp_path, monkeypatch, together
 ):
-    plain, _ = fit_scripted(tmp_path / "a", Scripted([1.0]), epochs=2)
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    plain, _ = fit_scripted(tmp_path / "a", Scripted([1.0, 0.9]), epochs=2)
     monkeypatch.setattr(epochs, "LOOKED_AT_TOGETHER", together)
-    found, _ = fit_scripted(tmp_path / "b", Scripted([1.0]), epochs=2)
+    found, _ = fit_scripted(tmp_path / "b", Scripted([1.0, 0.9]), epochs=2)
     assert found == plain
     with pytest.raises(WorkError, match="loss is nan in epoch 2, batch 3 of 4, at learning rate"):
         fit_scripted(tmp_path / "c", Scripted([1.0], bad_step=7), epochs=5)
