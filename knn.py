@@ -56,23 +56,26 @@ def main(config: KnnConfig) -> None:
                 width=options.width,
             )
             vectors = rescale(options.arranged(vectors), options.center, options.standardize)
-            lists = recommend(knn_scorer(split.train, vectors), split)
+            lists = recommend(knn_scorer(split.train, vectors, overwrite=True), split)
             this_run.finish(lists, split, width=vectors.shape[1], device="cpu", parameters=0)
 
 
 def rescale(vectors: np.ndarray, center: bool, standardize: bool) -> np.ndarray:
-    """Return the vectors (n_items, width) centred, or at mean 0 and deviation 1 a dimension.
+    """Bring the vectors (n_items, width), where they are, to mean 0, or to deviation 1 as well.
 
     Raw spaces can be ruled by one direction that all tracks share; then cosine sees little else.
     A dimension that never varies becomes 0.
     """
     if not (center or standardize):
         return vectors
-    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
+    vectors -= vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     if standardize:
-        deviation = centred.std(axis=0)
-        centred /= np.where(deviation > 0, deviation, 1)
-    return centred.astype(np.float32)
+        squares = np.zeros(vectors.shape[1])
+        for rows in np.array_split(vectors, -(-len(vectors) // 4096)):
+            squares += np.square(rows, dtype=np.float64).sum(axis=0)
+        deviation = np.sqrt(squares / len(vectors))
+        vectors /= np.where(deviation > 0, deviation, 1).astype(np.float32)
+    return vectors
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import threads  # noqa: F401  before torch
+
 import numpy as np
 import torch
 

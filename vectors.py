@@ -136,13 +136,26 @@ def mean_vectors(train: Interactions, vectors: np.ndarray) -> np.ndarray:
     return _averages(train, len(vectors)) @ vectors
 
 
-def knn_scorer(train: Interactions, vectors: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def knn_scorer(
+    train: Interactions, vectors: np.ndarray, *, overwrite: bool = False
+) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function user_idx (b,) -> cosines (b, n_items) of a user's mean and every track.
 
     A few users at a time are all that is held, so memory follows the block, not the users. The
     result is overwritten by the next call: fresh memory would cost a third of the product's time.
+
+    Args:
+        train: the users' histories.
+        vectors: float32 (n_items, width).
+        overwrite: bring `vectors` themselves to length 1, so that there is no second matrix; the
+            sums of the raw ones are then taken by weights that hold the lengths.
     """
-    averages, items = _averages(train, len(vectors)), unit_rows(vectors)
+    averages, items = _averages(train, len(vectors)), vectors
+    if overwrite:
+        lengths = _make_unit_rows(items)
+        averages.data *= lengths[averages.indices]
+    else:
+        items = unit_rows(vectors)
     buffer = np.empty((0, len(items)), dtype=np.float32)
 
     def score(users: np.ndarray) -> np.ndarray:
@@ -153,6 +166,16 @@ def knn_scorer(train: Interactions, vectors: np.ndarray) -> Callable[[np.ndarray
         return np.matmul(means, items.T, out=buffer[: len(users)])
 
     return score
+
+
+def _make_unit_rows(vectors: np.ndarray, block: int = 1 << 12) -> np.ndarray:
+    """Scale the rows to length 1 where they are; return the lengths they had, float32 (n,)."""
+    lengths = np.empty(len(vectors), dtype=np.float32)
+    for start in range(0, len(vectors), block):
+        rows = vectors[start : start + block]
+        lengths[start : start + block] = np.linalg.norm(rows, axis=1).clip(min=1e-8)
+        rows /= lengths[start : start + block, None]
+    return lengths
 
 
 def _averages(train: Interactions, n_items: int) -> csr_matrix:

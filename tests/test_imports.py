@@ -76,6 +76,12 @@ def test_the_loop_knows_no_network():
     assert not reached("training") & {"model", "bert4rec", "dataset"}
 
 
+@pytest.mark.parametrize("name", ["train", "train_bert", "benchmarks.bench_training"])
+def test_how_threads_wait_is_settled_before_torch_is_loaded(name):
+    names = [alias.name for node in TREES[name].body for alias in getattr(node, "names", [])]
+    assert names.index("threads") < names.index("torch")
+
+
 def test_the_engine_needs_little_so_that_old_environments_can_use_it():
     outside = reached("extract_item_embeddings.engine") - set(FILES)
     assert outside - set(sys.stdlib_module_names) <= ENGINE

@@ -211,6 +211,29 @@ def test_a_run_may_be_stopped_at_any_write(toy_root, call, stop_before):
         shutil.rmtree(run)
 
 
+def test_a_sparse_optimizer_goes_on_as_an_undisturbed_one_and_learns_another_way(
+    undisturbed, toy_root, call, stop_before
+):
+    root = toy_root()
+    options = ("--root", root, *COMMANDS["train"], "--sparse-adam", "true")
+    run = root / "runs" / RUNS["train"]
+    stop_before(0)
+    call("train", *options)
+    run.rename(root / "expected")
+    stop_before(3 + 3 * 4)
+    with pytest.raises(Stop):
+        call("train", *options)
+    assert torch.load(run / "last.pt", weights_only=True)["epoch"] in (2, 3, 4)
+    stop_before(0)
+    call("train", *options)
+    assert_same_run(run, root / "expected")
+    dense = undisturbed("train", toy_root, call)
+    users = [torch.load(f / "last.pt", weights_only=True)["model"]["users"] for f in (run, dense)]
+    assert not torch.equal(*users)
+    with pytest.raises(InputError, match="--l2 moves every vector.*--sparse-adam false"):
+        call("train", *options, "--l2", 0.1)
+
+
 @pytest.mark.parametrize("script", COMMANDS)
 def test_the_same_command_gives_the_same_and_another_seed_another_result(
     undisturbed, toy_root, call, script
@@ -328,9 +351,11 @@ def test_a_loss_that_is_not_a_number_ends_with_epoch_batch_and_learning_rate(tmp
 def test_losses_read_later_are_the_same_and_a_bad_one_keeps_its_number(
     tmp_path, monkeypatch, together
 ):
-    plain, _ = fit_scripted(tmp_path / "a", Scripted([1.0]), epochs=2)
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    plain, _ = fit_scripted(tmp_path / "a", Scripted([1.0, 0.9]), epochs=2)
     monkeypatch.setattr(epochs, "LOOKED_AT_TOGETHER", together)
-    found, _ = fit_scripted(tmp_path / "b", Scripted([1.0]), epochs=2)
+    found, _ = fit_scripted(tmp_path / "b", Scripted([1.0, 0.9]), epochs=2)
     assert found == plain
     with pytest.raises(WorkError, match="loss is nan in epoch 2, batch 3 of 4, at learning rate"):
         fit_scripted(tmp_path / "c", Scripted([1.0], bad_step=7), epochs=5)
