@@ -1,0 +1,195 @@
+"""The study as a page to look at and listen to: report/index.html, opened without a server.
+
+    python report.py --root sample --audio sample/audio
+    python report.py --root m4a --audio audio --about id_information.csv,id_genres.csv
+    python report.py --root m4a --audio audio --copy-audio --listen-tracks 200 --listen-users 20
+
+Reads   tables/*.csv (table.py), runs/*/{config.yaml,metrics.json,log.jsonl,recs.pqt},
+        embeddings/*.{npy,json}, data/{train,val,test}.pqt, trackid_sorted.csv
+Writes  report/index.html     the answer, tables that sort, figures, every run's configuration
+        report/listen.html    tracks and their neighbours, users and their lists, to hear
+        report/figures/       every figure as NAME.pdf and NAME.png; -dark, -narrow for the page
+        report/audio/         copies of the audio files that the page links to (--copy-audio only)
+        report/report.json    what it was made from; written last
+
+The pages hold their data and ask no network. Audio is linked to where it lies, by a relative path;
+Music4All may not be passed on, so think before you pass on a report with --copy-audio.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from tqdm import tqdm
+
+from artifacts import atomic_path, exclusive, read_json, sha256, write_json
+from config import InputError, option, outcome_options, run
+from reporting.drawing import draw_all, figure_metrics
+from reporting.listening import audio_files, listening_data, sample
+from reporting.pages import write_index, write_listen
+from reporting.study import Study, read_study
+from reporting.tracks import read_tracks
+from splits import read_split
+from trackids import AUDIO, read_trackids
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    root: Path = option(Path("."), "folder of all that is read and written", outcome=False)
+    audio: Path | None = option(None, "folder of TRACKID.EXT, to hear tracks; none: no players")
+    copy_audio: bool = option(False, "copy the audio that the page links to into report/audio")
+    about: tuple[Path, ...] = option(
+        (), "tables with a column id and artist, song or genres: Music4All's, by commas"
+    )
+    listen_tracks: int = option(1000, "tracks to choose from on the listening page, at most")
+    listen_users: int = option(100, "users to choose from on the listening page, at most")
+    map_tracks: int = option(5000, "tracks of maps and similarities, at most")
+    seed: int = option(0, "draws these samples")
+    overwrite: bool = option(False, "make it again, also when nothing changed", outcome=False)
+
+    def __post_init__(self):
+        least = {"listen_tracks": 1, "listen_users": 1, "map_tracks": 20, "seed": 0}
+        for name, minimum in least.items():
+            if getattr(self, name) < minimum:
+                flag = "--" + name.replace("_", "-")
+                raise InputError(f"{flag} must be at least {minimum}, got {getattr(self, name)}")
+        if self.copy_audio and self.audio is None:
+            raise InputError("--copy-audio needs --audio DIR, the folder to copy from")
+        if self.audio is not None and not self.audio.is_dir():
+            raise InputError(f"--audio {self.audio} is not a folder; expected TRACKID.mp3 in it")
+
+
+def main(config: ReportConfig) -> None:
+    ids = read_trackids(config.root)
+    study = read_study(config.root, len(ids))
+    folder = config.root / "report"
+    audio = audio_files(config.audio, ids, AUDIO) if config.audio else {}
+    if config.audio and not audio:
+        raise InputError(f"--audio {config.audio} holds no audio of the {len(ids):,} track ids")
+    made_from = fingerprint(config, study, audio)
+    page = folder / "index.html"
+    with exclusive(folder / ".lock", str(folder)):
+        earlier = _earlier(folder)
+        if (
+            not config.overwrite
+            and earlier.get("made_from") == made_from
+            and _whole(earlier, folder)
+        ):
+            print(f"{page} is up to date; --overwrite makes it again")
+            return
+        (folder / "report.json").unlink(missing_ok=True)
+        files = build(config, study, ids, audio, folder)
+        for old in set(earlier.get("files", [])) - set(files):
+            (folder / old).unlink(missing_ok=True)  # of an earlier report, and of no use now
+        write_json(folder / "report.json", {"made_from": made_from, "files": files})
+    size = sum((folder / name).stat().st_size for name in files if not name.startswith("audio/"))
+    print(f"runs    {len(study.runs):>9,}")
+    print(f"figures {sum(name.endswith('.pdf') for name in files):>9,} in {folder / 'figures'}")
+    print(f"size    {size / 1e6:>9,.1f} MB without audio")
+    print(f"open    {page.resolve()}")
+
+
+def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folder: Path) -> list:
+    """Write the report's files, index.html last; return their names inside the folder."""
+    split = read_split(config.root)
+    tracks = read_tracks(config.root, ids, split["train"], config.about)
+    candidates = np.unique(split["train"].track_idx)
+    rows = sample(candidates, config.map_tracks, np.random.default_rng(config.seed))
+
+    figures = draw_all(study, tracks, rows, folder / "figures")
+    data = listening_data(
+        study, tracks, split, audio,
+        n_tracks=config.listen_tracks, n_users=config.listen_users, seed=config.seed,
+    )  # fmt: skip
+    copies = copy_audio(config, data, folder) if config.copy_audio else []
+    data["k"] = study.k
+    data["audio"] = link(config, folder) if audio else ""
+    pages = [
+        write_listen(folder, study, data, silence(config)),
+        write_index(
+            folder, study, figures,
+            {
+                "metrics": figure_metrics(study),
+                "n_map": len(rows),
+                "sampled": len(rows) < len(candidates),
+                "tracks_what": tracks.what,
+            },
+        ),
+    ]  # fmt: skip
+    drawn = [path for figure in figures.values() for path in figure["files"]]
+    return sorted(path.relative_to(folder).as_posix() for path in [*drawn, *copies, *pages])
+
+
+def fingerprint(config: ReportConfig, study: Study, audio: dict) -> str:
+    """Return a hash of all that decides the report: options, results, embeddings, this code."""
+    root = config.root
+    small = [*(root / "tables").glob("*.csv"), *(root / "embeddings").glob("*.json")]
+    small += [root / "data" / "split.json", root / "sample.json", *config.about]
+    small += [p for run in study.runs for p in (root / "runs" / run["folder"]).glob("[cm]*.[yj]*")]
+    small += [HERE / "report.py", *(HERE / "reporting").rglob("*.*")]
+    digest = hashlib.sha256(repr(sorted(outcome_options(config).items())).encode())
+    digest.update(
+        sha256(*(p for p in sorted(small) if p.is_file() and p.suffix != ".pyc")).encode()
+    )
+    for path in sorted((root / "embeddings").glob("*.npy")):
+        digest.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+    digest.update(repr(sorted(audio.items())).encode())
+    return digest.hexdigest()
+
+
+def _earlier(folder: Path) -> dict:
+    path = folder / "report.json"
+    return read_json(path, "python report.py --overwrite") if path.exists() else {}
+
+
+def _whole(earlier: dict, folder: Path) -> bool:
+    return all((folder / name).exists() for name in earlier["files"])
+
+
+def link(config: ReportConfig, folder: Path) -> str:
+    """Return what every link to audio begins with, relative to the report's folder."""
+    if config.copy_audio:
+        return "audio/"
+    path = os.path.relpath(config.audio.resolve(), folder.resolve())
+    return "/".join(quote(part) for part in Path(path).parts) + "/"
+
+
+def silence(config: ReportConfig) -> str:
+    """Return why there are no players, for the page to say."""
+    command = f"python report.py --root {config.root} --audio DIR"
+    return f"report.py was not told where the clips are. To hear them, run {command}"
+
+
+def copy_audio(config: ReportConfig, data: dict, folder: Path) -> list[Path]:
+    """Copy the audio of every track that the page mentions; return the copies.
+
+    What is there already, equally long and not older, is left.
+    """
+    names = [f"{id_}{suffix}" for id_, _, _, _, suffix in data["tracks"] if suffix]
+    sizes = [(config.audio / name).stat().st_size for name in names]
+    print(
+        f"copying {len(names):,} audio files, {sum(sizes) / 1e6:,.0f} MB, into {folder / 'audio'}"
+    )
+    copies = []
+    for name, size in zip(tqdm(names, "audio", unit=" files", disable=None), sizes, strict=True):
+        source, copy = config.audio / name, folder / "audio" / name
+        copies.append(copy)
+        if copy.exists():
+            there = copy.stat()
+            if there.st_size == size and there.st_mtime >= source.stat().st_mtime:
+                continue
+        with atomic_path(copy) as temporary:
+            shutil.copyfile(source, temporary)
+    return copies
+
+
+if __name__ == "__main__":
+    run(main, ReportConfig, __doc__)

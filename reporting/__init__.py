@@ -1,0 +1,1 @@
+"""The report's parts: what the runs left behind, read, drawn and written as pages."""

@@ -1,0 +1,125 @@
+"""Every figure of the report, drawn and saved, and what the page needs to know of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import yaml
+from matplotlib.image import imread
+from tqdm import tqdm
+
+from config import InputError
+from reporting.figures import curve_figure, metric_figure, rank_figure
+from reporting.maps import map_figure
+from reporting.matrices import significance_figure, similarity_figure
+from reporting.similarity import cka_matrix, nearest, overlap_matrix, principal_axes
+from reporting.study import Study, row_label
+from reporting.theme import DPI, save
+from reporting.tracks import Tracks
+
+NEIGHBOURS = 10  # of which two embeddings share some
+SIZES = Path(__file__).resolve().parent / "model_sizes.yaml"
+POINTS = 110  # pixels of the page for an inch of a figure
+
+
+def draw_all(study: Study, tracks: Tracks, rows: np.ndarray, folder: Path) -> dict[str, dict]:
+    """Draw what the study has the data for.
+
+    Args:
+        rows: track_idx of the tracks of maps and similarities.
+        folder: where the files go.
+
+    Returns:
+        {name: {name, width, height, alt, files}} of the figures drawn; width and height in pixels
+        of the page, for the wide image.
+    """
+    first = f"HitRate@{study.k}"
+    drawers = {}
+    for metric in figure_metrics(study):
+        drawers[f"metric-{metric.split('@')[0].lower()}"] = metric_figure(study, metric)
+        drawers[f"significance-{metric.split('@')[0].lower()}"] = significance_figure(study, metric)
+    drawers["ranks"] = rank_figure(study, first, model_sizes(list(study.embeddings)))
+    drawers["curves"] = curve_figure(study)
+    drawers |= _of_embeddings(study, tracks, rows)
+    drawers = {name: draw for name, draw in drawers.items() if draw is not None}
+    drawn = {}
+    for name, draw in tqdm(drawers.items(), "figures", unit=" figures", disable=None, leave=False):
+        files = save(draw, name, folder)
+        height, width = imread(folder / f"{name}.png").shape[:2]
+        drawn[name] = {
+            "name": name,
+            "width": round(width / DPI * POINTS),
+            "height": round(height / DPI * POINTS),
+            "alt": _alt(study, name),
+            "files": files,
+        }
+    return drawn
+
+
+def figure_metrics(study: Study) -> list[str]:
+    """Return the metrics that are drawn, the headline's first."""
+    wanted = (f"HitRate@{study.k}", f"NDCG@{study.k}")
+    return [name for name in wanted if name in study.results]
+
+
+def _of_embeddings(study: Study, tracks: Tracks, rows: np.ndarray) -> dict:
+    """Return the drawers of maps and similarities; each embedding's vectors are read once."""
+    names = list(study.embeddings)
+    maps, centred, neighbours = {}, [], []
+    for name in tqdm(names, "embeddings", unit=" embeddings", disable=None, leave=False):
+        vectors = study.vectors(name, rows)
+        if name != "noise":
+            maps[name] = principal_axes(vectors)
+        centred.append(vectors)
+        neighbours.append(nearest(vectors, np.arange(len(rows)), min(NEIGHBOURS, len(rows) - 1)))
+    drawers = {}
+    if maps:
+        drawers["maps"] = map_figure(maps, rows, tracks)
+    if len(names) > 1:
+        matrices = {
+            "Linear CKA": cka_matrix(centred),
+            f"Shared of {neighbours[0].shape[1]} neighbours": overlap_matrix(neighbours),
+        }
+        drawers["similarity"] = similarity_figure(names, matrices)
+    return drawers
+
+
+def model_sizes(embeddings: list[str], path: Path = SIZES) -> dict[str, float]:
+    """Return the parameters of the audio models by embedding, for those that the file knows.
+
+    Raises:
+        InputError: the file does not hold `name: number` lines.
+    """
+    known = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    for name, size in known.items():
+        if not isinstance(size, int | float) or size < 0:
+            raise InputError(f"{path}: {name} must be a number of parameters, got {size!r}")
+    sizes = {}
+    for embedding in embeddings:
+        fits = [name for name in known if f"{embedding}_".startswith(f"{name}_")]
+        if fits:
+            sizes[embedding] = float(known[max(fits, key=len)])
+    return sizes
+
+
+def _alt(study: Study, name: str) -> str:
+    """Return what the figure shows, for those who do not see it; the numbers are in the tables."""
+    kind, _, metric = name.partition("-")
+    if kind == "metric":
+        column = next(m for m in figure_metrics(study) if m.lower().startswith(metric))
+        models = study.models[study.models.tag == ""]
+        best = models.loc[models.groupby("recommender")[column].idxmax()]
+        told = ", ".join(
+            f"{row.recommender} {row_label(row.embedding, row.tag)} {row.value:.3f}"
+            for row in best.rename(columns={column: "value"}).itertuples()
+        )
+        return f"{column} with 95 % intervals, a panel a recommender. Highest: {told}."
+    texts = {
+        "significance": "Matrices of pairwise differences between embeddings and their tests.",
+        "ranks": "Rank of each embedding against its width and the size of its audio model.",
+        "curves": "Validation loss by epoch of every training run.",
+        "maps": "Tracks of each embedding on its first two principal axes.",
+        "similarity": "Matrices of linear CKA and of shared nearest neighbours.",
+    }
+    return texts[kind]

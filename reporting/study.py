@@ -1,0 +1,138 @@
+"""What the report tells of: the tables, the runs behind them, the embeddings, and the tracks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from artifacts import read_json
+from config import InputError
+from vectors import NOISE_SEED, WITHOUT_FILE
+
+RECOMMENDERS = {"knn": "KNN", "shallow": "Shallow Net", "bert4rec": "BERT4Rec"}
+CONTROLS = {"popular": "most popular", "random_lists": "random lists"}
+TABLE = "python table.py"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
+
+
+@dataclass(frozen=True)
+class Study:
+    """One root, read.
+
+    Attributes:
+        root: the folder.
+        tables: frames of root/tables/*.csv by name; `results` is there, others may not be.
+        runs: of every finished run config.yaml and metrics.json in one dict, with `folder` (name)
+            and `log` (its epochs, [] for a run that learns nothing); by folder name.
+        embeddings: {name: facts} of embeddings/NAME.npy with a row for each track, and last of
+            `noise` if a run has it; facts are those of NAME.json, with `width`.
+        synthetic: the root was made by make_sample.py.
+    """
+
+    root: Path
+    tables: dict[str, pd.DataFrame]
+    runs: list[dict]
+    embeddings: dict[str, dict]
+    synthetic: bool
+
+    @property
+    def results(self) -> pd.DataFrame:
+        return self.tables["results"]
+
+    @property
+    def models(self) -> pd.DataFrame:
+        """Rows of `results` that rank by an embedding."""
+        return self.results[~self.results.recommender.isin(CONTROLS)]
+
+    @property
+    def recommenders(self) -> list[str]:
+        return list(dict.fromkeys(self.models.recommender))
+
+    @property
+    def k(self) -> int:
+        """The list length the report speaks of: 50, or the longest there is."""
+        lengths = [
+            int(c.partition("@")[2])
+            for c in self.results
+            if c.startswith("HitRate@") and c.partition("@")[2].isdigit()
+        ]
+        return 50 if 50 in lengths else max(lengths)
+
+    def vectors(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Return the vectors of some tracks, float32 (n, width); NaN becomes 0, like no vector."""
+        if name == "noise":
+            n_tracks = max(rows) + 1
+            width = self.embeddings[name]["width"]
+            rng = np.random.default_rng(NOISE_SEED)
+            return rng.standard_normal((n_tracks, width), dtype=np.float32)[rows]
+        matrix = np.load(self.root / "embeddings" / f"{name}.npy", mmap_mode="r")
+        return np.nan_to_num(np.asarray(matrix[rows], dtype=np.float32))
+
+
+def row_label(embedding: str, tag: str) -> str:
+    """Return the name of a row for people: `musicnn`, or `musicnn (shuffled)`."""
+    return f"{embedding} ({tag})" if tag else embedding
+
+
+def read_study(root: Path, n_tracks: int) -> Study:
+    """Read a root after table.py.
+
+    Args:
+        n_tracks: rows that an embedding must have; others are left out.
+
+    Raises:
+        InputError: the table is missing, or older than a run.
+    """
+    tables = {
+        path.stem: pd.read_csv(path, keep_default_na=False, na_values=[""]).fillna({"tag": ""})
+        for path in sorted((root / "tables").glob("*.csv"))
+    }
+    if "results" not in tables:
+        raise InputError(
+            f"{root}/tables/results.csv is missing; make it with {TABLE} --root {root}"
+        )
+    runs = [_read_run(path) for path in sorted((root / "runs").glob("*/metrics.json"))]
+    runs = _in_table(root, tables["results"], runs)
+    embeddings = dict(sorted(_read_embeddings(root, n_tracks).items()))
+    noise = tables["results"].query("embedding == 'noise'")
+    if len(noise):
+        embeddings["noise"] = {"width": int(noise.width.iloc[0])}
+    return Study(root, tables, runs, embeddings, (root / "sample.json").exists())
+
+
+def _read_run(path: Path) -> dict:
+    folder = path.parent
+    known = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), LOADER)
+    log = folder / "log.jsonl"
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    results = read_json(path, "the command of this run")
+    return {**known, **results, "folder": folder.name, "log": [json.loads(line) for line in lines]}
+
+
+def _in_table(root: Path, results: pd.DataFrame, runs: list[dict]) -> list[dict]:
+    """Return the runs of the table, which `--runs` may have chosen; refuse an older table."""
+    made = (root / "tables" / "results.csv").stat().st_mtime
+    for run in runs:
+        if (root / "runs" / run["folder"] / "metrics.json").stat().st_mtime > made:
+            raise InputError(
+                f"{root}/runs/{run['folder']} is newer than tables/results.csv; run {TABLE} "
+                f"--root {root} first"
+            )
+    rows = set(zip(results.recommender, results.embedding, results.tag, strict=True))
+    return [run for run in runs if (run["recommender"], run["embedding"], run["tag"] or "") in rows]
+
+
+def _read_embeddings(root: Path, n_tracks: int) -> dict[str, dict]:
+    found = {}
+    for path in (root / "embeddings").glob("*.npy"):
+        matrix = np.load(path, mmap_mode="r")
+        if path.stem not in WITHOUT_FILE and matrix.ndim == 2 and len(matrix) == n_tracks:
+            facts = path.with_suffix(".json")
+            facts = read_json(facts, "its extraction") if facts.exists() else {}
+            found[path.stem] = {**facts, "width": matrix.shape[1]}
+    return found
