@@ -17,6 +17,7 @@ from vectors import NOISE_SEED, WITHOUT_FILE
 RECOMMENDERS = {"knn": "KNN", "shallow": "Shallow Net", "bert4rec": "BERT4Rec"}
 CONTROLS = {"popular": "most popular", "random_lists": "random lists"}
 TABLE = "python table.py"
+TAGS = ("tag", "tag_a", "tag_b")  # empty for most rows, which is no missing number
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 
 
@@ -88,10 +89,7 @@ def read_study(root: Path, n_tracks: int) -> Study:
     Raises:
         InputError: the table is missing, or older than a run.
     """
-    tables = {
-        path.stem: pd.read_csv(path, keep_default_na=False, na_values=[""]).fillna({"tag": ""})
-        for path in sorted((root / "tables").glob("*.csv"))
-    }
+    tables = {path.stem: _read_table(path) for path in sorted((root / "tables").glob("*.csv"))}
     if "results" not in tables:
         raise InputError(
             f"{root}/tables/results.csv is missing; make it with {TABLE} --root {root}"
@@ -103,6 +101,11 @@ def read_study(root: Path, n_tracks: int) -> Study:
     if len(noise):
         embeddings["noise"] = {"width": int(noise.width.iloc[0])}
     return Study(root, tables, runs, embeddings, (root / "sample.json").exists())
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(TAGS, str))
+    return table.fillna(dict.fromkeys(TAGS, ""))
 
 
 def _read_run(path: Path) -> dict:

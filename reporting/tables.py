@@ -10,13 +10,14 @@ from reporting.answer import number
 from reporting.figures import SHUFFLED
 from reporting.study import CONTROLS, RECOMMENDERS, Study, row_label
 
+NOTHING = "–"  # sorts last
 METRICS = ("HitRate", "NDCG", "MRR", "Recall", "Precision")
 
 
 def cell(text, sort=None, note: str = "", strong: bool = False, config=None) -> dict:
     """Return a cell: what is read, what it sorts by, a small addition, bold, what it unfolds to."""
     if sort is None or (isinstance(sort, float) and math.isnan(sort)):
-        sort = text
+        sort = "" if text == NOTHING else text
     return {"text": str(text), "sort": sort, "note": note, "strong": strong, "config": config}
 
 

@@ -52,14 +52,7 @@ def command():
 @pytest.fixture
 def call():
     """Run a script's main in this process: (name without .py, *flags); its errors are raised."""
-
-    def run(script, *flags):
-        module = importlib.import_module(script)
-        own = [v for v in vars(module).values() if getattr(v, "__module__", "") == script]
-        kind = next(v for v in own if isinstance(v, type) and v.__name__.endswith("Config"))
-        return module.main(parse_config(kind, module.__doc__, list(map(str, flags))))
-
-    return run
+    return call_main
 
 
 @pytest.fixture
@@ -69,6 +62,14 @@ def toy_root(tmp_path):
     Call it as toy_root() or with make_root's options.
     """
     return lambda name="root", **options: make_root(tmp_path / name, **options)
+
+
+def call_main(script: str, *flags):
+    """Run a script's main in this process; its errors are raised."""
+    module = importlib.import_module(script)
+    own = [v for v in vars(module).values() if getattr(v, "__module__", "") == script]
+    kind = next(v for v in own if isinstance(v, type) and v.__name__.endswith("Config"))
+    return module.main(parse_config(kind, module.__doc__, list(map(str, flags))))
 
 
 def shell(line: str, folder: Path, **more) -> subprocess.CompletedProcess:

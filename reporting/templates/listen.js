@@ -138,7 +138,12 @@ search.addEventListener("focus", offer);
 search.addEventListener("blur", () => open(false));
 search.addEventListener("keydown", (event) => {
   const options = [...found.querySelectorAll("[role=option]")];
-  if (event.key === "Escape") { open(false); return; }
+  if (event.key === "Escape") { // once closes the list, twice clears the field
+    event.preventDefault();
+    if (found.hidden) search.value = "";
+    open(false);
+    return;
+  }
   if (event.key === "Enter" && options.length && !found.hidden) {
     event.preventDefault(); choose(Number(options[Math.max(active, 0)].dataset.place)); return;
   }

@@ -1,5 +1,5 @@
 "use strict";
-// Tables sort by any heading, once ascending, once descending; cells without a number go last.
+// Tables sort by any heading, once in each direction; empty cells go last in both.
 for (const table of document.querySelectorAll("table[data-sortable]")) {
   const heads = [...table.tHead.rows[0].cells];
   const body = table.tBodies[0];
@@ -9,8 +9,8 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
     const key = (row) => row.cells[place].dataset.sort;
     const numeric = head.classList.contains("n");
     const rows = [...body.rows].sort((a, b) => {
-      const [x, y] = numeric ? [parseFloat(key(a)), parseFloat(key(b))] : [key(a), key(b)];
-      if (numeric && (Number.isNaN(x) || Number.isNaN(y))) return Number.isNaN(x) - Number.isNaN(y);
+      const [x, y] = [key(a), key(b)];
+      if (!x || !y) return !x - !y;
       const order = numeric ? x - y : x.localeCompare(y, "en", { numeric: true });
       return down ? -order : order;
     });
