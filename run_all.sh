@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole study with one command: set-up, data, every stage, the table.
+# The whole study with one command: set-up, data, every stage, the table, the report.
 #
 #   bash run_all.sh                                   # on sample data it makes, in sample/
 #   bash run_all.sh --root R --log FILE --audio DIR   # on Music4All

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from reporting.figures import CONTROL_ROWS, SHUFFLED
 from reporting.matrices import ALPHA
-from reporting.study import CONTROLS, RECOMMENDERS, Study, row_label
+from reporting.study import RECOMMENDERS, UNTRAINED, Study, is_shuffled, row_label
 
 
 def answer(study: Study, metric: str) -> dict:
@@ -16,17 +15,18 @@ def answer(study: Study, metric: str) -> dict:
     Returns:
         `headline`: a sentence; `tested`: whether there are pairwise tests; `cards`: for each
         recommender its `name`, `label`, `verdict` (`lead`, `text`), `rows` (label, mean, low, high,
-        control, shuffled) and the control lines `popular` and `chance` (None when not run);
+        control); `lines`: what controls without an embedding reach, as Study.lines has them;
         `limit`: the end of the cards' axis.
     """
     cards = [_card(study, recommender, metric) for recommender in study.recommenders]
     high = [row["high"] for card in cards for row in card["rows"]]
-    lines = [card[name] for card in cards for name in ("popular", "chance") if card[name]]
+    lines = study.lines(metric)
     return {
         "headline": _headline(cards),
         "tested": "comparisons" in study.tables,
         "cards": cards,
-        "limit": max([*high, *lines, 1e-9]) * 1.04,
+        "lines": lines,
+        "limit": max([*high, *lines.values(), 1e-9]) * 1.04,
     }
 
 
@@ -48,23 +48,13 @@ def _card(study: Study, recommender: str, metric: str) -> dict:
             "mean": row[metric],
             "low": max(row[metric] - row[f"{metric}_ci95"], 0.0),
             "high": row[metric] + row[f"{metric}_ci95"],
-            "control": row["embedding"] in CONTROL_ROWS or row["tag"] == SHUFFLED,
+            "control": row["embedding"] in UNTRAINED or is_shuffled(row["tag"]),
         }
         for row in models.to_dict("records")
     ]
     rows.sort(key=lambda row: (row["control"], -row["mean"]))
-    controls = study.results.set_index("recommender")[metric]
-    lines = {
-        "popular": controls.get("popular"),
-        "chance": controls.get("random_lists"),
-    }
-    lines = {name: None if value is None else float(value) for name, value in lines.items()}
-    card = {
-        "name": recommender,
-        "label": RECOMMENDERS.get(recommender, recommender),
-        "rows": rows,
-        **lines,
-    }
+    label = RECOMMENDERS.get(recommender, recommender)
+    card = {"name": recommender, "label": label, "rows": rows}
     return {**card, "verdict": _verdict(study, card, metric)}
 
 
@@ -85,11 +75,12 @@ def _verdict(study: Study, card: dict, metric: str) -> dict:
     else:
         equal = listed([name for name in others if name in tied])
         text = [f"has the highest mean, {value}, but cannot be told apart from {equal}."]
-    below = [name for name in ("popular", "chance") if (card[name] or 0) >= best["mean"]]
-    if below:
-        what = CONTROLS["popular"] + " tracks" if "popular" in below else "chance"
-        text.append(f"It does no better than {what} ({number(card[below[0]])}).")
-    untrained = [row["label"] for row in card["rows"] if row["embedding"] in CONTROL_ROWS]
+    names = {"chance": "chance", "popular": "the most popular tracks", "ease": "EASE"}
+    above = {n: v for n, v in study.lines(metric).items() if v >= best["mean"]}
+    if above:
+        told = listed([f"{names[name]} ({number(value)})" for name, value in above.items()])
+        text.append(f"Its mean is not above that of {told}.")
+    untrained = [row["label"] for row in card["rows"] if row["embedding"] in UNTRAINED]
     if tied and [name for name in untrained if name in tied]:
         text.append(f"It is not above {listed([n for n in untrained if n in tied])}, a control.")
     failed = _not_above_shuffled(study.tables.get("shuffled"), card["name"], metric)

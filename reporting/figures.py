@@ -7,19 +7,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reporting.study import CONTROLS, RECOMMENDERS, Study, row_label
+from reporting.study import RECOMMENDERS, UNTRAINED, Study, is_shuffled, plain_tag, row_label
 from reporting.theme import MARKERS, Theme, panels
 
-CONTROL_ROWS = ("noise", "random")
-SHUFFLED = "shuffled"
 LINES = ("-", "--", ":")
 
 
 def embedding_order(study: Study, metric: str) -> list[tuple[str, str]]:
     """Return (embedding, tag) of the rows, best mean over recommenders first, controls last."""
-    models = study.models[study.models.tag != SHUFFLED]
+    models = study.models[~study.models.tag.map(is_shuffled)]
     means = models.groupby(["embedding", "tag"])[metric].mean()
-    return sorted(means.index, key=lambda row: (row[0] in CONTROL_ROWS, -means[row], row))
+    return sorted(means.index, key=lambda row: (row[0] in UNTRAINED, -means[row], row))
 
 
 def metric_figure(study: Study, metric: str):
@@ -27,9 +25,9 @@ def metric_figure(study: Study, metric: str):
     order = embedding_order(study, metric)
     place = {row: at for at, row in enumerate(order)}
     names = [row_label(*row) for row in order]
-    controls = study.results[study.results.recommender.isin(CONTROLS)]
+    lines = study.lines(metric)
     longest = (study.models[metric] + study.models[f"{metric}_ci95"]).max()
-    longest = max(longest, controls[metric].max() if len(controls) else 0) * 1.18
+    longest = max(longest, *lines.values(), 1e-9) * 1.18
 
     def draw(theme: Theme, narrow: bool) -> Figure:
         height = 0.9 + 0.3 * len(order)
@@ -37,11 +35,11 @@ def metric_figure(study: Study, metric: str):
         for at, (axis, recommender) in enumerate(zip(axes, study.recommenders, strict=True)):
             rows = study.models[study.models.recommender == recommender]
             for row in rows.to_dict("records"):
-                shuffled = row["tag"] == SHUFFLED
-                y = place.get((row["embedding"], "" if shuffled else row["tag"]))
+                shuffled = is_shuffled(row["tag"])
+                y = place.get((row["embedding"], plain_tag(row["tag"])))
                 if y is None:
                     continue
-                control = shuffled or row["embedding"] in CONTROL_ROWS
+                control = shuffled or row["embedding"] in UNTRAINED
                 color = theme.soft if control else theme.cycle[at % 8]
                 axis.errorbar(
                     row[metric], y + 0.28 * shuffled, xerr=row[f"{metric}_ci95"], color=color,
@@ -54,7 +52,7 @@ def metric_figure(study: Study, metric: str):
                         _number(row[metric]), (end, y), (4, 0), textcoords="offset points",
                         va="center", size=8, color=theme.soft if control else theme.ink,
                     )  # fmt: skip
-            _control_lines(axis, controls, metric, theme)
+            _control_lines(axis, lines, theme)
             axis.set(title=RECOMMENDERS.get(recommender, recommender), xlim=(0, longest))
             axis.set_yticks(range(len(order)), names)
             axis.set_ylim(len(order) - 0.4, -0.75)
@@ -65,17 +63,15 @@ def metric_figure(study: Study, metric: str):
     return draw
 
 
-def _control_lines(axis, controls: pd.DataFrame, metric: str, theme: Theme) -> None:
-    styles = {"popular": (0, (4, 2)), "random_lists": (0, (1, 1.5))}
-    for name, label in CONTROLS.items():
-        values = controls[controls.recommender == name][metric]
-        if len(values):
-            axis.axvline(values.iloc[0], color=theme.soft, lw=1, ls=styles[name], zorder=0)
-            side = "left" if name == "popular" else "right"
-            axis.text(
-                values.iloc[0], -0.5, f" {label if name == 'popular' else 'chance'} ", ha=side,
-                va="center", size=7, color=theme.soft,
-            )  # fmt: skip
+def _control_lines(axis, lines: dict[str, float], theme: Theme) -> None:
+    styles = {"chance": (0, (1, 1.5)), "popular": (0, (4, 2)), "ease": (0, (8, 2, 1, 2))}
+    names = {"chance": "chance", "popular": "most popular", "ease": "EASE"}
+    for at, (name, value) in enumerate(sorted(lines.items(), key=lambda item: item[1])):
+        axis.axvline(value, color=theme.soft, lw=1, ls=styles[name], zorder=0)
+        axis.text(
+            value, -0.5, f" {names[name]} ", ha="right" if at == 0 and len(lines) > 1 else "left",
+            va="center", size=7, color=theme.soft,
+        )  # fmt: skip
 
 
 def _number(value: float) -> str:
@@ -88,7 +84,7 @@ def rank_figure(study: Study, metric: str, sizes: dict[str, float]):
     Args:
         sizes: parameters of the audio models by embedding; those not in it have no point.
     """
-    rows = study.models[(study.models.tag == "") & ~study.models.embedding.isin(CONTROL_ROWS)]
+    rows = study.models[(study.models.tag == "") & ~study.models.embedding.isin(UNTRAINED)]
     rows = rows.assign(rank=rows.groupby("recommender")[metric].rank(ascending=False))
     rows = rows.assign(size=rows.embedding.map(sizes))
     shown = {

@@ -15,7 +15,13 @@ from config import InputError
 from vectors import NOISE_SEED, WITHOUT_FILE
 
 RECOMMENDERS = {"knn": "KNN", "shallow": "Shallow Net", "bert4rec": "BERT4Rec"}
-CONTROLS = {"popular": "most popular", "random_lists": "random lists"}
+CONTROLS = {
+    "popular": "most popular tracks",
+    "ease": "EASE, which hears nothing",
+    "random_lists": "random lists",
+}
+SHUFFLED = "shuffled"
+UNTRAINED = ("noise", "random")  # embeddings that know nothing of sound
 TABLE = "python table.py"
 TAGS = ("tag", "tag_a", "tag_b")  # empty for most rows, which is no missing number
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
@@ -64,6 +70,22 @@ class Study:
         ]
         return 50 if 50 in lengths else max(lengths)
 
+    def lines(self, metric: str) -> dict[str, float]:
+        """Return what the controls without an embedding reach: `chance`, `popular`, `ease`.
+
+        Chance is what random lists are expected to reach, where table.py computed it, else what
+        those that were drawn reach. A control that was not run is left out.
+        """
+        means = self.results[self.results.tag == ""].set_index("recommender")[metric].to_dict()
+        chance = self.tables.get("chance", pd.DataFrame({"metric": [], "chance": []}))
+        exact = dict(zip(chance.metric, chance.chance, strict=True))
+        found = {
+            "chance": exact.get(metric, means.get("random_lists")),
+            "popular": means.get("popular"),
+            "ease": means.get("ease"),
+        }
+        return {name: float(value) for name, value in found.items() if value is not None}
+
     def vectors(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Return the vectors of some tracks, float32 (n, width); NaN becomes 0, like no vector."""
         if name == "noise":
@@ -73,6 +95,16 @@ class Study:
             return rng.standard_normal((n_tracks, width), dtype=np.float32)[rows]
         matrix = np.load(self.root / "embeddings" / f"{name}.npy", mmap_mode="r")
         return np.nan_to_num(np.asarray(matrix[rows], dtype=np.float32))
+
+
+def is_shuffled(tag: str) -> bool:
+    """Say whether a tag is of the control whose vectors were given to the wrong tracks."""
+    return tag == SHUFFLED or tag.endswith(f"_{SHUFFLED}")
+
+
+def plain_tag(tag: str) -> str:
+    """Return the tag of the row that a shuffled control belongs to."""
+    return tag.removesuffix(SHUFFLED).removesuffix("_") if is_shuffled(tag) else tag
 
 
 def row_label(embedding: str, tag: str) -> str:

@@ -7,8 +7,7 @@ import math
 import pandas as pd
 
 from reporting.answer import number
-from reporting.figures import SHUFFLED
-from reporting.study import CONTROLS, RECOMMENDERS, Study, row_label
+from reporting.study import CONTROLS, RECOMMENDERS, Study, is_shuffled, row_label
 
 NOTHING = "–"  # sorts last
 METRICS = ("HitRate", "NDCG", "MRR", "Recall", "Precision")
@@ -39,7 +38,7 @@ def results_table(study: Study) -> dict:
     metrics = [c for c in results if "@" in c and f"{c}_ci95" in results]
     metrics.sort(key=lambda c: (int(c.split("@")[1]), _order(c)))
     letters = _letters(study, f"HitRate@{study.k}")
-    own = study.models[study.models.tag != SHUFFLED]
+    own = study.models[~study.models.tag.map(is_shuffled)]
     best = own.groupby("recommender")[metrics].max()
     columns = [column("recommender", False), column("embedding", False), column("width"),
                column("seeds")]  # fmt: skip
@@ -56,7 +55,7 @@ def results_table(study: Study) -> dict:
         for name in metrics:
             mean, half = row[name], row[f"{name}_ci95"]
             top = best[name].get(row["recommender"])
-            strong = row["tag"] != SHUFFLED and top is not None and mean == top
+            strong = not is_shuffled(row["tag"]) and top is not None and mean == top
             cells.append(cell(number(mean), mean, f"± {number(half)}", strong))
         rows.append(cells)
     ks = list(dict.fromkeys(name.split("@")[1] for name in metrics))
@@ -166,7 +165,7 @@ def _amount(value: float) -> dict:
 
 def _published(table: pd.DataFrame, study: Study):
     columns = [column("recommender", False), column("backbone", False), column("metric", False),
-               column("published"), column("here"), column("data", False)]  # fmt: skip
+               column("published"), column("here"), column("our row", False)]  # fmt: skip
     rows = []
     for row in table.to_dict("records"):
         half = row.get("ours_ci95", float("nan"))
@@ -178,7 +177,7 @@ def _published(table: pd.DataFrame, study: Study):
                 cell(row["metric"]),
                 cell(number(row["published"]), row["published"]),
                 cell(number(row["ours"]), row["ours"], note),
-                cell(row.get("data", "")),
+                cell(row_label(row["embedding"], row["tag"]) if half == half else NOTHING),
             ]
         )
     return columns, rows

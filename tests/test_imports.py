@@ -8,16 +8,13 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parents[1]
+PACKAGES = (
+    *(".", "extract_item_embeddings", "listening_log", "reporting", "sample_data", "study"),
+    "benchmarks",
+)
 FILES = {
     ".".join(path.relative_to(HERE).with_suffix("").parts): path
-    for folder in (
-        ".",
-        "extract_item_embeddings",
-        "listening_log",
-        "sample_data",
-        "study",
-        "benchmarks",
-    )
+    for folder in PACKAGES
     for path in sorted((HERE / folder).glob("*.py"))
 }
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
@@ -30,7 +27,7 @@ NO_TORCH = (
     *("config", "artifacts", "trackids", "splits", "interactions", "vectors", "recommend"),
     *("metrics", "runs", "preprocess", "knn", "baselines", "table"),
     *("results", "comparisons", "paired", "chance", "beyond", "ease", "published", "grids"),
-    *("search", "sweep"),
+    *("search", "sweep", "report"),
     *("listening_log.plays", "listening_log.pairs", "listening_log.audit"),
 )
 # pyarrow is imported where a table is written, which no backbone does.

@@ -45,6 +45,7 @@ def test_the_readme_names_every_stage_script():
         "baselines.py",
         "metrics.py",
         "table.py",
+        "report.py",
     }
 
 
@@ -68,6 +69,17 @@ def test_the_table_has_a_row_for_every_run_of_the_readme(study):
     }
     assert table["HitRate@50"].between(0, 1).all()
     assert dict(zip(table.embedding, table.width, strict=True))["musicnn"] == 200
+
+
+def test_the_report_holds_every_track_and_every_run_of_the_readme(study):
+    page = (study / "report" / "index.html").read_text(encoding="utf-8")
+    runs = [path.parent.name for path in (study / "runs").glob("*/metrics.json")]
+    assert runs and all(name in page for name in runs)
+    assert "Synthetic sample" in page
+    listen = (study / "report" / "listen.html").read_text(encoding="utf-8")
+    played = pd.read_parquet(study / "data" / "train.pqt").track_idx.unique()
+    ids = (study / "trackid_sorted.csv").read_text().split()[1:]
+    assert all(f'"{ids[row].split(",")[1]}"' in listen for row in played)
 
 
 @pytest.mark.parametrize("recommender", ["knn.py", "train.py", "train_bert.py"])
@@ -96,7 +108,7 @@ def test_what_is_finished_is_said_to_be_and_not_done_again(study):
     runs = sorted((study / "runs").glob("*/metrics.json"))
     before = {path: path.stat().st_mtime_ns for path in runs}
     for line in readme_commands():
-        if "metrics.py" in line or "table.py" in line:
+        if any(name in line for name in ("metrics.py", "table.py", "report.py")):
             continue
         done = shell(f"{line} {SIZES.get(line.split()[1], '')}", study.parent)
         assert done.returncode == 0, done.stderr
@@ -104,7 +116,7 @@ def test_what_is_finished_is_said_to_be_and_not_done_again(study):
     assert {path: path.stat().st_mtime_ns for path in runs} == before
 
 
-def test_run_all_on_ones_own_data_ends_with_the_table(study, tmp_path):
+def test_run_all_on_ones_own_data_ends_with_the_table_and_the_report(study, tmp_path):
     if not (HERE / ".venv" / "bin" / "python").exists():
         pytest.skip("no .venv here: run_all.sh would spend minutes on making one")
     line = (
@@ -115,5 +127,8 @@ def test_run_all_on_ones_own_data_ends_with_the_table(study, tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(r"\| mfcc +\| +104 \| +0\.\d+ ± 0\.\d+ \(seeds 0.000\) [ab]+", done.stdout)
     assert "most popular tracks: 0." in done.stdout and "random lists: 0." in done.stdout
+    page = tmp_path / "own" / "report" / "index.html"
+    assert f"open    {page}" in done.stdout and page.exists()
     again = shell(line, study.parent)
     assert again.returncode == 0 and again.stdout.count("is finished") >= 6
+    assert f"{page} is up to date" in again.stdout

@@ -248,7 +248,7 @@ def test_the_leader_is_told_with_those_it_cannot_be_told_apart_from(root):
         root / "tables" / "shuffled.csv", index=False
     )
     text = verdict_of(root)["text"]
-    assert "no better than most popular tracks (.960)" in text
+    assert "Its mean is not above that of the most popular tracks (.960)." in text
     assert "It is not above noise, a control." in text
     assert "Not above the same vectors shuffled, so nothing is shown of: two." in text
 
