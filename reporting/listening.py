@@ -151,8 +151,9 @@ def _first_seeds(study: Study) -> list[dict]:
 
 def _read_lists(path: Path, users: np.ndarray) -> dict[int, np.ndarray]:
     """Return {user_id: track_idx, best first} of some users."""
-    recs = pq.read_table(path, columns=["user_id", "track_idx", "rank"]).to_pandas()
-    recs = recs[recs.user_id.isin(users)].sort_values(["user_id", "rank"])
+    columns, wanted = ["user_id", "track_idx", "rank"], [("user_id", "in", users.tolist())]
+    recs = pq.read_table(path, columns=columns, filters=wanted).to_pandas()
+    recs = recs.sort_values(["user_id", "rank"])
     return {user: own.track_idx.to_numpy() for user, own in recs.groupby("user_id")}
 
 

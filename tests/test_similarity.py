@@ -114,7 +114,7 @@ def test_missing_neighbours_are_not_shared():
     assert overlap_matrix([nothing, nothing])[0, 1] == 0.5
 
 
-@pytest.mark.parametrize("shape", [(80, 6), (9, 30)])
+@pytest.mark.parametrize("shape", [(80, 6), (9, 30), (80, 40), (30, 90)])
 def test_principal_axes_are_those_of_the_singular_value_decomposition(shape):
     vectors = normal(*shape) * np.arange(1, shape[1] + 1) + 2
     units = vectors / linalg.norm(vectors, axis=1, keepdims=True)
