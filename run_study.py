@@ -21,7 +21,7 @@ from pathlib import Path
 
 from config import InputError, WorkError, run
 from study.graph import submit_study, tree
-from study.stages import HERE, Stage, StudyConfig, plan, report_stage
+from study.stages import HERE, Stage, StudyConfig, plan
 
 
 def main(config: StudyConfig) -> None:
@@ -33,7 +33,7 @@ def main(config: StudyConfig) -> None:
             f"{new} jobs submitted; how far they are: python study_status.py --root {config.root}"
         )
         return
-    for stage in [*plan(config), report_stage(config)]:
+    for stage in plan(config):
         print(f"\n== {stage.name}", flush=True)
         call(stage)
 

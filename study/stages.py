@@ -179,14 +179,6 @@ def plan(config: StudyConfig) -> list[Stage]:
     return stages
 
 
-def report_stage(config: StudyConfig) -> Stage:
-    """Return what ends a study here: the report. No job of a graph: it is made where it is read."""
-    root = config.root.absolute()
-    audio = (config.audio or root / "audio").absolute()
-    page = [root / "report" / "index.html"]
-    return _stage("report", "report.py", root, page, ("table",), ("--audio", str(audio)))
-
-
 def _runs(config: StudyConfig) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
     """Yield (recommender, embedding, tag, flags) of everything that is trained and compared."""
     tracks = config.tracks or (("frozen",) if config.log else ("frozen", "trained"))

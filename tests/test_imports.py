@@ -27,7 +27,7 @@ NO_TORCH = (
     *("config", "artifacts", "trackids", "splits", "interactions", "vectors", "recommend"),
     *("metrics", "runs", "preprocess", "knn", "baselines", "table", "report"),
     *("results", "comparisons", "paired", "chance", "beyond", "ease", "published", "grids"),
-    *("search", "sweep", "report"),
+    *("search", "sweep"),
     *("listening_log.plays", "listening_log.pairs", "listening_log.audit"),
 )
 # pyarrow is imported where a table is written, which no backbone does.
