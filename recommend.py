@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from config import WorkError
+from cores import by_parts
 from interactions import Split
 
 LIST_LENGTH = 100  # tracks kept for each user; metrics look at the first 50
@@ -63,17 +64,17 @@ def top_k(scores: np.ndarray, seen: list[np.ndarray], k: int) -> np.ndarray:
     if np.isnan(floor).any():
         raise ValueError(f"scores row {np.isnan(floor).argmax()} holds NaN")
 
-    rows, items = np.divmod(np.flatnonzero(scores >= floor[:, None]), n_items)
-    heard = scores[rows, items] == -np.inf
-    rows, items = rows[~heard], items[~heard]
-    order = np.lexsort((items, -scores[rows, items], rows))
-    rows, items = rows[order], items[order]
-    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
-
-    best = np.full((n_users, k), -1, dtype=np.int64)
-    kept = place < k
-    best[rows[kept], place[kept]] = items[kept]
-    return best
+    at = np.flatnonzero(scores >= floor[:, None])
+    at = at[scores.ravel()[at] > -np.inf]  # else heard
+    rows, items = np.divmod(at, n_items)
+    # What is left of a row, one beside the other in order of item: a stable sort keeps it in ties.
+    counts = np.bincount(rows, minlength=n_users)
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    shape = (n_users, max(k, counts.max(initial=0)))
+    costs, found = np.full(shape, np.inf, scores.dtype), np.full(shape, -1, dtype=np.int64)
+    costs[rows, place], found[rows, place] = -scores[rows, items], items
+    order = np.argsort(costs, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(found, order, axis=1)
 
 
 def _floor(scores: np.ndarray, k: int) -> np.ndarray:
@@ -134,7 +135,9 @@ def recommend(
 
 
 def _best_of_arrays(split: Split, scores: np.ndarray, users: np.ndarray, k: int):
-    found = top_k(scores, [split.train.of(user) for user in users], k)
+    seen = [split.train.of(user) for user in users]
+    parts = by_parts(lambda rows: top_k(scores[rows], seen[rows], k), len(users))
+    found = np.concatenate(parts)
     return found, np.take_along_axis(scores, found, axis=1).astype(np.float32)
 
 

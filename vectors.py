@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 
 from artifacts import check_name, read_json, sha256
 from config import InputError
+from cores import by_parts
 from interactions import Interactions, Split
 
 WITHOUT_FILE = ("random", "noise")
@@ -162,7 +163,8 @@ def knn_scorer(
         nonlocal buffer
         if len(buffer) < len(users):
             buffer = np.empty((len(users), len(items)), dtype=np.float32)
-        means = unit_rows(averages[users] @ vectors)
+        parts = by_parts(lambda rows: averages[users[rows]] @ vectors, len(users))
+        means = unit_rows(np.concatenate(parts))
         return np.matmul(means, items.T, out=buffer[: len(users)])
 
     return score

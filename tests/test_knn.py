@@ -30,6 +30,14 @@ def test_vectors_are_centred_or_standardized_a_dimension(center, standardize):
         assert not found[:, 5].any(), "it never varies"
 
 
+def test_the_published_search_and_the_plain_one_give_the_same_lists(toy_root):
+    split = load_split(toy_root(users=40))
+    vectors = load_item_vectors(toy_root("again", users=40), "toy", split)
+    n = len(split.eval_users)
+    lists = [search(split, vectors, n, 10) for search in (plain.knn, plain.knn_index)]
+    assert lists[0] == lists[1] and all(len(own) == 10 for own in lists[0])
+
+
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_lists_are_those_of_the_plain_search_up_to_scores_that_are_nearly_equal(
     toy_root, overwrite

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cores as cores_module
 import recommend as module
 from config import WorkError
 from interactions import load_split
@@ -102,6 +103,20 @@ def test_lists_do_not_depend_on_how_many_users_are_scored_at_a_time(split, block
     assert lists.users.tolist() == np.repeat(users, 10).tolist()
     assert lists.ranks.tolist() == list(range(1, 11)) * len(users)
     assert lists.scores.tolist() == table[lists.users, lists.items].tolist()
+
+
+@pytest.mark.parametrize("cores", [1, 2, 7])
+@pytest.mark.parametrize("n", [0, 1, 2, 9])
+def test_rows_are_shared_out_over_the_cores_in_order_and_each_once(monkeypatch, cores, n):
+    monkeypatch.setattr(cores_module.os, "sched_getaffinity", lambda process: set(range(cores)))
+    parts = cores_module.by_parts(lambda rows: np.arange(n)[rows].tolist(), n)
+    assert sum(parts, []) == list(range(n))
+    assert len(parts) <= cores and all(parts)
+
+
+def test_an_error_in_a_part_is_raised():
+    with pytest.raises(ZeroDivisionError):
+        cores_module.by_parts(lambda rows: 1 // 0, 3)
 
 
 def test_memory_for_scores_follows_the_block_and_not_the_users(split, monkeypatch):

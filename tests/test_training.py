@@ -198,7 +198,7 @@ def test_a_run_may_be_stopped_at_any_write(toy_root, call, stop_before):
     written = stop_before(0)
     call("train", *options)
     writes = len(written)
-    assert writes == 3 + 2 * 4 + 5 and written[-1] == "metrics.json"
+    assert writes == 3 + 2 * 4 + 7 and written[-1] == "metrics.json"
     run.rename(expected)
 
     for n in range(1, writes + 1):
