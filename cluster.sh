@@ -51,7 +51,7 @@ run_and_requeue() {
     if [ -f .venv/bin/activate ]; then . .venv/bin/activate; fi
     if [ "${SLURM_NTASKS:-1}" -gt 1 ]; then # processes that train together, see parallel.py
         export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
-        set -- srun --kill-on-bad-exit=1 "$@"
+        set -- srun --wait=30 "$@" # of which none goes on for long when another has ended
     fi
     "$@" &
     child=$!
@@ -61,7 +61,7 @@ run_and_requeue() {
         code=$?
         [ -n "$signalled" ] || break
     done
-    if [ "$code" = 138 ]; then requeue; fi
+    case $code:$stop in 138:* | 143:USR1) requeue ;; esac # srun can end the last of them by TERM
     if [ "$code" != 0 ]; then echo "== ${SLURM_JOB_NAME:-job}: exit code $code" >&2; fi
     exit "$code"
 }

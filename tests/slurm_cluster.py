@@ -106,6 +106,14 @@ def start_cluster(folder: Path):
     cluster = Cluster(folder / "slurm", folder / "project")
     copy_project(cluster.project)
     scripts = HERE / "tests" / "slurm"
+    # When these tests are killed, this pipe closes, and what reads it stops the daemons.
+    guard = subprocess.Popen(
+        ["bash", "-c", 'cat; exec "$0" "$1"', scripts / "stop.sh", cluster.folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     done = subprocess.run(
         [scripts / "start.sh", cluster.folder], capture_output=True, text=True, timeout=120
     )
@@ -113,7 +121,8 @@ def start_cluster(folder: Path):
         assert done.returncode == 0, done.stderr
         yield cluster
     finally:
-        subprocess.run([scripts / "stop.sh", cluster.folder], capture_output=True, timeout=120)
+        guard.stdin.close()
+        guard.wait(120)
 
 
 def copy_project(target: Path) -> None:

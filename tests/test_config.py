@@ -173,8 +173,9 @@ def load(script):
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    kinds = [v for v in vars(module).values() if getattr(v, "__module__", "") == spec.name]
-    return module, next(k for k in kinds if dataclasses.is_dataclass(k) and "Config" in k.__name__)
+    kinds = [v for v in vars(module).values() if isinstance(v, type) and "Config" in v.__name__]
+    kinds.sort(key=lambda v: v.__module__ != spec.name)  # its own before one of a module's
+    return module, next(filter(dataclasses.is_dataclass, kinds))
 
 
 def test_the_list_of_scripts_is_not_empty():
