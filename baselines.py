@@ -84,8 +84,9 @@ def random_lists(split: Split, config: BaselineConfig):
 
 def ease(split: Split, config: BaselineConfig):
     """Score by EASE with the penalty that is best on validation."""
-    found = {}
+    found, score = {}, None
     for l2 in config.l2:
+        score = None  # two inverses need not fit
         score = ease_scorer(split.train, split.n_items, l2)
         if len(config.l2) == 1:
             return score, {"chosen_l2": l2}
@@ -94,7 +95,7 @@ def ease(split: Split, config: BaselineConfig):
         print(f"EASE at l2 {l2:g}: {SELECT} {found[l2]:.4f} on validation")
     best = max(found, key=found.get)
     if best != l2:
-        del score  # two inverses need not fit
+        score = None
         score = ease_scorer(split.train, split.n_items, best)
     return score, {"chosen_l2": best}
 

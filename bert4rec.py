@@ -87,11 +87,17 @@ class BERT4Rec(nn.Module):
         )
 
     @torch.no_grad()
-    def scores(self, tokens: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-        """Tokens (b, l) and the place of each row's mask (b,) -> scores of all tracks (b, n)."""
+    def scores(
+        self, tokens: torch.Tensor, place: torch.Tensor, candidates: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Tokens (b, l) and the place of each row's mask (b,) -> scores of all tracks (b, n).
+
+        The n are the tracks it was built for, or those whose vectors (n, width) are given.
+        """
+        items = self.items if candidates is None else candidates
         hidden = self.encode(tokens)[torch.arange(len(tokens), device=tokens.device), place]
         with torch.autocast(hidden.device.type, enabled=False):  # rounded scores would tie
-            return hidden.to(self.items.dtype) @ self.items.T
+            return hidden.to(items.dtype) @ items.T
 
 
 class _TiedCrossEntropy(torch.autograd.Function):

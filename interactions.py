@@ -112,9 +112,11 @@ def _interactions(table, user_ids: np.ndarray, track_idx: np.ndarray) -> Interac
 
 
 def split_hash(root: Path) -> str:
-    """Return the fingerprint of the split: its three files and the track ids they refer to."""
-    names = ("train", "val", "test")
-    return sha256(root / "trackid_sorted.csv", *(root / "data" / f"{n}.pqt" for n in names))
+    """Return the fingerprint of the split: its files and the track ids they refer to."""
+    files = [root / "data" / f"{name}.pqt" for name in ("train", "val", "test", "cold_test")]
+    if not files[-1].exists():  # only the journal's protocol keeps cold tracks
+        files.pop()
+    return sha256(root / "trackid_sorted.csv", *files)
 
 
 def pair_keys(*parts: Interactions, n_items: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from cold import cold_vectors, load_cold
 from config import InputError, option, run
 from interactions import load_split, split_hash
 from recommend import recommend
@@ -40,6 +41,7 @@ def main(config: KnnConfig) -> None:
     if config.embedding == "random":
         raise InputError("KNN learns nothing, so it has no use for 'random'; try --embedding noise")
     split = load_split(config.root)
+    cold = load_cold(config.root, split)
     hashes = {
         "split_hash": split_hash(config.root),
         "embedding_hash": embedding_hash(config.root, config.embedding, config.width),
@@ -55,26 +57,36 @@ def main(config: KnnConfig) -> None:
                 missing=options.missing,
                 width=options.width,
             )
-            vectors = rescale(options.arranged(vectors), options.center, options.standardize)
+            vectors = options.arranged(vectors)
+            others = [cold_vectors(options, cold)] if cold else []
+            vectors = rescale(vectors, options.center, options.standardize, *others)
+            if cold:
+                score = knn_scorer(split.train, vectors, *others)
+                this_run.add_cold(recommend(score, cold), cold)
             lists = recommend(knn_scorer(split.train, vectors, overwrite=True), split)
             this_run.finish(lists, split, width=vectors.shape[1], device="cpu", parameters=0)
 
 
-def rescale(vectors: np.ndarray, center: bool, standardize: bool) -> np.ndarray:
+def rescale(
+    vectors: np.ndarray, center: bool, standardize: bool, *others: np.ndarray
+) -> np.ndarray:
     """Bring the vectors (n_items, width), where they are, to mean 0, or to deviation 1 as well.
 
     Raw spaces can be ruled by one direction that all tracks share; then cosine sees little else.
-    A dimension that never varies becomes 0.
+    A dimension that never varies becomes 0. The others are moved and scaled by the same numbers.
     """
     if not (center or standardize):
         return vectors
-    vectors -= vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    for each in (vectors, *others):
+        each -= mean
     if standardize:
         squares = np.zeros(vectors.shape[1])
         for rows in np.array_split(vectors, -(-len(vectors) // 4096)):
             squares += np.square(rows, dtype=np.float64).sum(axis=0)
         deviation = np.sqrt(squares / len(vectors))
-        vectors /= np.where(deviation > 0, deviation, 1).astype(np.float32)
+        for each in (vectors, *others):
+            each /= np.where(deviation > 0, deviation, 1).astype(np.float32)
     return vectors
 
 

@@ -27,7 +27,7 @@ import yaml
 from artifacts import atomic_path, check_name, exclusive, read_record, sha256, write_table
 from config import ARRAY_INDEX, InputError, changed_options, option, outcome_options
 from interactions import Split
-from metrics import KS, check_lengths, describe, evaluate
+from metrics import KS, check_lengths, describe, evaluate, per_user_metrics, summarize
 from recommend import Lists
 from splits import read_split
 from vectors import WITHOUT_FILE, shuffled_rows
@@ -173,6 +173,7 @@ class Run:
         }
         self.finished = False
         self.earlier_seconds = 0.0
+        self.cold: dict = {}
 
     def __enter__(self) -> Run:
         self._lock = exclusive(self.folder / ".lock", str(self.folder))
@@ -216,7 +217,8 @@ class Run:
 
     def _clear(self) -> None:
         # The json that says "complete" goes first: a kill in between leaves an unfinished run.
-        names = ["metrics.json", "last.pt", "best.pt", "config.yaml", "log.jsonl", "recs.pqt"]
+        names = ["metrics.json", "last.pt", "best.pt", "config.yaml", "log.jsonl"]
+        names += ["recs.pqt", "cold_recs.pqt"]
         files = [self.folder / name for name in names]
         files += [*self.folder.glob("per_user_*.pqt"), *self.folder.glob("segments_*.pqt")]
         for file in [*files, *self.folder.glob("events.out.tfevents*")]:
@@ -262,6 +264,23 @@ class Run:
         with atomic_path(self.folder / "config.yaml") as temporary:
             temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
+    def add_cold(self, lists: Lists, cold: Split) -> None:
+        """Write cold_recs.pqt and per_user_cold.pqt; their numbers come into metrics.json.
+
+        Args:
+            lists: of the users of cold.test.
+            cold: as cold.load_cold returns it.
+        """
+        recs = _named(lists, cold)
+        write_table(self.folder / "cold_recs.pqt", recs)
+        truth = {
+            "user_id": cold.user_ids[cold.test.user_of_pair],
+            "track_idx": cold.track_idx[cold.test.items],
+        }
+        table = per_user_metrics(pd.DataFrame(truth), recs, self.config.k)
+        write_table(self.folder / "per_user_cold.pqt", table)
+        self.cold = {"cold": summarize(table)}
+
     def finish(self, lists: Lists, split: Split, *, more: dict | None = None, **measured) -> dict:
         """Write recs.pqt, tables, config.yaml and, last, metrics.json; print the numbers.
 
@@ -271,14 +290,7 @@ class Run:
             more: what metrics.json is to hold beside what is measured of the lists.
             measured: for config.yaml: device, width, parameters, ...
         """
-        recs = pd.DataFrame(
-            {
-                "user_id": split.user_ids[lists.users],
-                "track_idx": split.track_idx[lists.items].astype("int32"),
-                "rank": lists.ranks.astype("int32"),
-                "score": lists.scores,
-            }
-        )
+        recs = _named(lists, split)
         write_table(self.folder / "recs.pqt", recs)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         self._write_config({**measured, "peak_memory_mb": round(peak)})
@@ -289,10 +301,23 @@ class Run:
             "tag": self.config.tag,
             "seconds": round(self.earlier_seconds + time.monotonic() - self._started, 3),
             **(more or {}),
+            **self.cold,
         }
         evaluate(self.folder, recs, read_split(self.config.root), self.config.k, results)
         print(describe(results))
         return results
+
+
+def _named(lists: Lists, split: Split) -> pd.DataFrame:
+    """Return the lists as recs.pqt holds them: user_id, track_idx, rank, score."""
+    return pd.DataFrame(
+        {
+            "user_id": split.user_ids[lists.users],
+            "track_idx": split.track_idx[lists.items].astype("int32"),
+            "rank": lists.ranks.astype("int32"),
+            "score": lists.scores,
+        }
+    )
 
 
 def _versions() -> dict:

@@ -52,6 +52,11 @@ def read_split(root: Path) -> dict[str, pd.DataFrame]:
     return frames
 
 
+def read_part(path: Path, root: Path) -> pd.DataFrame:
+    """Return one file of the split as read_split does, without looking at the others."""
+    return _read_part(path, read_trackids(root))
+
+
 def _read_part(path: Path, ids: list[str]) -> pd.DataFrame:
     try:
         table = pq.read_table(path)

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 import parallel
+from cold import cold_vectors, load_cold
 from config import InputError, option, run
 from dataset import InteractionDataset, InteractionDatasetItems
 from device_lists import recommend_on
@@ -82,6 +83,7 @@ def main(config: ShallowConfig) -> None:
     if config.sparse_adam and parallel.world_size() > 1:
         raise InputError("--sparse-adam is for one process; leave it away for several")
     split = load_split(config.root)
+    cold = load_cold(config.root, split)
     made_from = {
         "split_hash": split_hash(config.root),
         "embedding_hash": embedding_hash(config.root, config.embedding, config.width),
@@ -103,6 +105,9 @@ def main(config: ShallowConfig) -> None:
             if parallel.rank() > 0:
                 continue
             lists = recommend_on(device, scorer(options, network, device), split)
+            if cold and not network.items.requires_grad:
+                score = scorer(options, network, device, cold_vectors(options, cold))
+                this_run.add_cold(recommend_on(device, score, cold), cold)
             this_run.finish(
                 lists, split, device=device, width=network.width, **parameters(network), **result
             )
@@ -159,10 +164,15 @@ def batches(config: ShallowConfig, split: Split, device: str):
     )
 
 
-def scorer(config: ShallowConfig, network: ShallowEmbeddingModel, device: str):
-    """Return the function user_idx (b,) -> cosines (b, n_items) of the network as it is now."""
-    with autocast(config.precision, device):
+def scorer(config: ShallowConfig, network: ShallowEmbeddingModel, device: str, candidates=None):
+    """Return the function user_idx (b,) -> cosines (b, n) of the network as it is now.
+
+    The candidates are the train tracks, or those whose vectors, float32 (n, width), are given.
+    """
+    with autocast(config.precision, device), torch.no_grad():
         users, items = network.unit_vectors()
+        if candidates is not None:
+            items = network.unit(torch.as_tensor(candidates, device=device))
     return lambda rows: users[torch.as_tensor(rows, device=device)] @ items.T
 
 

@@ -27,6 +27,7 @@ import torch
 
 import parallel
 from bert4rec import BERT4Rec
+from cold import cold_vectors, load_cold
 from config import InputError, option, run
 from dataset import SequenceDataset
 from device_lists import recommend_on
@@ -79,6 +80,7 @@ class BertConfig(FitOptions):
 def main(config: BertConfig) -> None:
     device = parallel.start(pick_device(config.device))
     split = load_split(config.root)
+    cold = load_cold(config.root, split)
     made_from = {
         "split_hash": split_hash(config.root),
         "embedding_hash": embedding_hash(config.root, config.embedding, config.width),
@@ -101,6 +103,9 @@ def main(config: BertConfig) -> None:
             if parallel.rank() > 0:
                 continue
             lists = recommend_on(device, score, split)
+            if cold and not network.items.requires_grad:
+                score = scorer(options, network, split, device, cold_vectors(options, cold))
+                this_run.add_cold(recommend_on(device, score, cold), cold)
             this_run.finish(
                 lists, split, device=device, width=network.width, **parameters(network), **result
             )
@@ -142,8 +147,13 @@ def batches(config: BertConfig, split: Split, device: str):
     )
 
 
-def scorer(config: BertConfig, network: BERT4Rec, split: Split, device: str):
-    """Return the function user_idx (b,) -> scores (b, n_items) of the trained network."""
+def scorer(config: BertConfig, network: BERT4Rec, split: Split, device: str, candidates=None):
+    """Return the function user_idx (b,) -> scores (b, n) of the trained network.
+
+    The candidates are the train tracks, or those whose vectors, float32 (n, width), are given.
+    """
+    if candidates is not None:
+        candidates = torch.as_tensor(candidates, device=device)
     history = SequenceDataset(split.train, split.n_items, config.max_length, device)
     length = config.predict_length or config.max_length
 
@@ -151,7 +161,10 @@ def scorer(config: BertConfig, network: BERT4Rec, split: Split, device: str):
         parts = torch.as_tensor(users, device=device).split(PREDICTED_TOGETHER)
         with autocast(config.precision, device):
             return torch.cat(
-                [network.scores(*history.with_final_mask(rows, length)) for rows in parts]
+                [
+                    network.scores(*history.with_final_mask(rows, length), candidates)
+                    for rows in parts
+                ]
             )
 
     return score

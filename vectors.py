@@ -138,16 +138,21 @@ def mean_vectors(train: Interactions, vectors: np.ndarray) -> np.ndarray:
 
 
 def knn_scorer(
-    train: Interactions, vectors: np.ndarray, *, overwrite: bool = False
+    train: Interactions,
+    vectors: np.ndarray,
+    candidates: np.ndarray | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function user_idx (b,) -> cosines (b, n_items) of a user's mean and every track.
+    """Return the function user_idx (b,) -> cosines (b, n) of a user's mean and every candidate.
 
     A few users at a time are all that is held, so memory follows the block, not the users. The
     result is overwritten by the next call: fresh memory would cost a third of the product's time.
 
     Args:
         train: the users' histories.
-        vectors: float32 (n_items, width).
+        vectors: float32 (n_items, width), of the train tracks.
+        candidates: float32 (n, width), of other tracks; None for those of train.
         overwrite: bring `vectors` themselves to length 1, so that there is no second matrix; the
             sums of the raw ones are then taken by weights that hold the lengths.
     """
@@ -156,7 +161,7 @@ def knn_scorer(
         lengths = _make_unit_rows(items)
         averages.data *= lengths[averages.indices]
     else:
-        items = unit_rows(vectors)
+        items = unit_rows(vectors if candidates is None else candidates)
     buffer = np.empty((0, len(items)), dtype=np.float32)
 
     def score(users: np.ndarray) -> np.ndarray:
