@@ -118,21 +118,22 @@ def _not_above_shuffled(table: pd.DataFrame | None, recommender: str, metric: st
 
 
 def _headline(cards: list[dict]) -> str:
-    """Return who leads where, in one sentence."""
-    leads: dict[str, list[str]] = {}
+    """Return who leads where, in one sentence; who cannot be told apart shares the lead."""
+    leads: dict[tuple, list[str]] = {}
     for card in cards:
         if card["verdict"]["lead"]:
-            leads.setdefault(card["verdict"]["lead"], []).append(card["label"])
-    if not leads:
-        return "No embedding was compared yet."
-    if len(leads) == 1 and len(cards) > 1:
-        return f"{next(iter(leads))} leads under every recommender."
-    parts = [f"{name} leads under {listed(labels)}" for name, labels in leads.items()]
-    return listed(parts, "; ") + "."
+            names = (card["verdict"]["lead"], *card["verdict"]["tied"])
+            leads.setdefault(names, []).append(card["label"])
+    parts = []
+    for names, labels in leads.items():
+        where = "every recommender" if len(labels) == len(cards) > 1 else listed(labels)
+        if len(names) == 1:
+            parts.append(f"{names[0]} leads under {where}")
+        else:
+            parts.append(f"{listed(list(names))} cannot be told apart under {where}")
+    return "; ".join(parts) + "." if parts else "No embedding was compared yet."
 
 
-def listed(names: list[str], separator: str = ", ") -> str:
+def listed(names: list[str]) -> str:
     """Return `a`, `a and b`, `a, b and c`."""
-    if separator != ", " or len(names) < 2:
-        return separator.join(names)
-    return ", ".join(names[:-1]) + " and " + names[-1]
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

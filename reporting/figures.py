@@ -51,6 +51,7 @@ def metric_figure(study: Study, metric: str):
                     axis.annotate(
                         _number(row[metric]), (end, y), (4, 0), textcoords="offset points",
                         va="center", size=8, color=theme.soft if control else theme.ink,
+                        bbox={"fc": theme.paper, "ec": "none", "pad": 0.8},  # over a control's line
                     )  # fmt: skip
             _control_lines(axis, lines, theme)
             axis.set(title=RECOMMENDERS.get(recommender, recommender), xlim=(0, longest))

@@ -235,6 +235,8 @@ def test_the_leader_is_told_with_those_it_cannot_be_told_apart_from(root):
     add_comparisons(root, values, [{"one", "toy"}, {"two", "toy"}])
     verdict = verdict_of(root)
     assert verdict["tied"] == ["two"]
+    headline = answer(study_of(root), "HitRate@50")["headline"]
+    assert headline == "one and two cannot be told apart under KNN."
     assert verdict["text"] == "has the highest mean, .950, but cannot be told apart from two."
 
     add_comparisons(root, values, [{"one", "toy"}, {"one", "two"}])
