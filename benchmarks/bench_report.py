@@ -1,6 +1,7 @@
-"""Time the table and its tests on made-up runs of the study's size.
+"""Time the table and its tests on made-up runs of the study's size, then the report.
 
     python -m benchmarks.bench_report                  # 10 embeddings x 3 recommenders x 5 seeds
+    python -m benchmarks.bench_report --report true    # table.py and report.py too, 56,512 tracks
     python -m benchmarks.bench_report --embeddings 50 --seeds 1
     python -m benchmarks.bench_report --keep runs150   # leave the root there
 
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -26,6 +29,7 @@ import yaml
 
 import grids
 from artifacts import write_json, write_table
+from benchmarks.made_up_study import make_data, make_embeddings, make_lists
 from beyond import GROUPS, STATISTICS
 from comparisons import against_shuffled, compare, groups
 from config import option, run
@@ -41,6 +45,7 @@ from results import (
 )
 from runs import run_name
 
+HERE = Path(__file__).resolve().parents[1]
 RECOMMENDERS = ("knn", "shallow", "bert4rec")
 
 
@@ -49,6 +54,7 @@ class BenchConfig:
     embeddings: int = option(10, "rows of each recommender, one of them shuffled")
     seeds: int = option(5, "runs of each row")
     users: int = option(6092, "of test")
+    report: bool = option(False, "also run table.py and report.py, on 3 GB of data")
     keep: Path | None = option(None, "root to make the runs in and leave; else a temporary one")
 
 
@@ -75,10 +81,25 @@ def main(config: BenchConfig) -> None:
         clock("shuffled")
         grids.tex(tables, metrics, "")
         clock("pages")
+        if config.report:
+            make_rest(root, config)
+            clock.skip()
+            for script in ("table.py", "report.py"):
+                subprocess.run([sys.executable, script, "--root", str(root)], cwd=HERE, check=True)
+                clock(script)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     found = {"runs": len(runs), "users": config.users, "pairs": len(tables["comparisons"])}
     total = round(sum(clock.seconds.values()), 2)
     print(json.dumps({**found, "seconds": clock.seconds, "total": total, "peak_mb": round(peak)}))
+
+
+def make_rest(root: Path, config: BenchConfig) -> None:
+    """Write what the report reads beside the runs' numbers; lists for the first seed alone."""
+    val, test = make_data(root.absolute(), config.users)
+    users = np.sort(np.concatenate([val, test]))
+    make_embeddings(root, sorted({p.name.split("-")[1] for p in (root / "runs").glob("*-s1")}))
+    for number, folder in enumerate(sorted((root / "runs").glob("*-s1"))):
+        make_lists(folder, users, number)
 
 
 class Clock:
@@ -86,6 +107,10 @@ class Clock:
 
     def __init__(self):
         self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def skip(self) -> None:
+        """Leave out what was done since the last call."""
         self._last = time.monotonic()
 
     def __call__(self, name: str) -> None:

@@ -218,8 +218,8 @@ def test_the_yaml_beside_a_network_holds_the_defaults_of_its_dataclass(module):
     keys = yaml.safe_load(path.read_text())
     found = outcome_options(parse_config(module, "", ["--embedding", "x"]))
     assert found == outcome_options(module(embedding="x", config=None))
-    # Where the run lies and what it is called does not belong into the file; the rest does.
-    assert set(found) - set(keys) == {"seed", "embedding", "missing", "width"}
+    # What tells one run from another does not belong into the file; the rest does.
+    assert set(found) - set(keys) == {"seed", "embedding", "missing", "width", "shuffle"}
 
 
 def assert_one_line(process, code):

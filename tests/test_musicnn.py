@@ -70,7 +70,7 @@ def test_leaving_dead_channels_out_changes_nothing(backbone, number):
 
 
 def test_less_than_a_patch_is_an_error_of_the_caller(backbone):
-    with pytest.raises(ValueError, match="16,000 samples are less than one patch"):
+    with pytest.raises(ValueError, match="63 frames are less than one patch of 187"):
         backbone.embed(np.zeros((1, 16_000), np.float32))
 
 

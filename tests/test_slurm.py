@@ -199,7 +199,8 @@ def active(states):
     return {"PENDING", "RUNNING", "COMPLETING"} & set(states.values())
 
 
-TRAINING = "--embedding toy --epochs 40 --early-stop 40 --batch-size 8 --device cpu"
+EPOCHS = 100  # enough for three preemptions, each seconds after the job has started
+TRAINING = f"--embedding toy --epochs {EPOCHS} --early-stop {EPOCHS} --batch-size 8 --device cpu"
 
 
 @pytest.fixture(scope="module")
@@ -232,10 +233,10 @@ def test_a_training_preempted_three_times_ends_as_an_undisturbed_one(slurm, trai
         slurm.wait(slurm.submit(f"sbatch -w {node} -c 16 -o /dev/null --wrap true"))
         slurm.until(lambda _, n=restart: slurm.log(job).count("== requeued") == n + 1)
         seen = len(epochs(root))
-        assert seen < 40, "it was over before it was preempted"
+        assert seen < EPOCHS, "it was over before it was preempted"
     assert slurm.wait(job) == {str(job): "COMPLETED"}, slurm.log(job)
     assert slurm.log(job).count("continuing after epoch") == 3
-    assert epochs(root) == epochs(trained) and len(epochs(root)) == 40
+    assert epochs(root) == epochs(trained) and len(epochs(root)) == EPOCHS
     for name in ("recs.pqt", "per_user_val.pqt", "per_user_test.pqt"):
         made = [r / "runs" / "shallow-toy-s1" / name for r in (root, trained)]
         assert sha256(made[0]) == sha256(made[1]), name
@@ -249,7 +250,9 @@ def test_two_processes_of_a_job_train_together_and_go_on_after_a_warning(slurm, 
     assert slurm.wait(job) == {str(job): "COMPLETED"}, slurm.log(job)
     said = slurm.log(job)
     assert said.count("== requeued") == said.count("continuing after epoch") == 1
-    np.testing.assert_allclose(epochs(root), epochs(trained), rtol=1e-4)
+    assert len(epochs(root)) == EPOCHS
+    # later epochs amplify what another order of the sums rounds
+    np.testing.assert_allclose(epochs(root)[:40], epochs(trained)[:40], rtol=1e-4)
 
 
 def test_an_array_trains_every_embedding_with_every_seed(slurm, tmp_path):
@@ -273,7 +276,7 @@ def test_the_study_as_a_graph_on_two_nodes_ends_in_the_table_of_one_without_slur
     study = f"{sys.executable} run_study.py {flags}"
     slurm_flags = "--slurm --shards 2 --gpus 2"
     said = slurm.call(f"{study} {graph} {slurm_flags}")
-    assert "12 jobs submitted" in said and "└─ embedding mfcc: " in said
+    assert "15 jobs submitted" in said and "└─ embedding mfcc: " in said
     assert "0 jobs submitted" in slurm.call(f"{study} {graph} {slurm_flags}")
     words = f"{study} {alone}".split()
     here = subprocess.Popen(words, cwd=slurm.project, stdout=subprocess.DEVNULL)
@@ -296,11 +299,13 @@ def test_the_study_as_a_graph_on_two_nodes_ends_in_the_table_of_one_without_slur
     assert set(states.values()) >= {"COMPLETED"}
     assert here.wait(240) == 0
     status = slurm.call(f"{sys.executable} study_status.py --root {graph}")
-    assert status.splitlines()[-1] == "12 done"
+    assert status.splitlines()[-1] == "15 done"
     assert nodes == {"node1", "node2"} and shared == {"0", "1"}
     for name in ("tables/results.csv", "embeddings/mfcc.npy", "runs/bert4rec-mfcc-s1/recs.pqt"):
         assert sha256(graph / name) == sha256(alone / name), name
-    assert len(pd.read_csv(graph / "tables/results.csv")) == 2 * 3 + 2
+    assert (
+        len(pd.read_csv(graph / "tables/results.csv")) == 2 * 3 + 2 + 3
+    )  # and shuffled twice, and three that hear nothing
 
 
 def documented() -> list[str]:
@@ -322,7 +327,9 @@ def test_the_commands_of_the_page_on_slurm_are_taken_and_done(slurm):
         line = line.replace("--config sample.yaml", "--config budget.yaml")
         line = line.replace("--shards 32", "--shards 2").replace("0-31%8", "0-1%8")
         if "run_all.sh" in line:  # which would first make a .venv in the project's copy
-            line = line.replace("bash run_all.sh", "python run_study.py --embeddings mfcc")
+            line = line.replace(
+                "bash run_all.sh", "python run_study.py --embeddings mfcc --tracks frozen"
+            )
             assert "0 jobs submitted" in slurm.call(
                 f"{here} {line} --config budget.yaml --shards 2"
             )
@@ -366,8 +373,8 @@ def test_a_failing_task_leaves_the_rest_finished_and_submitting_again_finishes_t
 
     shutil.copy(noises / "audio" / "t00300.wav", broken)
     again = slurm.call(study)
-    assert "4 jobs submitted" in again and re.search(r"shards of toy: \d+_\[2\]", again)
+    assert "6 jobs submitted" in again and re.search(r"shards of toy: \d+_\[2\]", again)
     slurm.wait()
-    assert slurm.call(status).splitlines()[-1] == "8 done"
+    assert slurm.call(status).splitlines()[-1] == "10 done"
     assert sha256(root / "embeddings/toy.npy") == sha256(noises / "embeddings/toy.npy")
     assert set(pd.read_csv(root / "tables/results.csv").embedding) == {"toy", "noise", "none"}
