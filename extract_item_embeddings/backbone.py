@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from config import InputError, option
 from extract_item_embeddings.decoding import ClipLength
@@ -50,6 +52,16 @@ class ExtractConfig:
         for one, other in (("join", "shard"), ("mend", "shards"), ("mend", "overwrite")):
             if {one, other} <= given:
                 raise InputError(f"--{one} and --{other} do not go together; see --help")
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """Return what holds numpy's products to the thread that asks for them.
+
+    In threads of their own they would wait for each other and for the decoders: mfcc takes half as
+    long again.
+    """
+    return ThreadpoolController().select(user_api="blas")
 
 
 class Backbone:
@@ -126,7 +138,7 @@ class Backbone:
 
     def map_clips(self, function: Callable, clips: Iterable) -> list:
         """Return [function(clip), ...], computed in threads: for models small enough for one."""
-        with ThreadPoolExecutor(self.workers) as pool:
+        with _blas().limit(limits=1), ThreadPoolExecutor(self.workers) as pool:
             return list(pool.map(function, clips))
 
     @property

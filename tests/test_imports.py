@@ -31,7 +31,7 @@ NO_TORCH = (
     *("listening_log.plays", "listening_log.pairs", "listening_log.audit"),
 )
 # pyarrow is imported where a table is written, which no backbone does.
-ENGINE = {"numpy", "pandas", "soundfile", "soxr", "tqdm", "yaml", "pyarrow"}
+ENGINE = {"numpy", "pandas", "soundfile", "soxr", "threadpoolctl", "tqdm", "yaml", "pyarrow"}
 
 
 def imports(name: str) -> set[str]:
