@@ -138,8 +138,12 @@ class Backbone:
 
     def map_clips(self, function: Callable, clips: Iterable) -> list:
         """Return [function(clip), ...], computed in threads: for models small enough for one."""
-        with _blas().limit(limits=1), ThreadPoolExecutor(self.workers) as pool:
-            return list(pool.map(function, clips))
+        with _blas().limit(limits=1):
+            return list(self._threads.map(function, clips))
+
+    @functools.cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.workers)
 
     @property
     def clip_length(self) -> ClipLength:
