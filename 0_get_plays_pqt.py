@@ -26,11 +26,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from artifacts import atomic_path, exclusive, read_json, sha256, write_json
-from config import InputError, option, run
+from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
+from core.options import InputError, option, run
+from core.trackids import audio_ids, read_trackids, write_trackids
+from listening_log.large_tables import OWN, hide_pandas, memory_bytes, scratch_folder, thread_count
 from listening_log.plays import Conversion, convert_log, fingerprint, is_same_file, renumber
-from listening_log.streaming import OWN, hide_pandas, memory_bytes, scratch_folder, thread_count
-from trackids import audio_ids, read_trackids, write_trackids
 
 BLOCK = 4 << 20  # bytes of the log parsed at a time, when memory allows
 

@@ -24,14 +24,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from artifacts import atomic_path, exclusive, read_json, sha256, write_json
-from config import InputError, option, outcome_options, run
+from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
+from core.options import InputError, option, outcome_options, run
+from core.trackids import read_trackids
 from listening_log.audit import check_split
+from listening_log.large_tables import OWN, hide_pandas, memory_bytes, scratch_folder, thread_count
 from listening_log.pairs import connect
-from listening_log.parts import describe
-from listening_log.streaming import OWN, hide_pandas, memory_bytes, scratch_folder, thread_count
-from preprocess import PROTOCOLS, Rule, split_plays
-from trackids import read_trackids
+from listening_log.split_files import describe
+from listening_log.split_plays import PROTOCOLS, Rule, split_plays
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from chance import chance
-from config import InputError, option, run
-from ease import ease_scorer
-from interactions import Split, load_split, split_hash
-from metrics import mean_metric
-from recommend import recommend
-from runs import Run, RunOptions, each_seed
+from core.options import InputError, option, run
+from core.splits import split_hash
+from evaluation.chance import chance
+from evaluation.measures import mean_metric
+from recommenders.ease import ease_scorer
+from recommenders.interactions import Split, load_split
+from recommenders.lists import recommend
+from recommenders.runs import Run, RunOptions, each_seed
 
 SELECT = "NDCG@50"
 

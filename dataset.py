@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from interactions import Interactions
+from recommenders.interactions import Interactions
 
 REDRAWS = 10  # after so many, the few negatives that still collide are drawn from what is free
 

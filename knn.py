@@ -20,12 +20,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from cold import cold_vectors, load_cold
-from config import InputError, option, run
-from interactions import load_split, split_hash
-from recommend import recommend
-from runs import RecommenderOptions, Run, each_embedding, each_seed
-from vectors import embedding_hash, knn_scorer, load_item_vectors
+from core.options import InputError, option, run
+from core.splits import split_hash
+from recommenders.cold import cold_vectors, load_cold
+from recommenders.interactions import load_split
+from recommenders.lists import recommend
+from recommenders.runs import RecommenderOptions, Run, each_embedding, each_seed
+from recommenders.vectors import embedding_hash, knn_scorer, load_item_vectors
 
 
 @dataclass(frozen=True, kw_only=True)

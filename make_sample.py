@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from artifacts import atomic_path, exclusive, read_json, write_json
-from config import InputError, option, outcome_options, run
+from core.artifacts import atomic_path, exclusive, read_json, write_json
+from core.options import InputError, option, outcome_options, run
 from sample_data.clips import write_clips
 from sample_data.listening import listen
 from sample_data.styles import STYLES

@@ -12,12 +12,8 @@ Writes  runs/RUN/per_user_{val,test}.pqt   user_id and one column for each metri
                                            and Coverage, Gini, Popularity, Novelty of the lists
         FILE.csv                           user_id, track_id, rank, score (--export)
 
-Definitions, for a user with the list L (cut at k) and the held-out tracks T, as rs_metrics has
-them (the tests compare): HitRate = 1 if L and T share a track; MRR = 1 / rank of the first track
-of T in L, else 0; Precision = |L and T| / |L|; Recall = |L and T| / |T|; NDCG = DCG / IDCG with
-gain 1 / log2(rank + 1) at each hit, the ideal over min(|T|, k) hits. A user without a list counts
-0, and Precision of an empty list is refused, because it is undefined. Lists rank all candidates:
-nothing is sampled. Segments and what is said of the lists as a whole: see beyond.py.
+What each metric is: evaluation/measures.py; segments and what is said of the lists as a whole:
+evaluation/beyond.py.
 """
 
 from __future__ import annotations
@@ -27,18 +23,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-import beyond
-from artifacts import atomic_path, read_json, read_record, write_json, write_table
-from config import InputError, option, run
-from interactions import split_hash
-from recommend import LIST_LENGTH
-from splits import read_split, read_trackids
-
-METRICS = ("HitRate", "MRR", "Precision", "Recall", "NDCG")
-OF_SEGMENTS = ("HitRate", "Recall", "NDCG")
-KS = (10, 20, 50, 100)
+from core.artifacts import atomic_path, read_json, read_record
+from core.options import InputError, option, run
+from core.splits import read_split, read_trackids, split_hash
+from evaluation.measures import KS, check_lengths, describe, evaluate
 
 
 @dataclass(frozen=True)
@@ -67,225 +56,6 @@ def main(config: MetricsConfig) -> None:
         print(f"{config.export}: {len(recs):,} rows")
     evaluate(folder, recs, read_split(config.root), config.k, results)
     print(describe(results))
-
-
-def evaluate(folder: Path, recs: pd.DataFrame, split: dict, ks, results: dict) -> dict:
-    """Write per_user_*.pqt, segments_*.pqt and, last, metrics.json; columns of other k are kept.
-
-    Args:
-        folder: the run's.
-        recs: user_id, track_idx, rank.
-        split: tables by name; all have user_id and track_idx.
-        ks: list lengths.
-        results: what metrics.json holds beside `val`, `test` and `lists`; they are put in.
-    """
-    statistics = dict(results.get("lists", {}))
-    for part in ("val", "test"):
-        users = np.unique(split[part].user_id)
-        lists = user_lists(users, recs, ks)
-        table = _keep_others(
-            folder / f"per_user_{part}.pqt", per_user_metrics(split[part], recs, ks), ["user_id"]
-        )
-        write_table(folder / f"per_user_{part}.pqt", table)
-        segments = segment_metrics(split["train"], split[part], lists, ks)
-        path = folder / f"segments_{part}.pqt"
-        write_table(path, _keep_others(path, segments, ["user_id", "by", "group"]))
-        statistics[part] = {**statistics.get(part, {}), **_statistics(split["train"], lists, ks)}
-        results[part] = summarize(table)
-    results["lists"] = statistics
-    write_json(folder / "metrics.json", results)
-    return results
-
-
-def _keep_others(path: Path, table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Return the table with those columns of the one at path that it lacks."""
-    if not path.exists():
-        return table
-    others = pd.read_parquet(path)
-    others = others[[c for c in others if c in keys or c not in table]]
-    return others.merge(table, on=keys, validate="one_to_one")
-
-
-def _statistics(train: pd.DataFrame, lists: np.ndarray, ks) -> dict:
-    users_of_track = np.bincount(train.track_idx)
-    return {
-        f"{name}@{k}": value
-        for k in ks
-        for name, value in beyond.list_statistics(
-            lists, users_of_track, train.user_id.nunique(), k
-        ).items()
-    }
-
-
-def user_lists(users: np.ndarray, recs: pd.DataFrame, ks=(50,)) -> np.ndarray:
-    """Return the lists of the users as rows, int64 (n, longest) of track_idx, -1 after their end.
-
-    Args:
-        users: user_id, ascending.
-        recs: user_id, track_idx, rank (from 1) of the lists; those of others are left out.
-        ks: list lengths that are asked for.
-
-    Raises:
-        InputError: k < 1 or beyond the length of list that is kept, or a user without a list.
-    """
-    check_lengths(ks)
-    at = np.searchsorted(users, recs.user_id).clip(max=len(users) - 1)
-    mine = users[at] == recs.user_id.to_numpy()
-    ranks = recs["rank"].to_numpy()
-    lists = np.full((len(users), int(ranks.max(initial=0))), -1, dtype=np.int64)
-    lists[at[mine], ranks[mine] - 1] = recs.track_idx.to_numpy()[mine]
-    without = ~(lists >= 0).any(axis=1)
-    if without.any():
-        user = users[without.argmax()]
-        raise InputError(f"user {user} has held-out tracks but no list; make the run again")
-    return lists
-
-
-def check_lengths(ks) -> None:
-    """Raise InputError if a k is below 1 or beyond the length of list that is kept."""
-    for k in ks:
-        if not 1 <= k <= LIST_LENGTH:
-            raise InputError(f"--k must be between 1 and {LIST_LENGTH}, a list's length, got {k}")
-
-
-def per_user_metrics(truth: pd.DataFrame, recs: pd.DataFrame, ks=(50,)) -> pd.DataFrame:
-    """Return one row for each user of truth: user_id, ascending, and a column for each metric.
-
-    Args:
-        truth: user_id, track_idx of the held-out interactions.
-        recs: user_id, track_idx, rank (from 1) of the lists.
-        ks: list lengths at which the lists are cut.
-
-    Raises:
-        InputError: as user_lists, or a list holds a track twice.
-    """
-    users, lengths, tracks = _held_out(truth)
-    lists = user_lists(users, recs, ks)
-    columns = {"user_id": users}
-    for k in ks:
-        for name, values in list_metrics(lists, lengths, tracks, k).items():
-            columns[f"{name}@{k}"] = values
-    return pd.DataFrame(columns)
-
-
-def segment_metrics(train: pd.DataFrame, truth: pd.DataFrame, lists: np.ndarray, ks):
-    """Return HitRate, Recall and NDCG by activity of users and popularity of tracks.
-
-    Args:
-        train, truth: user_id, track_idx; the users of truth are in train.
-        lists: int64 (n, m) track_idx, a row for each user of truth, ascending.
-        ks: list lengths.
-
-    Returns:
-        A row for each user with by = `activity`, and one for each user and group of which the user
-        has held-out tracks with by = `popularity`: user_id, by, group (beyond.GROUPS), metrics.
-    """
-    users = np.unique(truth.user_id)
-    known, tracks_of_user = np.unique(train.user_id, return_counts=True)
-    active = beyond.activity_groups(tracks_of_user)[np.searchsorted(known, users)]
-    popular = beyond.popularity_groups(np.bincount(train.track_idx))[truth.track_idx]
-    parts = [("activity", active, truth)]
-    parts += [("popularity", g, truth[popular == g]) for g in range(len(beyond.GROUPS))]
-    frames = []
-    for by, group, wanted in parts:
-        own, lengths, tracks = _held_out(wanted)
-        columns = {
-            "user_id": own,
-            "by": np.full(len(own), by),
-            "group": np.array(beyond.GROUPS)[np.broadcast_to(group, len(own))],
-        }
-        for k in ks:
-            found = list_metrics(lists[np.searchsorted(users, own)], lengths, tracks, k)
-            columns |= {f"{name}@{k}": found[name] for name in OF_SEGMENTS}
-        frames.append(pd.DataFrame(columns))
-    return pd.concat(frames, ignore_index=True)
-
-
-def _held_out(truth: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return users, ascending, how many tracks each has, and the tracks, user by user."""
-    users, row, lengths = np.unique(truth.user_id, return_inverse=True, return_counts=True)
-    return users, lengths, truth.track_idx.to_numpy()[np.argsort(row, kind="stable")]
-
-
-def list_metrics(lists: np.ndarray, lengths: np.ndarray, tracks: np.ndarray, k: int) -> dict:
-    """Return every metric of METRICS for every user, as the module's docstring defines them.
-
-    Args:
-        lists: int64 (n, m) track_idx, best first; -1 from the end of a shorter list on.
-        lengths: int64 (n,) number of held-out tracks of each user, at least 1.
-        tracks: int64 (sum of lengths,) the held-out track_idx, one user after the other.
-        k: where lists are cut.
-
-    Returns:
-        {name: float64 (n,)}. Precision of an empty list is NaN, the other metrics are 0.
-
-    Raises:
-        InputError: a list holds a track twice.
-    """
-    lists = lists[:, :k]
-    n = len(lists)
-    listed = lists >= 0
-    ordered = np.sort(lists, axis=1)
-    if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
-        raise InputError("a list holds one track twice; make the run again with --overwrite")
-
-    # A pair (user, track) as one number, so that one sorted search finds all hits.
-    span = max(tracks.max(initial=0), lists.max(initial=0)) + 1
-    wanted = np.sort(np.repeat(np.arange(n), lengths) * span + tracks)
-    keys = np.arange(n)[:, None] * span + lists
-    at = np.searchsorted(wanted, keys).clip(max=len(wanted) - 1)
-    hits = (wanted[at] == keys) & listed
-
-    found, gains = hits.sum(axis=1), 1 / np.log2(np.arange(2, k + 2))
-    ideal = np.concatenate([[0], np.cumsum(gains)])[np.minimum(lengths, k)]
-    with np.errstate(invalid="ignore"):
-        precision = found / listed.sum(axis=1)
-    return {
-        "HitRate": (found > 0).astype(float),
-        "MRR": np.where(found > 0, 1 / (hits.argmax(axis=1) + 1), 0.0),
-        "Precision": precision,
-        "Recall": found / lengths,
-        "NDCG": hits @ gains[: hits.shape[1]] / ideal,
-    }
-
-
-def mean_metric(name: str, lists: np.ndarray, lengths: np.ndarray, tracks: np.ndarray) -> float:
-    """Return the mean over users of a metric such as `NDCG@50`; arguments as of list_metrics."""
-    metric, k = name.split("@")
-    return float(list_metrics(lists, lengths, tracks, int(k))[metric].mean())
-
-
-def mean_and_interval(values: np.ndarray) -> tuple[float, float]:
-    """Return the mean and half the width of its 95 % t-interval (0 for a single value).
-
-    Source: Student's t, n - 1 degrees of freedom, standard error s / sqrt(n).
-    """
-    n = len(values)
-    if n < 2:
-        return float(np.mean(values)), 0.0
-    error = np.std(values, ddof=1) / np.sqrt(n)
-    return float(np.mean(values)), float(error * stats.t.ppf(0.975, n - 1))
-
-
-def summarize(per_user: pd.DataFrame) -> dict:
-    """Return {"users": n, metric: {"mean": m, "ci95": half width}} as metrics.json holds it."""
-    summary: dict = {"users": len(per_user)}
-    for name in per_user.columns.drop("user_id"):
-        mean, half = mean_and_interval(per_user[name].to_numpy())
-        summary[name] = {"mean": mean, "ci95": half}
-    return summary
-
-
-def describe(results: dict) -> str:
-    """Return val and test of a metrics.json as aligned lines for a terminal."""
-    ks = sorted({int(name.split("@")[1]) for name in results["test"] if "@" in name})
-    lines = ["         users     @k" + "".join(name.rjust(16) for name in METRICS)]
-    for part in ("val", "test"):
-        for k in ks:
-            found = (results[part][f"{name}@{k}"] for name in METRICS)
-            cells = "".join(f"{x['mean']:.4f} ±{x['ci95']:.4f}".rjust(16) for x in found)
-            lines.append(f"{part:<5}{results[part]['users']:>9,}{k:>7}{cells}")
-    return "\n".join(lines)
 
 
 def export_lists(recs: pd.DataFrame, trackids: np.ndarray, path: Path) -> None:

@@ -28,15 +28,15 @@ from urllib.parse import quote
 import numpy as np
 from tqdm import tqdm
 
-from artifacts import atomic_path, exclusive, read_json, sha256, write_json
-from config import InputError, option, outcome_options, run
+from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
+from core.options import InputError, option, outcome_options, run
+from core.splits import read_split
+from core.trackids import AUDIO, read_trackids
 from reporting.drawing import draw_all, figure_metrics
 from reporting.listening import audio_files, listening_data, sample
 from reporting.pages import write_index, write_listen
 from reporting.study import Study, read_study
 from reporting.tracks import read_tracks
-from splits import read_split
-from trackids import AUDIO, read_trackids
 
 HERE = Path(__file__).resolve().parent
 

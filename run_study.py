@@ -19,7 +19,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from config import InputError, WorkError, run
+from core.options import InputError, WorkError, run
 from study.graph import submit_study, tree
 from study.stages import HERE, Stage, StudyConfig, plan
 

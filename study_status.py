@@ -16,11 +16,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from artifacts import read_json
-from config import InputError, WorkError, option, parse_config, run
+from core.artifacts import read_json
+from core.options import InputError, WorkError, option, parse_config, run
 from study import cluster
 from study.graph import Node, look, study_file
-from study.report import describe
+from study.progress import describe
 from study.stages import StudyConfig
 
 

@@ -33,12 +33,12 @@ from typing import Literal
 
 import yaml
 
-from artifacts import atomic_path, exclusive, read_json
-from config import InputError, WorkError, option, run
-from interactions import split_hash
-from metrics import METRICS, check_lengths
-from search import HERE, SCRIPTS, Search, read_space, write_outcome
-from vectors import embedding_hash
+from core.artifacts import atomic_path, exclusive, read_json
+from core.options import InputError, WorkError, option, run
+from core.splits import split_hash
+from evaluation.measures import METRICS, check_lengths
+from recommenders.vectors import embedding_hash
+from study.search import HERE, SCRIPTS, Search, read_space, write_outcome
 
 BUDGET = ("trials", "complete", "pruned", "failed", "seconds")
 

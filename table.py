@@ -24,13 +24,13 @@ from pathlib import Path
 
 import pandas as pd
 
-import grids
-from artifacts import atomic_path
-from comparisons import against_shuffled, compare, groups
-from config import InputError, option, run
-from metrics import METRICS
-from published import beside_published, compare_page, describe_data
-from results import (
+from core.artifacts import atomic_path
+from core.options import InputError, option, run
+from evaluation import grids
+from evaluation.comparisons import against_shuffled, compare, groups
+from evaluation.measures import METRICS
+from evaluation.published import beside_published, compare_page, describe_data
+from evaluation.results import (
     LABELS,
     average_seeds,
     chance_levels,

@@ -20,22 +20,23 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-import threads  # noqa: F401  before torch
+import training.threads  # noqa: F401  before torch
 
 import numpy as np
 import torch
 
-import parallel
 from bert4rec import BERT4Rec
-from cold import cold_vectors, load_cold
-from config import InputError, option, run
+from core.options import InputError, option, run
+from core.splits import split_hash
 from dataset import SequenceDataset
-from device_lists import recommend_on
-from epochs import autocast, derived_seed
-from interactions import Split, load_split, split_hash
-from runs import Run, each_embedding, each_seed
-from training import FitOptions, fit, parameters, pick_device, validation_metric
-from vectors import embedding_hash, load_item_vectors
+from recommenders.cold import cold_vectors, load_cold
+from recommenders.interactions import Split, load_split
+from recommenders.runs import Run, each_embedding, each_seed
+from recommenders.vectors import embedding_hash, load_item_vectors
+from training import parallel
+from training.device_lists import recommend_on
+from training.epochs import autocast, derived_seed
+from training.loop import FitOptions, fit, parameters, pick_device, validation_metric
 
 PREDICTED_TOGETHER = 128  # users
 

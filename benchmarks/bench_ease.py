@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from config import option, run
-from ease import ease_scorer
-from interactions import Interactions, Split
-from recommend import recommend
+from core.options import option, run
+from recommenders.ease import ease_scorer
+from recommenders.interactions import Interactions, Split
+from recommenders.lists import recommend
 
 
 @dataclass(frozen=True)

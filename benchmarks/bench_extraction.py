@@ -35,11 +35,11 @@ import numpy as np
 import soundfile
 import torch
 
-from artifacts import read_json
-from config import InputError, option, parse_config, run
-from extract_item_embeddings.decoding import read_clip
-from extract_item_embeddings.engine import extract
-from tests import tiny_weights
+from core.artifacts import read_json
+from core.options import InputError, option, parse_config, run
+from extract_item_embeddings.engine.decoding import read_clip
+from extract_item_embeddings.engine.extraction import extract
+from tests.extract_item_embeddings import tiny_weights
 
 PARTS = ("musicnn", "mfcc", "mert")
 RATE, SECONDS = 44_100, 30.0

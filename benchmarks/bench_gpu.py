@@ -20,12 +20,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import threads  # noqa: F401  before torch
+import training.threads  # noqa: F401  before torch
 
 import numpy as np
 import torch
 
-from benchmarks.study import (
+from benchmarks.full_size import (
     Size,
     bert_cost,
     bert_network,
@@ -33,11 +33,11 @@ from benchmarks.study import (
     shallow_network,
     train_part,
 )
-from config import InputError, option, run
+from core.options import InputError, option, run
 from dataset import InteractionDatasetItems, SequenceDataset
-from epochs import autocast
-from interactions import pair_keys
-from training import pick_device
+from recommenders.interactions import pair_keys
+from training.epochs import autocast
+from training.loop import pick_device
 
 WIDTHS = (200, 1024, 768, 768, 4800, 1024, 104)  # of the study's backbones
 SEEDS = 3

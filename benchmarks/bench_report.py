@@ -27,15 +27,16 @@ import numpy as np
 import pandas as pd
 import yaml
 
-import grids
-from artifacts import write_json, write_table
 from benchmarks.made_up_study import make_data, make_embeddings, make_lists
-from beyond import GROUPS, STATISTICS
-from comparisons import against_shuffled, compare, groups
-from config import option, run
-from metrics import KS, METRICS, OF_SEGMENTS, summarize
-from published import beside_published
-from results import (
+from core.artifacts import write_json, write_table
+from core.names import run_name
+from core.options import option, run
+from evaluation import grids
+from evaluation.beyond import GROUPS, STATISTICS
+from evaluation.comparisons import against_shuffled, compare, groups
+from evaluation.measures import KS, METRICS, OF_SEGMENTS, summarize
+from evaluation.published import beside_published
+from evaluation.results import (
     average_seeds,
     chance_levels,
     read_runs,
@@ -43,7 +44,6 @@ from results import (
     summarize_rows,
     summarize_segments,
 )
-from runs import run_name
 
 HERE = Path(__file__).resolve().parents[1]
 RECOMMENDERS = ("knn", "shallow", "bert4rec")

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from config import WorkError, option, run
+from core.options import WorkError, option, run
 
 HERE = Path(__file__).resolve().parents[1]
 

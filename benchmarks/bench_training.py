@@ -15,14 +15,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
-import threads  # noqa: F401  before torch
+import training.threads  # noqa: F401  before torch
 
 import numpy as np
 import torch
 
 from benchmarks import plain
-from benchmarks.measure import limit, machine_rates, measure, show
-from benchmarks.study import (
+from benchmarks.full_size import (
     Size,
     bert_cost,
     bert_step,
@@ -32,12 +31,13 @@ from benchmarks.study import (
     step,
     vectors_of,
 )
-from config import InputError, option, run
+from benchmarks.measure import limit, machine_rates, measure, show
+from core.options import InputError, option, run
 from dataset import InteractionDatasetItems
-from interactions import Split, pair_keys
-from metrics import list_metrics
-from recommend import recommend
-from vectors import knn_scorer
+from evaluation.measures import list_metrics
+from recommenders.interactions import Split, pair_keys
+from recommenders.lists import recommend
+from recommenders.vectors import knn_scorer
 
 PARTS = ("shallow", "bert4rec", "knn", "metrics")
 DOUBLED = ("users", "tracks", "width", "length")

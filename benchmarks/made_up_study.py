@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from artifacts import write_json, write_npy, write_table
+from core.artifacts import write_json, write_npy, write_table
 
 TRACKS, USERS = 56_512, 17_053
 PAIRS = {"train": 301, "val": 22, "test": 23}  # of a user, about

@@ -26,8 +26,8 @@ import pyarrow as pa
 import pyarrow.csv
 from tqdm import tqdm
 
-from artifacts import atomic_path
-from config import InputError, option, run
+from core.artifacts import atomic_path
+from core.options import InputError, option, run
 
 ROWS, USERS, TRACKS = 252_984_396, 119_140, 56_512  # of the real log
 CHUNK = 1_000_000  # rows made at a time

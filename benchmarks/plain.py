@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from bert4rec import BERT4Rec
 from dataset import MaskedBatch, PairBatch
-from interactions import Split
 from model import ShallowEmbeddingModel
+from recommenders.interactions import Split
 
 
 def shallow_loss(network: ShallowEmbeddingModel, batch: PairBatch) -> torch.Tensor:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from config import option, run
+from core.options import option, run
 
 CHUNK = 1_000_000  # rows of the log read at a time
 

@@ -30,8 +30,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from artifacts import sha256
-from config import WorkError, option, run
+from core.artifacts import sha256
+from core.options import WorkError, option, run
 
 HERE = Path(__file__).resolve().parents[1]
 RATE = 8000  # Hz
@@ -170,7 +170,7 @@ class Disturbed:
 def command(root: Path) -> list[str]:
     """Return the command that extracts with the toy backbone."""
     flags = ("--root", root, "--audio", root / "audio", "--workers", 1)
-    return [sys.executable, "-m", "tests.toy_backbone", *map(str, flags)]
+    return [sys.executable, "-m", "tests.extract_item_embeddings.toy_backbone", *map(str, flags)]
 
 
 def make_root(root: Path, tracks: int, rng: np.random.Generator) -> None:

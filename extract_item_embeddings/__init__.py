@@ -1,1 +1,5 @@
-"""Audio to embeddings: the engine every backbone runs on, and one file a backbone."""
+"""One file and one batch file a backbone: audio in, embeddings/NAME.npy out.
+
+What they share is in `engine/` (audio files to a matrix), `bases/` (kinds of backbones) and
+`networks/` (networks written here). Open `mfcc.py` first, the shortest; to add one, copy it.
+"""

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from transformers import EncodecConfig
 from transformers.models.encodec.modeling_encodec import EncodecEncoder
 
-from extract_item_embeddings.checkpoint_backbone import (
+from extract_item_embeddings.bases.checkpoint_backbone import (
     SIZES,
     CheckpointBackbone,
     filled,

@@ -30,16 +30,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from config import option
-from extract_item_embeddings.checkpoint_backbone import (
+from core.options import option
+from extract_item_embeddings.bases.checkpoint_backbone import (
     SIZES,
     CheckpointBackbone,
     filled,
     read_checkpoint,
 )
+from extract_item_embeddings.bases.transformer_backbone import TransformerConfig
 from extract_item_embeddings.engine import main
-from extract_item_embeddings.jukebox import BLOCK, RATE, TOKEN, Jukebox
-from extract_item_embeddings.transformer_backbone import TransformerConfig
+from extract_item_embeddings.networks.jukebox import BLOCK, RATE, TOKEN, Jukebox
 
 CACHE = Path("~/.cache/jukemirlib")
 ADDRESS = "https://openaipublic.azureedge.net/jukebox/models/5b"

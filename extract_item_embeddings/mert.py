@@ -25,8 +25,8 @@ import torch
 import transformers
 from torch import nn
 
+from extract_item_embeddings.bases.transformer_backbone import TransformerBackbone
 from extract_item_embeddings.engine import main
-from extract_item_embeddings.transformer_backbone import TransformerBackbone
 
 
 class Mert(TransformerBackbone):

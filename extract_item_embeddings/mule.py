@@ -31,10 +31,10 @@ from pathlib import Path
 
 import numpy as np
 
-from artifacts import sha256
-from config import InputError, option
-from extract_item_embeddings.backbone import Backbone, ExtractConfig
+from core.artifacts import sha256
+from core.options import InputError, option
 from extract_item_embeddings.engine import main
+from extract_item_embeddings.engine.backbone import Backbone, ExtractConfig
 
 FILE = "model.keras"
 ADDRESS = (

@@ -15,7 +15,7 @@ quantization", 2025, arXiv 2501.01108; https://huggingface.co/OpenMuQ/MuQ-large-
 
 from __future__ import annotations
 
-from extract_item_embeddings.conformer_backbone import ConformerBackbone
+from extract_item_embeddings.bases.conformer_backbone import ConformerBackbone
 from extract_item_embeddings.engine import main
 
 

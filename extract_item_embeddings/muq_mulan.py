@@ -29,11 +29,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from config import InputError
-from extract_item_embeddings.conformer import EXTRA_KEYS, RATE, Conformer, fill, read_state
+from core.options import InputError
+from extract_item_embeddings.bases.pretrained import PretrainedBackbone, first_line
+from extract_item_embeddings.bases.torch_backbone import embed_in_torch
 from extract_item_embeddings.engine import main
-from extract_item_embeddings.pretrained import PretrainedBackbone, first_line
-from extract_item_embeddings.torch_backbone import embed_in_torch
+from extract_item_embeddings.networks.conformer import EXTRA_KEYS, RATE, Conformer, fill, read_state
 
 WINDOW = 10 * RATE  # samples the model hears at once
 CONFORMER = "audio.model.model."

@@ -27,9 +27,12 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from config import option
+from core.options import option
+from extract_item_embeddings.bases.transformer_backbone import (
+    TransformerBackbone,
+    TransformerConfig,
+)
 from extract_item_embeddings.engine import main
-from extract_item_embeddings.transformer_backbone import TransformerBackbone, TransformerConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,10 +26,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from config import InputError, option
-from extract_item_embeddings.conformer_backbone import ConformerBackbone
+from core.options import InputError, option
+from extract_item_embeddings.bases.conformer_backbone import ConformerBackbone
+from extract_item_embeddings.bases.transformer_backbone import TransformerConfig
 from extract_item_embeddings.engine import main
-from extract_item_embeddings.transformer_backbone import TransformerConfig
 
 
 @dataclass(frozen=True, kw_only=True)

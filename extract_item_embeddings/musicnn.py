@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from artifacts import sha256
-from config import InputError
+from core.artifacts import sha256
+from core.options import InputError
+from extract_item_embeddings.bases.torch_backbone import TorchBackbone, embed_in_torch
 from extract_item_embeddings.engine import main
-from extract_item_embeddings.tensor_bundle import read_tensors
-from extract_item_embeddings.torch_backbone import TorchBackbone, embed_in_torch
+from extract_item_embeddings.networks.tensor_bundle import read_tensors
 
 PACKAGE = "musicnn==0.1.0"
 CHECKPOINT_SHA256 = "ffb40cd66093fac1af5e4bae851c19c767a962aa577d0aa1fa12b426f15215ad"

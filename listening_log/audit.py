@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artifacts import sha256
-from config import InputError
+from core.artifacts import sha256
+from core.options import InputError
 from listening_log import checks
 from listening_log.pairs import PlaysTable
-from listening_log.parts import PAIRS
+from listening_log.split_files import PAIRS
 
 
 @dataclass(frozen=True)

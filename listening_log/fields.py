@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trackids import is_track_id
+from core.trackids import is_track_id
 
 REASONS = ("malformed", "bad user id", "bad timestamp", "unknown track")
 USER = re.compile(rb"(?=.{1,20}$)-?[0-9]+")  # the length of the least integer of 64 bits

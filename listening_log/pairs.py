@@ -16,9 +16,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from config import InputError
+from core.options import InputError
 from listening_log.parser import PLAYS
-from listening_log.parts import PAIRS
+from listening_log.split_files import PAIRS
 
 EARLY_PAIRS = PAIRS.append(pa.field("early", pa.bool_()))
 BATCH = 1 << 17  # rows handed over at a time

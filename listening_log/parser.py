@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from config import InputError
+from core.options import InputError
 from listening_log.fields import REASONS, read_fields, read_timestamps, read_users
 from listening_log.lookup import FaultyId, GrowingIds, KnownIds
 

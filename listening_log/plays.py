@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from config import InputError
+from core.options import InputError
+from listening_log.large_tables import TableFile, map_in_threads
+from listening_log.log_blocks import LogStream, read_blocks
 from listening_log.lookup import GrowingIds, KnownIds
 from listening_log.parser import PLAYS, LogParser, Rejected
-from listening_log.stream import LogStream, read_blocks
-from listening_log.streaming import TableFile, map_in_threads
 
 MERGE = 1 << 20  # user ids kept until those that stand twice are dropped
 SHORTEST_ROW = len("1\tA\t2020-02-20 00:00:00\n")

@@ -1,1 +1,5 @@
-"""The report's parts: what the runs left behind, read, drawn and written as pages."""
+"""What the runs left behind, read, drawn and written as pages.
+
+In: tables/, runs/, embeddings/. Out: report/. Open `study.py` first (what is read), then
+`pages.py` (what is written).
+"""

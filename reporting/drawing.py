@@ -9,7 +9,7 @@ import yaml
 from matplotlib.image import imread
 from tqdm import tqdm
 
-from config import InputError
+from core.options import InputError
 from reporting.figures import curve_figure, metric_figure, rank_figure
 from reporting.maps import map_figure
 from reporting.matrices import significance_figure, similarity_figure

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from artifacts import atomic_path
+from core.artifacts import atomic_path
 from reporting.answer import answer, number
 from reporting.listening import SHOWN
 from reporting.study import CONTROLS, RECOMMENDERS, Study, row_label

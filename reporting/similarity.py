@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 from scipy.sparse.linalg import svds
 
-from recommend import top_k
-from vectors import unit_rows
+from recommenders.lists import top_k
+from recommenders.vectors import unit_rows
 
 SMALL = 20  # tracks or numbers up to which all axes are computed
 BLOCK = 4096  # tracks scaled to unit length at a time

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from artifacts import read_json
-from config import InputError
-from vectors import NOISE_SEED, WITHOUT_FILE
+from core.artifacts import read_json
+from core.options import InputError
+from recommenders.vectors import NOISE_SEED, WITHOUT_FILE
 
 RECOMMENDERS = {"knn": "KNN", "shallow": "Shallow Net", "bert4rec": "BERT4Rec"}
 CONTROLS = {

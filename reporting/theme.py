@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from artifacts import atomic_path
+from core.artifacts import atomic_path
 
 WIDE, NARROW = 9.0, 3.9  # inches: of a desktop's column, and of a phone
 DPI = 190  # sharp on screens of two pixels a point

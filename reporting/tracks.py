@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from artifacts import read_json
-from config import InputError
+from core.artifacts import read_json
+from core.options import InputError
 
 KINDS = 8  # colours that can be told apart; what is rarer is `other`
 OTHER = "other"

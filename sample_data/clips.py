@@ -13,8 +13,8 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
-from artifacts import atomic_path
-from config import WorkError
+from core.artifacts import atomic_path
+from core.options import WorkError
 from sample_data.synthesis import SAMPLE_RATE, Track, synthesise
 
 COMPRESSION = 0.8  # of libsndfile's 0 to 1: about 80 kbit/s, which keep 15 kHz

@@ -11,9 +11,9 @@ import datetime
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from artifacts import exclusive, read_json, write_json
-from config import InputError
-from extract_item_embeddings.shards import array_expression
+from core.artifacts import exclusive, read_json, write_json
+from core.options import InputError
+from extract_item_embeddings.engine.shards import array_expression
 from study import cluster
 from study.cluster import Task
 from study.stages import Stage, StudyConfig, flags_of, plan

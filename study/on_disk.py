@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from config import InputError
-from extract_item_embeddings.parts import PENDING, Parts
-from extract_item_embeddings.shards import shard_windows
-from runs import run_name
+from core.names import run_name
+from core.options import InputError
+from extract_item_embeddings.engine.parts import PENDING, Parts
+from extract_item_embeddings.engine.shards import shard_windows
 
 
 def missing_shards(root: Path, name: str, shards: int) -> list[int]:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from config import InputError, option
-from runs import SHUFFLED
+from core.names import SHUFFLED
+from core.options import InputError, option
+from recommenders.vectors import WITHOUT_FILE
 from study.on_disk import absent, metrics_files, missing_shards
-from vectors import WITHOUT_FILE
 
 HERE = Path(__file__).resolve().parents[1]
 RECOMMENDERS = {  # script, batch file, whether it takes the yaml of options

@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # toys: threads would only wait f
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from config import parse_config  # noqa: E402
+from core.options import parse_config  # noqa: E402
 
 HERE = Path(__file__).resolve().parents[1]
 

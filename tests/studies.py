@@ -8,7 +8,7 @@ import pandas as pd
 import soundfile
 from conftest import call_main, make_root
 
-from trackids import read_trackids
+from core.trackids import read_trackids
 
 STYLES = ("folk", "jungle")
 

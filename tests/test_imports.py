@@ -1,4 +1,4 @@
-"""Dependencies point one way, read from the import statements of every file."""
+"""Dependencies point one way, from room to room; read from the import statements of every file."""
 
 import ast
 import subprocess
@@ -8,27 +8,51 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parents[1]
-PACKAGES = (
-    *(".", "extract_item_embeddings", "listening_log", "reporting", "sample_data", "study"),
-    "benchmarks",
-)
+ENGINE_ROOM = "extract_item_embeddings.engine"
+BASES, NETWORKS = "extract_item_embeddings.bases", "extract_item_embeddings.networks"
+BACKBONES = "extract_item_embeddings"
+# What each room may import beside itself: the rooms below it. The files that stand at the top of
+# the project are "modules", which scripts and benchmarks import, or "scripts".
+BELOW = {
+    "core": set(),
+    "sample_data": {"core"},
+    "listening_log": {"core"},
+    ENGINE_ROOM: {"core"},
+    NETWORKS: {"core"},
+    BASES: {"core", ENGINE_ROOM, NETWORKS},
+    BACKBONES: {"core", ENGINE_ROOM, NETWORKS, BASES},
+    "evaluation": {"core"},
+    "recommenders": {"core", "evaluation"},
+    "modules": {"core", "recommenders"},
+    "training": {"core", "evaluation", "recommenders"},
+    "reporting": {"core", "evaluation", "recommenders"},
+    "study": {"core", "evaluation", ENGINE_ROOM, "recommenders"},
+    "scripts": {
+        *("core", "sample_data", "listening_log", "evaluation", "recommenders", "modules"),
+        *("training", "reporting", "study"),
+    },
+}
+ROOMS = [*(room for room in BELOW if room not in ("modules", "scripts")), "benchmarks"]
 FILES = {
     ".".join(path.relative_to(HERE).with_suffix("").parts): path
-    for folder in PACKAGES
+    for folder in [".", *(room.replace(".", "/") for room in ROOMS)]
     for path in sorted((HERE / folder).glob("*.py"))
 }
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
-SCRIPTS = {
+STARTED = {
     name
     for name, tree in TREES.items()
     if any(isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in tree.body)
 }
+SCRIPTS = {name for name in STARTED if "." not in name}
 NO_TORCH = (
-    *("config", "artifacts", "trackids", "splits", "interactions", "vectors", "recommend"),
-    *("metrics", "runs", "preprocess", "knn", "baselines", "table", "report"),
-    *("results", "comparisons", "paired", "chance", "beyond", "ease", "published", "grids"),
-    *("search", "sweep"),
+    *("core.options", "core.artifacts", "core.trackids", "core.splits", "recommenders.runs"),
+    *("recommenders.interactions", "recommenders.vectors", "recommenders.lists"),
+    *("recommenders.ease", "evaluation.measures", "evaluation.results", "evaluation.comparisons"),
+    *("evaluation.paired", "evaluation.chance", "evaluation.beyond", "evaluation.published"),
+    *("evaluation.grids", "study.search", "study.stages", "listening_log.split_plays"),
     *("listening_log.plays", "listening_log.pairs", "listening_log.audit"),
+    *("metrics", "knn", "baselines", "table", "report", "sweep"),
 )
 # pyarrow is imported where a table is written, which no backbone does.
 ENGINE = {"numpy", "pandas", "soundfile", "soxr", "threadpoolctl", "tqdm", "yaml", "pyarrow"}
@@ -41,9 +65,21 @@ def imports(name: str) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            inner = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= (inner & set(FILES)) or {node.module}
-    return {module if module in FILES else module.partition(".")[0] for module in found}
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in FILES else own(node.module))
+    return {own(module) if own(module) in FILES else module.partition(".")[0] for module in found}
+
+
+def own(module: str) -> str:
+    """Return the file that a module is: of a package its __init__."""
+    return f"{module}.__init__" if f"{module}.__init__" in FILES else module
+
+
+def room(name: str) -> str:
+    """Return the room of a file of the project."""
+    folder = name.rpartition(".")[0]
+    return folder or ("scripts" if name in SCRIPTS else "modules")
 
 
 def reached(name: str) -> set[str]:
@@ -57,14 +93,41 @@ def reached(name: str) -> set[str]:
 
 
 def test_the_files_are_found():
-    assert {"knn", "train", "train_bert", "table", "0_get_plays_pqt"} <= SCRIPTS
-    assert {"config", "training", "model", "extract_item_embeddings.engine"} <= set(FILES) - SCRIPTS
-    assert {"config", "vectors", "recommend"} <= imports("knn")
+    assert {"knn", "train", "train_bert", "table", "metrics", "0_get_plays_pqt"} <= SCRIPTS
+    assert {name for name in FILES if room(name) == "modules"} == {"model", "dataset", "bert4rec"}
+    assert {"core.options", "recommenders.vectors", "recommenders.lists"} <= imports("knn")
+    assert f"{ENGINE_ROOM}.__init__" in imports("extract_item_embeddings.mfcc")
+    assert set(ROOMS) >= {
+        ".".join(path.parent.relative_to(HERE).parts)
+        for path in HERE.glob("[a-z]*/**/__init__.py")
+        if path.relative_to(HERE).parts[0] != "tests"
+    }
+
+
+@pytest.mark.parametrize("name", [n for n in FILES if room(n) != "benchmarks"])
+def test_every_arrow_points_down(name):
+    for module in imports(name) & set(FILES):
+        assert room(module) == room(name) or room(module) in BELOW[room(name)], module
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_nothing_imports_a_script(name):
-    assert not imports(name) & (SCRIPTS - {"metrics"})
+def test_nothing_imports_a_script_or_a_backbone(name):
+    backbones = {n for n in STARTED if room(n) == BACKBONES}
+    assert not imports(name) & (SCRIPTS | backbones)
+
+
+def test_only_backbones_stand_beside_their_engine():
+    beside = {n for n in FILES if room(n) == BACKBONES and not n.endswith("__init__")}
+    assert beside and beside <= STARTED
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_says_what_goes_in_what_comes_out_and_where_to_begin(room):
+    words = " ".join(ast.get_docstring(TREES[f"{room}.__init__"]).split())
+    assert "Open `" in words
+    for name in words.split("`")[1::2]:
+        path = HERE / room.replace(".", "/") / name
+        assert not name.endswith((".py", "/")) or path.exists(), name
 
 
 @pytest.mark.parametrize("name", NO_TORCH)
@@ -73,26 +136,26 @@ def test_what_learns_nothing_needs_no_torch(name):
 
 
 def test_the_loop_knows_no_network():
-    assert not reached("training") & {"model", "bert4rec", "dataset"}
+    assert not reached("training.loop") & {"model", "bert4rec", "dataset"}
 
 
 @pytest.mark.parametrize("name", ["train", "train_bert", "benchmarks.bench_training"])
 def test_how_threads_wait_is_settled_before_torch_is_loaded(name):
     names = [alias.name for node in TREES[name].body for alias in getattr(node, "names", [])]
-    assert names.index("threads") < names.index("torch")
+    assert names.index("training.threads") < names.index("torch")
 
 
 def test_the_engine_needs_little_so_that_old_environments_can_use_it():
-    outside = reached("extract_item_embeddings.engine") - set(FILES)
+    outside = reached(f"{ENGINE_ROOM}.extraction") - set(FILES)
     assert outside - set(sys.stdlib_module_names) <= ENGINE
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_only_the_configuration_reads_the_command_line(name):
+def test_only_the_options_read_the_command_line(name):
     attributes = {
         ast.unparse(node) for node in ast.walk(TREES[name]) if isinstance(node, ast.Attribute)
     }
-    assert ("sys.argv" in attributes) == (name == "config")
+    assert ("sys.argv" in attributes) == (name == "core.options")
 
 
 def test_the_engine_and_mule_start_without_what_old_environments_lack():

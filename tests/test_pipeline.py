@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from conftest import HERE, shell
 
-from metrics import mean_and_interval, per_user_metrics
-from splits import read_split
+from core.splits import read_split
+from evaluation.measures import mean_and_interval, per_user_metrics
 
 SIZES = {"make_sample.py": "--tracks 200 --users 200 --plays 12000"}  # a fifth of the clips
 

@@ -1,0 +1,167 @@
+"""Files under the root: where they live, whole or not at all, and their fingerprints.
+
+Everything is written under a temporary name in the same folder, synced and renamed, so a file
+that exists is whole. A temporary name carries host and process id: what a killed process left
+behind is removed by the next one that writes the same file, and never by one that runs beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from core.options import InputError, WorkError
+
+FULL = 1 << 20  # bytes: less than this left on a disk, after a failed write, means "full"
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path):
+    """Yield a temporary path beside `path`; on success sync it and rename it to `path`.
+
+    When the block fails, the temporary file is removed and `path` is as it was before. A failure
+    that comes with a full disk becomes a WorkError that says so.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale(path)
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        full = isinstance(error, Exception) and _is_full(error, path.parent)
+        temporary.unlink(missing_ok=True)
+        if full:
+            raise disk_full(path) from error
+        raise
+
+
+def append(path: Path, content: bytes) -> None:
+    """Append to a log. A kill may cut its last line: logs are written anew from a checkpoint.
+
+    Raises:
+        WorkError: the disk is full.
+    """
+    try:
+        with open(path, "ab") as file:
+            file.write(content)
+    except OSError as error:
+        raise (disk_full(path) if _is_full(error, path.parent) else error) from error
+
+
+def disk_full(path: Path) -> WorkError:
+    """Return the error for a write to `path` that found no space left."""
+    return WorkError(f"no space left on the disk of {path}; make room and run the same command")
+
+
+def _is_full(error: Exception, folder: Path) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return shutil.disk_usage(folder).free < FULL
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_stale(path: Path) -> None:
+    """Remove temporary files of `path` whose process on this host is gone."""
+    host = socket.gethostname()
+    for left in path.parent.glob(f".{path.name}.{host}.*.tmp"):
+        pid = left.name.split(".")[-2]
+        if pid.isdigit() and int(pid) != os.getpid() and not Path(f"/proc/{pid}").exists():
+            left.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, what: str):
+    """Hold the lock file `path`, or raise InputError: another process is at the same work.
+
+    The kernel frees the lock when its process ends, however it ends.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"another process is working on {what}; wait for it") from error
+        yield
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write the content as indented json; NaN is refused, because json has none."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, made_by: str) -> dict:
+    """Return the json at `path`; a missing or broken one is an error that names its maker."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing; make it with {made_by}") from error
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read ({error}); make it with {made_by}") from error
+
+
+def read_record(path: Path, keys: tuple[str, ...], remedy: str) -> dict:
+    """Return a run's config.yaml; one that is gone, damaged or short of a key is an error.
+
+    Args:
+        keys: what it must hold.
+        remedy: what the message tells to do.
+    """
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if it is there
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), loader)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read ({error}); {remedy}") from error
+    absent = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if absent:
+        raise InputError(f"{path} does not hold {', '.join(absent)}: it is damaged; {remedy}")
+    return content
+
+
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Write the array in numpy's own format, C order."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, np.ascontiguousarray(array))
+
+
+def write_table(path: Path, table) -> None:
+    """Write a pandas frame or arrow table as parquet; equal tables give equal bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not isinstance(table, pa.Table):
+        table = pa.Table.from_pandas(table, preserve_index=False)
+    with atomic_path(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
+
+
+def sha256(*paths: Path) -> str:
+    """Return the hex digest over the contents of the files, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,75 @@
+"""trackid_sorted.csv: every track id with its track_idx, which is its row in every embedding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.artifacts import atomic_path
+from core.options import InputError
+
+STAGE_0 = "python 0_get_plays_pqt.py"
+AUDIO = (".mp3", ".ogg", ".opus", ".flac", ".wav")
+
+
+def is_track_id(text: str) -> bool:
+    """Say whether the text can be a track id: a field of a csv line and the stem of a file."""
+    apart = not ("," in text or '"' in text or "/" in text)
+    return bool(text) and apart and text.isprintable() and text == text.strip()
+
+
+def read_trackids(root: Path) -> list[str]:
+    """Return the track ids of trackid_sorted.csv; a position in the list is a track_idx.
+
+    Raises:
+        InputError: the file is missing, or its header, order or numbering is not what every
+            embedding relies on; the message names the line.
+    """
+    path = Path(root) / "trackid_sorted.csv"
+    try:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing; make it with {STAGE_0}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if lines[0] != "idx,trackid":
+        raise InputError(f"{path}: the first line must be 'idx,trackid', got {lines[0][:60]!r}")
+    if len(lines) == 1:
+        raise InputError(f"{path} holds no track ids; remove it and run {STAGE_0}")
+
+    ids: list[str] = []
+    for idx, line in enumerate(lines[1:]):
+        number, _, track_id = line.partition(",")
+        if number != str(idx) or not is_track_id(track_id):
+            raise InputError(f"{path} line {idx + 2}: expected '{idx},TRACKID', got {line[:60]!r}")
+        if ids and track_id <= ids[-1]:
+            what = "stands twice" if track_id == ids[-1] else f"stands after '{ids[-1]}'"
+            raise InputError(
+                f"{path} line {idx + 2}: '{track_id}' {what}; ids must ascend by code point"
+            )
+        ids.append(track_id)
+    return ids
+
+
+def write_trackids(root: Path, ids: list[str]) -> None:
+    """Write trackid_sorted.csv from ids that are valid and ascend."""
+    lines = ["idx,trackid", *(f"{idx},{track_id}" for idx, track_id in enumerate(ids))]
+    with atomic_path(Path(root) / "trackid_sorted.csv") as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def audio_ids(folder: Path) -> list[str]:
+    """Return the track ids of the folder's audio files (their stems), ascending by code point."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"--audio {folder} is not a folder; expected TRACKID.mp3 and such in it")
+    files = [path for path in folder.iterdir() if path.suffix in AUDIO and path.name[0] != "."]
+    if not files:
+        raise InputError(f"--audio {folder} holds no file that ends in {', '.join(AUDIO)}")
+    ids = sorted({path.stem for path in files})
+    wrong = [track_id for track_id in ids if not is_track_id(track_id)]
+    if wrong:
+        raise InputError(
+            f"--audio {folder}: {len(wrong):,} file names cannot be track ids, for example "
+            f"{wrong[0]!r}; a track id holds no comma, quote or control character"
+        )
+    return ids

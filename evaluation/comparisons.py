@@ -1,0 +1,132 @@
+"""Which differences between embeddings are real: paired comparisons over users, and groups.
+
+Runs are compared on the same test users, each user's seeds averaged first: a user is one
+observation, whatever the number of seeds. Two rows under one recommender differ when the paired
+permutation test's p, after Holm's correction over all pairs of that recommender and metric, is
+below 0.05. A shuffled control is compared with its own embedding only.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from core.names import plain_tag
+from evaluation.paired import (
+    bootstrap_interval,
+    effects,
+    enough_permutations,
+    holm,
+    letters,
+    permutation_p,
+)
+from evaluation.results import CONTROLS, KEYS, Row
+
+ALPHA = 0.05
+
+
+def compare(rows: list[Row], metrics: list[str], *, resamples: int = 10_000, seed: int = 0):
+    """Return comparisons.csv (results.py names the columns): every two rows of a recommender.
+
+    Args:
+        rows: as results.average_seeds returns them.
+        metrics: which to compare; a row that lacks one is left out of its comparisons.
+        resamples: of the bootstrap, and flips of the test at least.
+        seed: of both.
+    """
+    models = [i for i, row in enumerate(rows) if row.recommender not in CONTROLS]
+    models = [i for i in models if plain_tag(rows[i].tag) is None]
+    pairs = [
+        (a, b) for a, b in combinations(models, 2) if rows[a].recommender == rows[b].recommender
+    ]
+    table = _paired(rows, pairs, metrics, resamples, seed)
+    columns = ["recommender", "embedding_a", "tag_a", "embedding_b", "tag_b", "metric", "users"]
+    columns += ["mean_a", "mean_b", "difference", "ci_low", "ci_high", "p", "p_holm"]
+    return table[[*columns, "effect_size", "better_a", "better_b"]]
+
+
+def against_shuffled(
+    rows: list[Row], metrics: list[str], *, resamples: int = 10_000, seed: int = 0
+) -> pd.DataFrame:
+    """Return shuffled.csv: every row that has a shuffled control, against it."""
+    place = {tuple(row.keys.values()): i for i, row in enumerate(rows)}
+    pairs = []
+    for i, row in enumerate(rows):
+        plain = plain_tag(row.tag)
+        if plain is not None and (row.recommender, row.embedding, plain) in place:
+            pairs.append((place[row.recommender, row.embedding, plain], i))
+    table = _paired(rows, pairs, metrics, resamples, seed)
+    table["beats_shuffled"] = (table.difference > 0) & (table.p_holm < ALPHA)
+    names = {
+        "embedding_a": "embedding",
+        "tag_a": "tag",
+        "mean_a": "mean",
+        "mean_b": "shuffled_mean",
+    }
+    columns = [*KEYS, "metric", "users", "mean", "shuffled_mean", "difference", "ci_low", "ci_high"]
+    return table.rename(columns=names)[[*columns, "p", "p_holm", "effect_size", "beats_shuffled"]]
+
+
+def _paired(rows: list[Row], pairs: list[tuple], metrics, resamples: int, seed: int):
+    """Return every statistic of paired.py for the pairs of rows and the metrics."""
+    cells = [
+        (metric, a, b)
+        for metric in metrics
+        for a, b in pairs
+        if metric in rows[a].metrics and metric in rows[b].metrics
+    ]
+    used = sorted({(m, i) for m, a, b in cells for i in (a, b)})
+    column = {key: place for place, key in enumerate(used)}
+    table = pd.DataFrame(
+        {
+            "recommender": [rows[a].recommender for _, a, _ in cells],
+            "embedding_a": [rows[a].embedding for _, a, _ in cells],
+            "tag_a": [rows[a].tag for _, a, _ in cells],
+            "embedding_b": [rows[b].embedding for _, _, b in cells],
+            "tag_b": [rows[b].tag for _, _, b in cells],
+            "metric": [metric for metric, _, _ in cells],
+            "users": [len(rows[a].users) for _, a, _ in cells],
+        }
+    )
+    numbers = ("mean_a", "mean_b", "difference", "ci_low", "ci_high", "p", "p_holm")
+    if not cells:
+        return table.assign(**dict.fromkeys((*numbers, "effect_size", "better_a", "better_b"), 0.0))
+    values = np.stack([rows[i].column(metric) for metric, i in used], axis=1)
+    of = np.array([(column[m, a], column[m, b]) for m, a, b in cells])
+    means = values.mean(axis=0)
+    table["mean_a"], table["mean_b"] = means[of[:, 0]], means[of[:, 1]]
+    for name, found in effects(values, of).items():
+        table[name] = found
+    table["ci_low"], table["ci_high"] = bootstrap_interval(
+        values, of, resamples=resamples, seed=seed
+    )
+    families = table.groupby(["recommender", "metric"], sort=False).indices
+    flips = enough_permutations(max(map(len, families.values())), resamples)
+    table["p"] = permutation_p(values, of, permutations=flips, seed=seed)
+    adjusted = np.empty(len(table))
+    for family in families.values():
+        adjusted[family] = holm(table.p.to_numpy()[family])
+    table["p_holm"] = adjusted
+    return table
+
+
+def groups(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """Return groups.csv from comparisons.csv: letters of what cannot be told apart, best first."""
+    lines = []
+    for (recommender, metric), pairs in comparisons.groupby(["recommender", "metric"], sort=False):
+        means = {}
+        for side in "ab":
+            keys = zip(pairs[f"embedding_{side}"], pairs[f"tag_{side}"], strict=True)
+            means |= dict(zip(keys, pairs[f"mean_{side}"], strict=True))
+        best_first = sorted(means, key=lambda key: (-means[key], key))
+        place = {key: i for i, key in enumerate(best_first)}
+        apart = [
+            (place[pair.embedding_a, pair.tag_a], place[pair.embedding_b, pair.tag_b])
+            for pair in pairs[pairs.p_holm < ALPHA].itertuples()
+        ]
+        shown = letters(len(best_first), np.array(apart))
+        for (embedding, tag), own in zip(best_first, shown, strict=True):
+            lines.append((recommender, embedding, tag, metric, means[embedding, tag], own))
+    return pd.DataFrame(lines, columns=[*KEYS, "metric", "mean", "letters"])

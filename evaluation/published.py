@@ -1,0 +1,105 @@
+"""The study's published numbers (published.json) beside ours, with the data of each named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from core.names import plain_tag
+from evaluation.grids import markdown
+from evaluation.results import LABELS, row_label
+
+FILE = Path(__file__).with_name("published.json")
+COLUMNS = ["recommender", "backbone", "metric", "published"]
+COLUMNS += ["embedding", "tag", "ours", "ours_ci95", "seeds"]
+
+
+def read_published() -> dict:
+    """Return published.json: study, data, note, train, test, backbones, and a grid a metric."""
+    return json.loads(FILE.read_text(encoding="utf-8"))
+
+
+def beside_published(table: pd.DataFrame) -> pd.DataFrame:
+    """Return published.csv: a line for each published number and each of our rows of it.
+
+    Args:
+        table: results.csv. A published number without a row of ours stands with NaN beside it;
+            shuffled controls are left out.
+    """
+    known = read_published()
+    lines = []
+    for metric in [name for name in known if "@" in name]:
+        for recommender, numbers in known[metric].items():
+            for backbone, value in numbers.items():
+                line = (recommender, backbone, metric, np.nan if value is None else value)
+                mine = table[
+                    (table.recommender == recommender)
+                    & table.embedding.isin(known["backbones"][backbone])
+                    & table.tag.map(lambda tag: plain_tag(tag) is None).astype(bool)
+                ]
+                if metric not in table or not len(mine):
+                    lines.append((*line, "", "", np.nan, np.nan, 0))
+                    continue
+                for _, row in mine.iterrows():
+                    ours = (row[metric], row[f"{metric}_ci95"], row.seeds)
+                    lines.append((*line, row.embedding, row.tag, *ours))
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def describe_data(root: Path) -> tuple[str, bool]:
+    """Return what our numbers were measured on, and whether it is the study's own split.
+
+    A root made by make_sample.py is the synthetic sample. Else the counts of data/split.json are
+    compared with the published ones.
+    """
+    if (root / "sample.json").exists():
+        return "the synthetic sample of make_sample.py, which says nothing about music", False
+    try:
+        counts = json.loads((root / "data" / "split.json").read_text(encoding="utf-8"))["counts"]
+        found = {part: {n: counts[part][n] for n in ("users", "tracks", "rows")} for part in counts}
+    except (OSError, ValueError, KeyError, TypeError):
+        return "a split without a readable data/split.json", False
+    known = read_published()
+    if all(found.get(part) == known[part] for part in ("train", "test")):
+        return f"{known['data']}, the published split", True
+    size = found.get("train", {})
+    numbers = ", ".join(f"{size[n]:,} {n}" for n in ("users", "tracks", "rows") if n in size)
+    return f"a split that is not the study's ({numbers} in train)", False
+
+
+def compare_page(compared: pd.DataFrame, root: Path) -> str:
+    """Return compare_published.md from published.csv."""
+    known = read_published()
+    data, same = describe_data(root)
+    lines = [
+        "# Ours beside the published numbers",
+        "",
+        f"- Published: {known['study']}, on {known['data']}. {known['note']}",
+        f"- Ours: on {data}.",
+        "",
+    ]
+    if not same:
+        lines += ["**Different data: the two columns cannot be compared.**", ""]
+    lines += [
+        "The published code trained the tracks and froze the users; rows tagged `published` did so",
+        "here too (README, differences from the published code). Others follow the text.",
+        "",
+    ]
+    for metric in compared.metric.unique():
+        heads = ["recommender", "backbone", f"published, {known['data'].split()[0]}"]
+        heads += [f"ours, {'same split' if same else 'other data'}", "difference", "our row"]
+        grid = [heads]
+        for _, row in compared[compared.metric == metric].iterrows():
+            missing = np.isnan(row.ours)
+            ours = "-" if missing else f"{row.ours:.3f} ± {row.ours_ci95:.3f}"
+            comparable = same and not missing and not np.isnan(row.published)
+            published = "?" if np.isnan(row.published) else f"{row.published:.3f}"
+            difference = f"{row.ours - row.published:+.3f}" if comparable else "-"
+            label = "-" if missing else row_label(row.embedding, row.tag)
+            name = LABELS[row.recommender]
+            grid.append([name, row.backbone, published, ours, difference, label])
+        lines += [f"## {metric}", "", markdown(grid), ""]
+    return "\n".join(lines)

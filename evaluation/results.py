@@ -1,0 +1,278 @@
+"""The finished runs under a root as data frames: what table.py writes and a report reads.
+
+    from results import read_tables
+    tables = read_tables(root)          # {"results": frame, "comparisons": frame, ...}
+
+ROOT/tables holds, written by table.py (a metric M stands as HitRate@50, NDCG@10, ...; a row is a
+recommender, an embedding and a tag; its seeds are averaged for each user before anything else):
+
+    results.csv      recommender, embedding, tag, width, seeds, users; for each metric M its mean,
+                     M_ci95 (half the 95 % t-interval over users) and M_seed_sd (deviation of the
+                     seeds' means; empty for one seed)
+    comparisons.csv  every two rows under one recommender, shuffled controls left out:
+                     recommender, embedding_a, tag_a, embedding_b, tag_b, metric, users, mean_a,
+                     mean_b, difference (a - b), ci_low, ci_high (paired bootstrap, 95 %), p (paired
+                     permutation test, two-sided), p_holm (over the pairs of a recommender and
+                     metric), effect_size (Cohen's d of the differences), better_a, better_b (shares
+                     of users)
+    groups.csv       recommender, embedding, tag, metric, mean, letters: rows of a recommender that
+                     share a letter cannot be told apart (p_holm >= 0.05); `a` is with the best
+    shuffled.csv     every row that has a shuffled control, against it: recommender, embedding,
+                     tag, metric, users, mean, shuffled_mean, difference, ci_low, ci_high, p, p_holm
+                     (over the rows of a recommender and metric), effect_size, beats_shuffled
+    beyond.csv       recommender, embedding, tag, k, Coverage, Gini, Popularity, Novelty: of the
+                     lists of the test users, mean over seeds; beyond.py defines them
+    segments.csv     recommender, embedding, tag, by (`activity` of users or `popularity` of
+                     tracks), group (head, middle, tail), users, and M, M_ci95
+    chance.csv       metric, chance: what random lists are expected to reach, exactly
+    cold.csv         as results.csv, of lists of cold tracks (only where the split has some)
+    published.csv    recommender, backbone, metric, published, embedding, tag, ours, ours_ci95,
+                     seeds; `ours` is empty where there is no such run
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from core.artifacts import read_json, read_record
+from core.options import InputError
+from evaluation.beyond import GROUPS, STATISTICS
+from evaluation.measures import mean_and_interval
+
+TABLES = (
+    *("results", "comparisons", "groups", "shuffled", "beyond", "segments"),
+    *("chance", "cold", "published"),
+)
+LABELS = {"knn": "KNN", "shallow": "Shallow Net", "bert4rec": "BERT4Rec"}
+CONTROLS = {
+    "ease": "EASE, which hears nothing",
+    "popular": "most popular tracks",
+    "random_lists": "random lists",
+}
+RECORDED = ("options", "split", "embedding_hash", "changed")  # what a run's config.yaml must hold
+UNTRAINED = ("noise", "random")  # below the audio representations in every table
+METRIC = re.compile(r"\w+@\d+")
+KEYS = ["recommender", "embedding", "tag"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of a recommender, an embedding and a tag, one for each seed, averaged for each user.
+
+    Attributes:
+        users: user_id, ascending.
+        metrics: names of the columns of values.
+        values: float64 (n_users, n_metrics), the mean over seeds.
+        seed_means: float64 (n_seeds, n_metrics), each seed's mean over users.
+        runs: as read_runs returns them.
+    """
+
+    recommender: str
+    embedding: str
+    tag: str
+    users: np.ndarray
+    metrics: tuple[str, ...]
+    values: np.ndarray
+    seed_means: np.ndarray
+    runs: list[dict]
+
+    @property
+    def keys(self) -> dict:
+        return {name: getattr(self, name) for name in KEYS}
+
+    def column(self, metric: str) -> np.ndarray:
+        """Return the metric of every user, float64 (n_users,)."""
+        return self.values[:, self.metrics.index(metric)]
+
+
+def read_runs(root: Path, pattern: str = "*") -> list[dict]:
+    """Return what is known of every finished run, by folder name; refuse to mix splits.
+
+    Returns:
+        dicts with the keys of config.yaml and metrics.json (recommender, embedding, tag, seed,
+        options, changed, versions, commit, device, width, seconds, val, test, lists, ...), `path`
+        and `folder` (its name).
+
+    Raises:
+        InputError: no finished run matches, a pattern that is none, two runs of different splits,
+            or two seeds of one recommender and embedding from different options or vectors.
+    """
+    inner = pattern.removeprefix("runs/").strip("/") or "*"
+    try:
+        finished = sorted((root / "runs").glob(f"{inner}/metrics.json"))
+    except (ValueError, NotImplementedError) as error:
+        raise InputError(
+            f"--runs takes a pattern such as 'bert4rec-*', got '{pattern}' ({error})"
+        ) from error
+    if not finished:
+        raise InputError(f"no finished run matches {root / 'runs' / pattern}; train one first")
+    runs = []
+    for path in finished:
+        known = read_record(path.parent / "config.yaml", RECORDED, "make it again with --overwrite")
+        results = read_json(path, "the command of this run")
+        runs.append({**known, **results, "folder": path.parent.name, "path": path.parent})
+    firsts: dict[tuple, dict] = {}
+    for each in runs:
+        _refuse_to_mix(runs[0], each, ("split",))
+        _refuse_to_mix(firsts.setdefault(_key(each), each), each, ("embedding_hash", "options"))
+    return runs
+
+
+def _key(run: dict) -> tuple:
+    return run["recommender"], run["embedding"], run["tag"] or ""
+
+
+def _refuse_to_mix(one: dict, other: dict, what: tuple[str, ...]) -> None:
+    made_from = [{**run, "options": {**run["options"], "seed": None}} for run in (one, other)]
+    for key in what:
+        if made_from[0][key] != made_from[1][key]:
+            name = {"split": "splits", "embedding_hash": "embeddings"}.get(key, key)
+            raise InputError(
+                f"{one['folder']} and {other['folder']} were made from different {name}; choose "
+                "with --runs, or make the older ones again with --overwrite"
+            )
+
+
+def average_seeds(runs: list[dict], file: str = "per_user_test.pqt") -> list[Row]:
+    """Return the rows of the table, in its order: recommenders, audio first, controls last.
+
+    Args:
+        runs: as read_runs returns them; those without the file are left out.
+        file: of a run's folder; user_id and a column a metric.
+
+    Raises:
+        InputError: a file cannot be read, or runs that say they are of one split have other users.
+    """
+    members: dict[tuple, list[dict]] = {}
+    for each in runs:
+        if (each["path"] / file).exists():
+            members.setdefault(_key(each), []).append(each)
+    rows, users = [], None
+    for key in sorted(members, key=_place):
+        tables = [_read_per_user(run["path"] / file) for run in members[key]]
+        users = tables[0].index if users is None else users
+        for run, table in zip(members[key], tables, strict=True):
+            if not table.index.equals(users):
+                raise InputError(
+                    f"{run['path'] / file} is of other users than the other runs of this split; "
+                    f"run python metrics.py --run {run['folder']}"
+                )
+        metrics = tuple(c for c in tables[0] if all(c in table for table in tables))
+        stack = np.stack([table[list(metrics)].to_numpy(np.float64) for table in tables])
+        rows.append(
+            Row(*key, users.to_numpy(), metrics, stack.mean(0), stack.mean(1), members[key])
+        )
+    return rows
+
+
+def _place(key: tuple) -> tuple:
+    recommender, embedding, tag = key
+    order = [*LABELS, *CONTROLS]
+    place = order.index(recommender) if recommender in order else len(LABELS)
+    return place, recommender, embedding in UNTRAINED, embedding, tag
+
+
+def _read_per_user(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path).set_index("user_id").sort_index()
+    except (ValueError, OSError, KeyError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}); run python metrics.py --run {path.parent.name}"
+        ) from error
+
+
+def summarize_rows(rows: list[Row]) -> pd.DataFrame:
+    """Return results.csv: for every metric the mean, the users' interval and the seeds' spread."""
+    lines = []
+    for row in rows:
+        line = {
+            **row.keys,
+            "width": row.runs[0].get("width", 0),
+            "seeds": len(row.runs),
+            "users": len(row.users),
+        }
+        for place, name in enumerate(row.metrics):
+            line[name], line[f"{name}_ci95"] = mean_and_interval(row.values[:, place])
+            several = len(row.runs) > 1
+            line[f"{name}_seed_sd"] = row.seed_means[:, place].std(ddof=1) if several else np.nan
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def summarize_lists(rows: list[Row]) -> pd.DataFrame:
+    """Return beyond.csv: how the lists use the catalogue, for each k."""
+    lines = []
+    for row in rows:
+        found = [run["lists"]["test"] for run in row.runs if "lists" in run]
+        shared = [name for name in found[0] if all(name in each for each in found)] if found else []
+        for k in sorted({int(name.split("@")[1]) for name in shared}):
+            values = {n: np.mean([each[f"{n}@{k}"] for each in found]) for n in STATISTICS}
+            lines.append({**row.keys, "k": k, **values})
+    return pd.DataFrame(lines, columns=[*KEYS, "k", *STATISTICS])
+
+
+def summarize_segments(rows: list[Row]) -> pd.DataFrame:
+    """Return segments.csv: the metrics by activity of users and popularity of tracks."""
+    lines = []
+    for row in rows:
+        paths = [run["path"] / "segments_test.pqt" for run in row.runs]
+        frames = [pd.read_parquet(path) for path in paths if path.exists()]
+        if not frames:
+            continue
+        metrics = [c for c in frames[0] if "@" in c and all(c in f for f in frames)]
+        keys = ["by", "group", "user_id"]
+        mean = (sum(f.set_index(keys)[metrics] for f in frames) / len(frames)).sort_index()
+        for by in ("activity", "popularity"):
+            for group in GROUPS:
+                if (by, group) not in mean.index:
+                    continue
+                own = mean.loc[(by, group)]
+                line = {**row.keys, "by": by, "group": group, "users": len(own)}
+                for name in metrics:
+                    line[name], line[f"{name}_ci95"] = mean_and_interval(own[name].to_numpy())
+                lines.append(line)
+    return pd.DataFrame(lines, columns=None if lines else [*KEYS, "by", "group", "users"])
+
+
+def chance_levels(runs: Iterable[dict]) -> pd.DataFrame:
+    """Return chance.csv from what the runs of random lists say; no rows without one."""
+    levels = next((run["chance"]["test"] for run in runs if "chance" in run), {})
+    return pd.DataFrame({"metric": list(levels), "chance": list(levels.values())})
+
+
+def read_tables(root: Path) -> dict[str, pd.DataFrame]:
+    """Return the tables that table.py wrote under root/tables, by name; absent ones are left out.
+
+    Raises:
+        InputError: there is no tables/results.csv; the message names table.py.
+    """
+    folder = Path(root) / "tables"
+    if not (folder / "results.csv").exists():
+        raise InputError(f"{folder / 'results.csv'} is missing; make it with python table.py")
+    paths = {name: folder / f"{name}.csv" for name in TABLES}
+    texts = {c: str for c in ("tag", "tag_a", "tag_b", "letters")}
+    return {name: _read_csv(path, texts) for name, path in paths.items() if path.exists()}
+
+
+def _read_csv(path: Path, texts: dict) -> pd.DataFrame:
+    """Read a table whose texts may be empty and whose numbers may be missing."""
+    table = pd.read_csv(path, dtype=texts)
+    for name in set(texts) & set(table.columns):
+        table[name] = table[name].fillna("")
+    return table
+
+
+def metric_names(table: pd.DataFrame) -> list[str]:
+    """Return the columns that hold metrics, as HitRate@50, in order."""
+    return [name for name in table if METRIC.fullmatch(name)]
+
+
+def row_label(embedding: str, tag: str) -> str:
+    """Return the name of a row for people: `musicnn`, or `musicnn (shuffled)`."""
+    return f"{embedding} ({tag})" if tag else embedding

@@ -1,0 +1,73 @@
+"""Lists of cold tracks: those that train does not know, where the split keeps them apart.
+
+The journal's protocol leaves data/cold_test.pqt, users of train with tracks that are not in it.
+Such lists rank cold tracks only, all of them, from the users' train histories and the embedding's
+vectors; a recommender whose track vectors were learned has none for a cold track and makes no list.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from core.options import InputError
+from core.splits import read_part
+from recommenders.interactions import Interactions, Split
+from recommenders.vectors import load_item_vectors
+
+FILE = "cold_test.pqt"
+
+
+def load_cold(root: Path, split: Split) -> Split | None:
+    """Return the cold tracks as candidates and their plays as test; None where there are none.
+
+    Returns:
+        a Split over the same users, whose items are the cold tracks in order of track_idx; train
+        and val hold no interactions, so nothing is filtered from a list.
+
+    Raises:
+        InputError: the file cannot be read, or a user or track of it is not as it must be.
+    """
+    path = root / "data" / FILE
+    if not path.exists():
+        return None
+    table = read_part(path, root)
+    known = np.isin(table.user_id, split.user_ids)
+    if not known.all():
+        raise InputError(f"{path}: user {table.user_id[~known].iloc[0]} is not in train.pqt")
+    warm = np.isin(table.track_idx, split.track_idx)
+    if warm.any():
+        raise InputError(f"{path}: track {table.track_idx[warm].iloc[0]} is not cold: train has it")
+    track_idx = np.unique(table.track_idx)
+    user = np.searchsorted(split.user_ids, table.user_id)
+    users, lengths = np.unique(user, return_counts=True)
+    test = Interactions(
+        users,
+        np.concatenate([[0], np.cumsum(lengths)]),
+        np.searchsorted(track_idx, table.track_idx),
+        table.timestamp.to_numpy(),
+        table["count"].to_numpy(),
+    )
+    nothing = dataclasses.replace(
+        test,
+        users=np.arange(split.n_users),
+        offsets=np.zeros(split.n_users + 1, dtype=np.int64),
+        **{name: getattr(test, name)[:0] for name in ("items", "timestamps", "counts")},
+    )
+    none = dataclasses.replace(nothing, users=users[:0], offsets=np.zeros(1, dtype=np.int64))
+    return Split(split.user_ids, track_idx, split.n_tracks, train=nothing, val=none, test=test)
+
+
+def cold_vectors(options, cold: Split) -> np.ndarray:
+    """Return the embedding's vectors of the cold tracks as a run of these options has them.
+
+    Returns:
+        float32 (n_cold, width). `--missing mean` fills with the mean of the other cold tracks,
+        `--shuffle` exchanges cold tracks' vectors among each other.
+    """
+    vectors = load_item_vectors(
+        options.root, options.embedding, cold, missing=options.missing, width=options.width
+    )
+    return options.arranged(vectors)

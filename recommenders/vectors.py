@@ -1,0 +1,199 @@
+"""The vectors of an embedding: loaded, checked, and averaged into user vectors."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from core.artifacts import read_json, sha256
+from core.names import check_name
+from core.options import InputError
+from recommenders.cores import by_parts
+from recommenders.interactions import Interactions, Split
+
+WITHOUT_FILE = ("random", "noise")
+SHUFFLE_STREAM = 0x5F  # beside the seed, so that no other draw of a run has the same stream
+NOISE_SEED = 0  # `noise` is the same matrix in every run, as a file on disk would be
+
+
+def embedding_hash(root: Path, name: str, width: int) -> str:
+    """Return the fingerprint of an embedding: its file's, or the recipe of one without a file."""
+    if name in WITHOUT_FILE:
+        return f"{name}-{width}"
+    return sha256(_embedding_file(root, name))
+
+
+def load_item_vectors(
+    root: Path, name: str, split: Split, *, missing: str = "error", width: int = 128
+) -> np.ndarray | None:
+    """Return the vectors of the train tracks, float32 (n_items, width); None for `random`.
+
+    Args:
+        name: an embedding under root/embeddings, `noise` (seeded N(0, 1), the same in every run),
+            or `random` (vectors that are learned from nothing, so there are none to load).
+        missing: what a row of NaN or zeros does: `error`, or `mean` of the other train tracks.
+        width: of `noise`.
+
+    Raises:
+        InputError: no such embedding, another number of rows than trackid_sorted.csv, another
+            list of tracks than the one it was extracted for, infinite values, missing rows.
+    """
+    if name == "random":
+        return None
+    if name == "noise":
+        rng = np.random.default_rng(NOISE_SEED)
+        return rng.standard_normal((split.n_tracks, width), dtype=np.float32)[split.track_idx]
+    path = _embedding_file(root, name)
+    vectors = _read_rows(path, split)
+    _check_provenance(root, path)
+    return _fill_missing(path, vectors, split.track_idx, missing)
+
+
+def _embedding_file(root: Path, name: str) -> Path:
+    check_name("embedding", name)
+    path = root / "embeddings" / f"{name}.npy"
+    if path.exists():
+        return path
+    here = sorted([p.stem for p in path.parent.glob("*.npy")] + ["noise", "random"])
+    near = difflib.get_close_matches(name, here, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise InputError(
+        f"{path} is missing; {hint}there are {', '.join(here)}; extract it with "
+        f"python -m extract_item_embeddings.{name} --root {root} --audio DIR"
+    )
+
+
+def _read_rows(path: Path, split: Split) -> np.ndarray:
+    try:
+        matrix = np.load(path, mmap_mode="r")
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path} cannot be read as a numpy array ({error})") from error
+    if not isinstance(matrix, np.ndarray):
+        raise InputError(f"{path} is an archive of arrays, expected one array; save it by np.save")
+    if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.floating):
+        raise InputError(f"{path} holds {matrix.dtype} {matrix.shape}, expected float32 (n, width)")
+    if len(matrix) != split.n_tracks:
+        raise InputError(
+            f"{path} has {len(matrix):,} rows, trackid_sorted.csv has {split.n_tracks:,}; "
+            f"extract it again with python -m extract_item_embeddings.{path.stem} --overwrite"
+        )
+    return np.asarray(matrix[split.track_idx], dtype=np.float32)
+
+
+def _check_provenance(root: Path, path: Path) -> None:
+    """Refuse a matrix whose json tells of other tracks or of another matrix."""
+    facts_file = path.with_suffix(".json")
+    if not facts_file.exists():
+        return  # a user's own matrix
+    extract = f"python -m extract_item_embeddings.{path.stem}"
+    facts = read_json(facts_file, extract)
+    if facts.get("sha256") not in (None, sha256(path)):
+        raise InputError(f"{path} is not the file {facts_file.name} describes; run {extract} again")
+    if facts.get("trackids_sha256") not in (None, sha256(root / "trackid_sorted.csv")):
+        raise InputError(
+            f"{path} was extracted for another trackid_sorted.csv; run {extract} --overwrite"
+        )
+
+
+def _fill_missing(path: Path, vectors, track_idx, missing: str) -> np.ndarray:
+    infinite = np.isinf(vectors).any(axis=1)
+    if infinite.any():
+        raise InputError(f"{path} row {track_idx[infinite.argmax()]} holds an infinite value")
+    nan = np.isnan(vectors).any(axis=1)
+    gone = nan | ~vectors.any(axis=1)
+    if not gone.any():
+        return vectors
+    if missing == "error" or gone.all():
+        row = gone.argmax()
+        what = "NaN" if nan[row] else "only zeros"
+        raise InputError(
+            f"{path} has no vector for {gone.sum():,} of {len(gone):,} train tracks (row "
+            f"{track_idx[row]} holds {what}); extract them, or use --missing mean"
+        )
+    filled = vectors.copy()
+    filled[gone] = vectors[~gone].mean(axis=0, dtype=np.float64)
+    return filled
+
+
+def shuffled_rows(vectors: np.ndarray, seed: int) -> np.ndarray:
+    """Return the rows in another order, drawn by the seed.
+
+    The control of an embedding: as many vectors, of the same distribution, that say nothing of
+    their tracks. Only rows of train tracks are exchanged, so none is missing that was not.
+    """
+    return vectors[np.random.default_rng([seed, SHUFFLE_STREAM]).permutation(len(vectors))]
+
+
+def mean_vectors(train: Interactions, vectors: np.ndarray) -> np.ndarray:
+    """Return the mean of every user's item vectors, each item once, float32 (n_users, width).
+
+    Args:
+        train: the users' histories.
+        vectors: float32 (n_items, width).
+    """
+    return _averages(train, len(vectors)) @ vectors
+
+
+def knn_scorer(
+    train: Interactions,
+    vectors: np.ndarray,
+    candidates: np.ndarray | None = None,
+    *,
+    overwrite: bool = False,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function user_idx (b,) -> cosines (b, n) of a user's mean and every candidate.
+
+    A few users at a time are all that is held, so memory follows the block, not the users. The
+    result is overwritten by the next call: fresh memory would cost a third of the product's time.
+
+    Args:
+        train: the users' histories.
+        vectors: float32 (n_items, width), of the train tracks.
+        candidates: float32 (n, width), of other tracks; None for those of train.
+        overwrite: bring `vectors` themselves to length 1, so that there is no second matrix; the
+            sums of the raw ones are then taken by weights that hold the lengths.
+    """
+    averages, items = _averages(train, len(vectors)), vectors
+    if overwrite:
+        lengths = _make_unit_rows(items)
+        averages.data *= lengths[averages.indices]
+    else:
+        items = unit_rows(vectors if candidates is None else candidates)
+    buffer = np.empty((0, len(items)), dtype=np.float32)
+
+    def score(users: np.ndarray) -> np.ndarray:
+        nonlocal buffer
+        if len(buffer) < len(users):
+            buffer = np.empty((len(users), len(items)), dtype=np.float32)
+        parts = by_parts(lambda rows: averages[users[rows]] @ vectors, len(users))
+        means = unit_rows(np.concatenate(parts))
+        return np.matmul(means, items.T, out=buffer[: len(users)])
+
+    return score
+
+
+def _make_unit_rows(vectors: np.ndarray, block: int = 1 << 12) -> np.ndarray:
+    """Scale the rows to length 1 where they are; return the lengths they had, float32 (n,)."""
+    lengths = np.empty(len(vectors), dtype=np.float32)
+    for start in range(0, len(vectors), block):
+        rows = vectors[start : start + block]
+        lengths[start : start + block] = np.linalg.norm(rows, axis=1).clip(min=1e-8)
+        rows /= lengths[start : start + block, None]
+    return lengths
+
+
+def _averages(train: Interactions, n_items: int) -> csr_matrix:
+    """Return the matrix (n_users, n_items) whose product with item vectors is the users' means."""
+    lengths = np.diff(train.offsets)
+    weights = np.repeat(1 / lengths, lengths).astype(np.float32)
+    return csr_matrix((weights, train.items, train.offsets), shape=(len(lengths), n_items))
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Return the rows scaled to length 1; a row of zeros stays zero, so its cosines are 0."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, 1e-8)

@@ -1,0 +1,300 @@
+"""A search for options: trials of a recommender over one embedding, judged on validation.
+
+A trial is the recommender's own command in a process of its own, under the root
+SEARCH/trials/NNNN, whose data and embeddings are links to the study's: so a trial is a run like any
+other, continues after a kill as a run does, and stays out of the study's runs and tables. Optuna
+proposes the options, keeps the record in SEARCH/study.db and says which trials are hopeless.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+import yaml
+from optuna.trial import Trial, TrialState
+
+from core.artifacts import read_json, write_json
+from core.options import InputError, WorkError
+
+HERE = Path(__file__).resolve().parents[1]
+SCRIPTS = {"knn": "knn.py", "shallow": "train.py", "bert4rec": "train_bert.py"}
+LINKED = ("data", "embeddings", "trackid_sorted.csv")
+POLL = 0.2  # seconds between looks at a trial's log
+INTERRUPTED = (130, 143, -2, -15)
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What an option may be: one of `values`, or from low to high (whole numbers if both are)."""
+
+    values: tuple = ()
+    low: float = 0
+    high: float = 0
+    step: float | None = None
+    log: bool = False
+
+    def suggest(self, trial: Trial, name: str):
+        if self.values:
+            return trial.suggest_categorical(name, self.values)
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return trial.suggest_int(name, self.low, self.high, step=self.step or 1, log=self.log)
+        return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
+
+
+def read_space(path: Path, recommender: str) -> dict[str, Choice]:
+    """Return what the yaml's section of the recommender lets vary, {option: Choice}.
+
+    A list is a set of values, `{low: 1e-4, high: 1e-2, log: true}` a range, with `step` if wanted.
+
+    Raises:
+        InputError: no such file or section, or an entry that is neither.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"--space {path} cannot be read as yaml ({error})") from error
+    section = content.get(recommender) if isinstance(content, dict) else None
+    if not isinstance(section, dict) or not section:
+        raise InputError(f"--space {path} has no section '{recommender}:' of options to vary")
+    return {str(name): _choice(path, name, entry) for name, entry in section.items()}
+
+
+def _choice(path: Path, name: str, entry) -> Choice:
+    what = f"{path}: '{name}'"
+    if isinstance(entry, list) and entry and not any(isinstance(v, list | dict) for v in entry):
+        return Choice(values=tuple(entry))
+    if not isinstance(entry, dict) or not {"low", "high"} <= set(entry):
+        raise InputError(f"{what} must be a list of values or {{low: x, high: y}}, got {entry!r}")
+    strange = set(entry) - {"low", "high", "step", "log"}
+    if strange:
+        raise InputError(f"{what} knows low, high, step and log, got '{strange.pop()}'")
+    bounds = {}
+    for key in {"low", "high", "step"} & set(entry):
+        value = entry[key]
+        value = float(value) if isinstance(value, str) and _is_number(value) else value  # 1e-4
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InputError(f"{what}: {key} must be a number, got {entry[key]!r}")
+        bounds[key] = value
+    choice = Choice(**bounds, log=bool(entry.get("log", False)))
+    if choice.low > choice.high or (choice.log and (choice.low <= 0 or choice.step)):
+        raise InputError(
+            f"{what}: low must not be above high, and with log above 0 and without step; got "
+            f"{entry!r}"
+        )
+    return choice
+
+
+def _is_number(text: str) -> bool:
+    return bool(re.fullmatch(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", text))
+
+
+@dataclass
+class Search:
+    """One search: a recommender, an embedding, and how it is gone about.
+
+    Attributes:
+        root: of the study.
+        folder: of the search; study.db, trials/, search.json (written last).
+        flags: of every trial, beside those of its own options.
+        metric: of the validation users, as NDCG@50; larger is better.
+        trials: how many, complete, pruned and failed ones all counted.
+    """
+
+    root: Path
+    folder: Path
+    recommender: str
+    embedding: str
+    space: dict[str, Choice]
+    flags: list[str]
+    metric: str = "NDCG@50"
+    trials: int = 20
+    sampler: str = "tpe"
+    pruner: str = "median"
+    seed: int = 1
+    workers: int = 1
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> dict:
+        """Make the trials that are missing, `workers` at a time, and return what came of all.
+
+        Returns:
+            {"chosen": options, "value": of the metric, "number": of the trial, "trials": n,
+            "complete": n, "pruned": n, "failed": n, "seconds": of all trials together}.
+
+        Raises:
+            InputError: the first trial is refused by its script; the message is the script's.
+            WorkError: a trial was killed, or none was completed.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        storage = f"sqlite:///{(self.folder / 'study.db').resolve()}"
+        pruners = {"median": optuna.pruners.MedianPruner, "none": optuna.pruners.NopPruner}
+        study = optuna.create_study(
+            storage=storage,
+            study_name=f"{self.recommender}-{self.embedding}",
+            direction="maximize",
+            pruner=pruners[self.pruner](),
+            load_if_exists=True,
+        )
+        # A process that was killed left trials unfinished: they are continued first.
+        left = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        unfinished = [Trial(study, trial._trial_id) for trial in left]
+        lock = threading.Lock()
+
+        def work() -> None:
+            while not self._stop.is_set():
+                with lock:
+                    trial = self._next(study, unfinished)
+                if trial is None:
+                    return
+                self._make(study, *trial)
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            tasks = [pool.submit(work) for _ in range(self.workers)]
+            try:
+                for task in tasks:
+                    task.result()
+            finally:
+                self._stop.set()  # the others end their trials, which can be continued
+        return self._outcome(study)
+
+    def _next(self, study, unfinished: list[Trial]) -> tuple[Trial, dict] | None:
+        """Return a trial and its options, or None when as many were made as were asked for."""
+        made = len(study.get_trials(deepcopy=False))
+        if not unfinished and made >= self.trials:
+            return None
+        number = unfinished[0].number if unfinished else made
+        # Seeded by the trial's number: a search that was interrupted draws as one that was not.
+        seed = self.seed * 1_000_003 + number
+        samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+        study.sampler = samplers[self.sampler](seed=seed)
+        trial = unfinished.pop(0) if unfinished else study.ask()
+        return trial, {name: c.suggest(trial, name) for name, c in self.space.items()}
+
+    def _make(self, study, trial: Trial, options: dict) -> None:
+        """Run the trial's command to its end, or to where it is hopeless, and tell the study."""
+        root = self.folder / "trials" / f"{trial.number:04d}"
+        process, started = self._start(root, options), time.monotonic()
+        pruned = False
+        while True:
+            ended = process.poll() is not None  # asked first: what it wrote before is then read
+            if not pruned and self._report(trial, root):
+                pruned = not ended
+                process.terminate()
+            if ended:
+                break
+            if self._stop.wait(POLL):
+                process.terminate()
+                process.wait()
+                return
+        trial.set_user_attr("seconds", round(time.monotonic() - started, 3))
+        if pruned:
+            study.tell(trial, state=TrialState.PRUNED)
+            said = "pruned"
+        elif process.returncode == 0:
+            value = self._value(root)
+            study.tell(trial, value)
+            said = f"{self.metric} {value:.4f}"
+        elif process.returncode in INTERRUPTED:
+            raise WorkError(f"trial {trial.number} was interrupted; the same command goes on")
+        else:
+            said = _last_line(root / "output.txt")
+            study.tell(trial, state=TrialState.FAIL)
+            good = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+            if process.returncode == 2 and not good:
+                raise InputError(f"trial {trial.number} with {_spoken(options)}: {said}")
+        for name in ("best.pt", "last.pt", "recs.pqt"):  # what a trial leaves is its numbers
+            for file in root.glob(f"runs/*/{name}"):
+                file.unlink()
+        print(f"trial {trial.number + 1:>3}/{self.trials}  {_spoken(options)}: {said}", flush=True)
+
+    def _start(self, root: Path, options: dict) -> subprocess.Popen:
+        root.mkdir(parents=True, exist_ok=True)
+        for name in LINKED:
+            link, target = root / name, os.path.relpath(self.root / name, root)
+            if (self.root / name).exists() and not link.is_symlink():
+                link.symlink_to(target)
+        flags = [x for name, value in options.items() for x in (_flag(name), _text(value))]
+        fixed = ["--root", root, "--embedding", self.embedding, "--k", self.metric.split("@")[1]]
+        command = [sys.executable, HERE / SCRIPTS[self.recommender], *fixed, *self.flags, *flags]
+        threads = max(1, (os.cpu_count() or 1) // self.workers)
+        environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+        with open(root / "output.txt", "a") as output:
+            return subprocess.Popen(
+                list(map(str, command)), stdout=output, stderr=subprocess.STDOUT, env=environment
+            )
+
+    def _report(self, trial: Trial, root: Path) -> bool:
+        """Tell the study of new epochs; return whether the trial should not go on."""
+        known = trial.storage.get_trial(trial._trial_id).intermediate_values
+        news = False
+        for log in root.glob("runs/*/log.jsonl"):
+            for line in log.read_text().splitlines():
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    continue  # its last line is being written
+                value = record.get(self.metric)
+                if value is not None and math.isfinite(value) and record["epoch"] not in known:
+                    trial.report(value, record["epoch"])
+                    news = True
+        return news and trial.should_prune()
+
+    def _value(self, root: Path) -> float:
+        (path,) = root.glob("runs/*/metrics.json")
+        return read_json(path, "this trial")["val"][self.metric]["mean"]
+
+    def _outcome(self, study) -> dict:
+        trials = study.get_trials(deepcopy=False)
+        counts = {
+            name: sum(t.state == state for t in trials)
+            for name, state in (
+                ("complete", TrialState.COMPLETE),
+                ("pruned", TrialState.PRUNED),
+                ("failed", TrialState.FAIL),
+            )
+        }
+        if not counts["complete"]:
+            raise WorkError(
+                f"none of {len(trials)} trials was completed; see {self.folder}/trials/*/output.txt"
+            )
+        best = study.best_trial
+        seconds = round(sum(t.user_attrs.get("seconds", 0) for t in trials), 1)
+        chosen = {"chosen": best.params, "value": best.value, "number": best.number}
+        return {**chosen, "trials": len(trials), **counts, "seconds": seconds}
+
+
+def write_outcome(path: Path, made_from: dict, outcome: dict) -> None:
+    """Write search.json: what the search was made from, and what came of it."""
+    write_json(path, {**made_from, "outcome": outcome})
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _text(value) -> str:
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+def _spoken(options: dict) -> str:
+    return " ".join(
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in options.items()
+    )
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no output"

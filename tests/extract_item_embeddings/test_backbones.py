@@ -1,0 +1,266 @@
+"""The contract of a backbone, over every file of the folder that holds one.
+
+A backbone with an environment of its own skips here what needs its packages; the same command in
+that environment, `.venv-NAME/bin/python -m pytest -k NAME` of this file, runs it.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from core.options import parse_config
+from extract_item_embeddings.engine import Backbone
+from extract_item_embeddings.engine.decoding import read_clip
+
+HERE = Path(__file__).resolve().parents[2]
+FOLDER = HERE / "extract_item_embeddings"
+NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if "\nif __name__ ==" in p.read_text())
+OWN = [name for name in NAMES if (HERE / f"requirements-{name}.txt").exists()]
+# Not in the environments of single backbones, where those of the main one are skipped.
+MAIN = importlib.util.find_spec("torch") is not None
+if MAIN:
+    from tests.extract_item_embeddings import tiny_weights
+
+
+def backbone_class(name):
+    try:
+        module = importlib.import_module(f"extract_item_embeddings.{name}")
+    except ModuleNotFoundError as error:
+        if MAIN:
+            raise
+        pytest.skip(f"{name} belongs to the main environment ({error})")
+    own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
+    (found,) = [v for v in own if isinstance(v, type) and issubclass(v, Backbone)]
+    return found
+
+
+def needs_weights(name):
+    """Say whether the command takes --weights, so that tests have to write some."""
+    fields = dataclasses.fields(backbone_class(name).config_class)
+    return "weights" in {field.name for field in fields}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Return a function name -> flags that give the command its weights, tiny and made once."""
+    folder = tmp_path_factory.mktemp("weights")
+
+    def flags(name):
+        kind = backbone_class(name)
+        if kind.own_environment and kind.lacking():
+            pytest.skip(
+                f"{name} runs in the environment of requirements-{name}.txt; this one lacks "
+                f"{', '.join(kind.lacking())}"
+            )
+        if not needs_weights(name):
+            return ()
+        if not (folder / name).exists():
+            if kind.own_environment:
+                importlib.import_module(f"tests.extract_item_embeddings.tiny_{name}").write(
+                    folder / name
+                )
+            else:
+                tiny_weights.WRITERS[name](folder / name)
+        return "--weights", str(folder / name)
+
+    with tiny_weights.apart(folder / "hub") if MAIN else contextlib.nullcontext():
+        yield flags
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A root of tracks in every format: of 1 s to 10 minutes, mono to 5.1, 8 to 96 kHz, silent.
+
+    Two batches of two and a short last one, or more where their lengths differ.
+    """
+    root, rng = tmp_path_factory.mktemp("root"), np.random.default_rng(0)
+    (root / "audio").mkdir()
+    for track, kind, rate, channels, seconds in (
+        ("a", "flac", 8_000, 1, 600),
+        ("b", "mp3", 44_100, 2, 5),
+        ("c", "ogg", 48_000, 6, 5),
+        ("d", "opus", 48_000, 1, 1),
+        ("silent", "wav", 96_000, 2, 5),
+    ):
+        time = np.arange(seconds * rate) / rate
+        wave = 0.3 * np.sin(2 * np.pi * 50 * ord(track[0]) % 3000 * time)
+        wave = np.repeat((wave + 0.02 * rng.normal(size=wave.shape))[:, None], channels, axis=1)
+        options = {"format": "OGG", "subtype": "OPUS"} if kind == "opus" else {}
+        path = root / "audio" / f"{track}.{kind}"
+        soundfile.write(path, 0 * wave if track == "silent" else wave, rate, **options)
+    tracks = sorted((root / "audio").iterdir())
+    lines = [f"{i},{path.stem}\n" for i, path in enumerate(tracks)]
+    (root / "trackid_sorted.csv").write_text("idx,trackid\n" + "".join(lines))
+    return root
+
+
+@pytest.fixture(scope="module")
+def loaded(weights):
+    """Return a function name -> backbone on the CPU, loaded once."""
+    cache = {}
+
+    def load(name):
+        if name not in cache:
+            kind, flags = backbone_class(name), weights(name)
+            config = parse_config(kind.config_class, "", ["--audio", ".", *flags])
+            cache[name] = kind.from_config(config)
+            cache[name].load("cpu")
+        return cache[name]
+
+    return load
+
+
+def clips(backbone, n, seconds):
+    rng = np.random.default_rng(0)
+    samples = round(seconds * backbone.sample_rate)
+    time = np.arange(samples) / backbone.sample_rate
+    tones = np.stack([np.sin(2 * np.pi * 220 * 2 ** (i / 3) * time) for i in range(n)])
+    return (0.3 * tones + 0.02 * rng.normal(size=tones.shape)).astype(np.float32)
+
+
+@pytest.mark.skipif(not MAIN, reason="belongs to the main environment")
+def test_the_folder_was_found_and_weights_are_written_for_each_that_takes_some():
+    assert {"mfcc", "musicnn", "mert", "mule"} <= set(NAMES)
+    taking = {name for name in NAMES if needs_weights(name)}
+    assert taking == set(tiny_weights.WRITERS) | {"mule"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_states_its_facts_and_how_to_run_it(name):
+    kind = backbone_class(name)
+    assert kind.name == name
+    assert kind.sample_rate in range(8_000, 48_001)
+    assert 0 < kind.min_seconds <= kind.clip_seconds
+    assert 0 < kind.step_seconds <= kind.clip_seconds
+    assert kind.embedding_size > 0 and kind.batch_size > 0
+    doc = importlib.import_module(kind.__module__).__doc__
+    assert f"python -m extract_item_embeddings.{name}" in doc
+    assert f"embeddings/{name}.npy, float32 (n_tracks, {kind.embedding_size})" in doc
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_has_a_slurm_file(name):
+    assert (FOLDER / f"{name}.sh").exists(), "what is in it is tested in test_batch_files.py"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("seconds", ["shortest", "between", "longest"])
+def test_one_finite_vector_a_clip_the_same_each_time_and_in_any_batch(name, seconds, loaded):
+    backbone = loaded(name)
+    between = backbone.min_seconds + 2 * backbone.step_seconds
+    sizes = {"shortest": backbone.min_seconds, "between": between, "longest": backbone.clip_seconds}
+    audio = clips(backbone, 3, sizes[seconds])
+    vectors = backbone.embed(audio)
+    assert vectors.shape == (3, backbone.embedding_size) and vectors.dtype == np.float32
+    assert np.isfinite(vectors).all()
+    scale = np.abs(vectors).max()
+    np.testing.assert_allclose(backbone.embed(audio), vectors, atol=1e-6 * scale)
+    for i in (0, 2):
+        np.testing.assert_allclose(
+            backbone.embed(audio[i : i + 1])[0], vectors[i], atol=2e-5 * scale
+        )
+    assert np.abs(vectors[0] - vectors[2]).max() > 1e-3 * scale  # it listens
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_silence_and_a_loud_neighbour_do_no_harm(name, loaded):
+    backbone = loaded(name)
+    audio = clips(backbone, 2, backbone.min_seconds)
+    audio[1] = 0
+    vectors = backbone.embed(audio)
+    assert np.isfinite(vectors).all()
+    audio[0] *= 30
+    scale = np.abs(vectors).max()
+    np.testing.assert_allclose(backbone.embed(audio)[1], vectors[1], atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_command_extracts_any_audio_and_refuses_a_wrong_device(
+    name, loaded, weights, root, command
+):
+    backbone = loaded(name)
+    module = ("-m", f"extract_item_embeddings.{name}")
+    flags = ("--root", root, "--audio", root / "audio", *weights(name))
+    wrong = command(*module, *flags, "--device", "cuda:99")
+    assert wrong.returncode == 2 and "--device cuda:99" in wrong.stderr
+    assert len(wrong.stderr.splitlines()) == 1
+    done = command(*module, *flags, "--batch-size", "2", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    matrix = np.load(root / "embeddings" / f"{name}.npy")
+    clips = [read_clip(path, backbone.clip_length) for path in sorted((root / "audio").iterdir())]
+    assert len(clips[0]) == backbone.clip_length.longest
+    expected = np.concatenate([backbone.embed(clip[None]) for clip in clips])
+    np.testing.assert_allclose(matrix, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_without_its_packages_it_names_the_file_of_its_own_environment(name, root, command):
+    kind = backbone_class(name)
+    assert kind.own_environment
+    first = (HERE / f"requirements-{name}.txt").read_text().splitlines()[0]
+    assert first.startswith("# Python 3.")
+    if not kind.lacking():
+        pytest.skip("its packages are here")
+    done = command(
+        "-m", f"extract_item_embeddings.{name}", "--root", root, "--audio", root / "audio"
+    )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert f"pip install -r requirements-{name}.txt" in done.stderr
+
+
+@pytest.mark.skipif(not MAIN, reason="belongs to the main environment")
+def test_the_readmes_backbone_is_one_file_and_the_tests_find_it(tmp_path):
+    (block,) = re.findall(r"```python\n(.*?)```", (HERE / "README.md").read_text(), re.S)
+    (name,) = re.findall(r"^    python -m extract_item_embeddings\.(\w+) ", block, re.M)
+    assert len(block.splitlines()) <= 40 and name not in NAMES
+    for path in HERE.iterdir():
+        if path.suffix in (".py", ".toml"):
+            shutil.copy(path, tmp_path)
+    for folder in ("extract_item_embeddings", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(HERE / folder, tmp_path / folder, ignore=ignored)
+    (tmp_path / "README.md").write_text("no backbone here")
+    folder = tmp_path / "extract_item_embeddings"
+    (folder / f"{name}.py").write_text(block)
+    (folder / f"{name}.sh").write_text((folder / "mfcc.sh").read_text().replace("mfcc", name))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        + ["tests/extract_item_embeddings/test_backbones.py", "-k", f"{name} or folder"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\b8 passed", done.stdout), done.stdout
+
+
+def test_mfcc_is_mean_and_covariance_so_a_gain_moves_the_mean_loudness_alone(loaded):
+    audio = clips(loaded("mfcc"), 2, 5.0)
+    vectors = loaded("mfcc").embed(audio).astype(np.float64)
+    louder = loaded("mfcc").embed(2 * audio).astype(np.float64)
+    expected = vectors.copy()
+    expected[:, 0] += np.sqrt(40) * 20 * np.log10(2)  # the first of 40 orthonormal cosines is flat
+    np.testing.assert_allclose(louder, expected, atol=2e-3)
+    covariance = np.zeros((13, 13))
+    covariance[np.triu_indices(13)] = vectors[0, 13:]
+    covariance += np.triu(covariance, 1).T
+    assert np.linalg.eigvalsh(covariance).min() > 0
+
+
+def test_mfcc_hears_quiet_frames_beside_loud_ones(loaded):
+    noise = 0.3 * np.random.default_rng(0).normal(size=22_050 * 10).astype(np.float32)
+    noise[len(noise) // 2 :] *= 10 ** (-90 / 20)  # the second half is 90 dB quieter
+    variance = loaded("mfcc").embed(noise[None])[0, 13]  # of two levels: (half their distance)^2
+    assert variance == pytest.approx(40 * 45**2, rel=0.05)

@@ -1,0 +1,274 @@
+"""Random weights of the pretrained transformers' kinds, small enough for tests, in folders.
+
+Every parameter is random, biases and norms too: in fresh weights many are 0 or 1, and silence would
+come out as nothing.
+"""
+
+import contextlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import transformers
+
+from extract_item_embeddings.encodecmae import EncodecMae, EncodecMaeNetwork
+from extract_item_embeddings.jukemir import Jukemir
+from extract_item_embeddings.networks.jukebox import Jukebox
+
+SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "conv_dim": [16] * 7,
+    "num_conv_pos_embedding_groups": 4,
+}
+
+# The mean and spread of the MSD's log-mel frames, as published with MusicFM and MuQ.
+STATISTICS = {"melspec_2048_mean": 6.768444971712967, "melspec_2048_std": 18.417922652295623}
+
+CODEC_SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "num_filters": 2,
+}
+JUKEBOX_SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 37,  # one more than the layer that is read
+    "num_attention_heads": 2,
+    "vocab_size": 64,
+    "vqvae_width": 4,
+    "vqvae_codes": 4,
+    "artists": 3,
+    "genres": 3,
+    "times": 128,
+}
+PUBLISHED_NAMES = (  # of EnCodecMAE: ours, theirs
+    (r"^codec\.layers\.(.*)\bconv\.", r"wav_encoder.model.model.\1conv.conv."),
+    (r"^codec\.layers\.", "wav_encoder.model.model."),
+    (r"parametrizations\.weight\.original0", "weight_g"),
+    (r"parametrizations\.weight\.original1", "weight_v"),
+    (r"^(encoder_layers|final_norm)\.", r"visible_encoder.\1."),
+)
+
+# What a repository with code of its own holds: a config that knows nothing of `conv_pos_batch_norm`
+# and asks for the spectrogram that fails, and a model that fails with it.
+CODE = {
+    "configuration.py": """
+from transformers import HubertConfig
+
+
+class DoubleConfig(HubertConfig):
+    model_type = "mert_model"
+
+    def __init__(self, feature_extractor_cqt=True, **options):
+        super().__init__(**options)
+        self.feature_extractor_cqt = feature_extractor_cqt
+        del self.conv_pos_batch_norm
+""",
+    "modeling.py": """
+from transformers import HubertModel
+
+from .configuration import DoubleConfig
+
+
+class DoubleModel(HubertModel):
+    config_class = DoubleConfig
+
+    def __init__(self, config):
+        if config.feature_extractor_cqt:
+            raise ImportError("the spectrogram is asked for")
+        super().__init__(config)
+""",
+}
+
+
+@contextlib.contextmanager
+def apart(folder):
+    """Keep the copies that transformers makes of model code, and the hub's cache, in a folder."""
+    folder = str(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        # for commands that are started, then for this process, where both libraries are imported
+        patch.setenv("HF_HUB_CACHE", folder)
+        patch.setenv("HF_MODULES_CACHE", folder)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", folder)
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", folder)
+        yield
+
+
+def music2vec(folder, seed=0):
+    """Write config.json and model.safetensors."""
+    config = transformers.Data2VecAudioConfig(**SIZES)
+    randomised(transformers.Data2VecAudioModel(config), seed).save_pretrained(folder)
+    change_config(folder, vocab_size="dict.txt")  # the published config holds a file's name there
+    return folder
+
+
+def mert(folder, seed=0, **sizes):
+    """Write config.json, code and pytorch_model.bin, with the names torch used before 2.0.
+
+    Args:
+        sizes: of the model, as transformers' HubertConfig calls them; tiny where none are given.
+    """
+    folder.mkdir(parents=True)
+    for name, text in CODE.items():
+        (folder / name).write_text(text)
+    change_config(
+        folder,
+        **(sizes or {**SIZES, "num_conv_pos_embeddings": 16}),
+        model_type="mert_model",
+        auto_map={"AutoConfig": "configuration.DoubleConfig", "AutoModel": "modeling.DoubleModel"},
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+    )
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True)
+    config.feature_extractor_cqt = config.conv_pos_batch_norm = False
+    model = transformers.AutoModel.from_config(config, trust_remote_code=True)
+    state = randomised(model, seed).state_dict()
+    for new, old in (("original0", "weight_g"), ("original1", "weight_v")):
+        key = "encoder.pos_conv_embed.conv."
+        state[key + old] = state.pop(f"{key}parametrizations.weight.{new}")
+    del state["masked_spec_embed"]
+    torch.save(state, folder / "pytorch_model.bin")
+    return folder
+
+
+def musicfm(folder, seed=0):
+    """Write pretrained_fma.pt, as Lightning saved it with names of before torch 2.0, and stats."""
+    folder.mkdir(parents=True)
+    state = {"model." + key: value for key, value in drawn("musicfm", seed).items()}
+    for key in [key for key in state if "parametrizations" in key]:
+        new, old = ("original0", "weight_g") if key.endswith("0") else ("original1", "weight_v")
+        state[key.replace(f"parametrizations.weight.{new}", old)] = state.pop(key)
+    for key in state:
+        if key.endswith("num_batches_tracked"):
+            state[key] = state[key].float()
+    torch.save({"state_dict": state, "epoch": 1}, folder / "pretrained_fma.pt")
+    (folder / "fma_stats.json").write_text(json.dumps({**STATISTICS, "cqt_mean": 0.5}))
+    return folder
+
+
+def muq(folder, seed=0):
+    """Write model.safetensors and config.json."""
+    folder.mkdir(parents=True)
+    safetensors.torch.save_file(drawn("muq", seed), folder / "model.safetensors")
+    change_config(folder, stat=STATISTICS, encoder_depth=3)
+    return folder
+
+
+def muq_mulan(folder, seed=0):
+    """Write pytorch_model.bin and config.json."""
+    folder.mkdir(parents=True)
+    torch.save(drawn("muq_mulan", seed), folder / "pytorch_model.bin")
+    change_config(folder, audio_model={"name": "MuQ", "use_layer_idx": -1})
+    return folder
+
+
+def encodecmae(folder, seed=0):
+    """Write model.pt with the published names, a training head and a trainer's object."""
+    network = EncodecMaeNetwork({**EncodecMae.sizes, **CODEC_SIZES})
+    shapes = {"head.layer.weight": (8, CODEC_SIZES["hidden_size"])}
+    for key, tensor in network.state_dict().items():
+        for ours, published in PUBLISHED_NAMES:
+            key = re.sub(ours, published, key)
+        shapes[key] = tensor.shape
+    state = numbers(shapes, seed)
+    state["feat_projector.weight"] *= 30  # or all frames are the positions', which are the same
+    for key in state:  # one feed-forward net under the names of all layers
+        state[key] = state[re.sub(r"layers\.\d+\.ff_layer", "layers.0.ff_layer", key)]
+    folder.mkdir(parents=True)
+    torch.save({"state_dict": state, "callbacks": Callback()}, folder / "model.pt")
+    change_config(folder, **CODEC_SIZES)
+    return folder
+
+
+def jukemir(folder, seed=0):
+    """Write vqvae.pth.tar and prior_level_2.pth.tar in torch's format of 2020, half of it fp16."""
+    network = Jukebox({**Jukemir.sizes, **JUKEBOX_SIZES}, JUKEBOX_SIZES["num_hidden_layers"], None)
+    shapes = {key: tensor.shape for key, tensor in network.state_dict().items()}
+    shapes |= {"prior.x_out.weight": (4, 4), "decoders.0.out.bias": (4,), "encoders.0.x.bias": (4,)}
+    state = numbers(shapes, seed)
+    state = {
+        k: v.half() if re.search(r"(c_attn|c_proj|c_fc)\.w$", k) else v for k, v in state.items()
+    }
+    folder.mkdir(parents=True)
+    for name, is_prior in (("vqvae.pth.tar", False), ("prior_level_2.pth.tar", True)):
+        part = {k: v for k, v in state.items() if k.startswith(("prior.", "y_emb.")) == is_prior}
+        torch.save({"model": part}, folder / name, _use_new_zipfile_serialization=False)
+    change_config(folder, **JUKEBOX_SIZES)
+    return folder
+
+
+class Callback:
+    """Stands for what a trainer leaves in its checkpoints."""
+
+
+def numbers(shapes, seed):
+    """Return {name: tensor}, drawn in sorted order: large where silence and music must differ."""
+    rng, state = np.random.default_rng(seed), {}
+    for key in sorted(shapes):
+        values = rng.standard_normal(tuple(shapes[key]), dtype=np.float32)
+        if "norm" in key or ".ln_" in key or key.endswith("weight_g"):
+            values = float(key.endswith(("weight", "weight_g"))) + 0.1 * values
+        elif values.ndim > 1 and not key.endswith((".k", "emb.weight", "pos_emb")):
+            inputs = len(values) if key.endswith(".w") else np.prod(values.shape[1:])
+            values *= 1.5 / np.sqrt(inputs, dtype=np.float32)
+        state[key] = torch.from_numpy(np.asarray(values))
+    return state
+
+
+def drawn(name, seed):
+    """Return {key: tensor} with the keys and shapes of the original code, drawn in sorted order.
+
+    conformers.json tells where the shapes come from; the same numbers went into that code.
+    """
+    shapes = json.loads((Path(__file__).parent / "conformers.json").read_text())[name]
+    rng, state = np.random.default_rng([seed, *name.encode()]), {}
+    for key in sorted(shapes):
+        shape = shapes[key]
+        numbers = rng.standard_normal(shape, dtype=np.float32)
+        if key.endswith("num_batches_tracked"):
+            numbers = np.int64(1000)
+        elif key.endswith("inv_freq"):
+            numbers = 10_000.0 ** -(np.arange(shape[0], dtype=np.float32) / shape[0])
+        elif key.endswith("running_var"):
+            numbers = 0.5 + np.abs(numbers)
+        elif len(shape) > 1:
+            numbers /= np.sqrt(np.prod(shape[1:]), dtype=np.float32)
+        else:  # around 1 what multiplies, around 0 what is added
+            numbers = key.endswith(("weight", "gamma", "scale")) + 0.1 * numbers
+        state[key] = torch.from_numpy(np.asarray(numbers))
+    return state
+
+
+def change_config(folder, **values):
+    path = folder / "config.json"
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**content, **values}))
+
+
+def randomised(model, seed):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return model.eval()
+
+
+WRITERS = {
+    "music2vec": music2vec,
+    "mert": mert,
+    "musicfm": musicfm,
+    "muq": muq,
+    "muq_mulan": muq_mulan,
+    "encodecmae": encodecmae,
+    "jukemir": jukemir,
+}

@@ -1,0 +1,106 @@
+"""Cold tracks: ranked among themselves, from histories and vectors, where the split has them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core.options import InputError
+from core.splits import split_hash
+from evaluation.results import read_tables
+from recommenders.cold import load_cold
+from recommenders.interactions import load_split
+
+FIT = ("--device", "cpu", "--select", "MRR@50")
+FLAGS = {
+    "knn": (),
+    "train": (*FIT, "--epochs", 20, "--batch-size", 200, "--learning-rate", 0.01),
+    "train_bert": (*FIT, "--epochs", 10, "--batch-size", 10, "--learning-rate", 0.005),
+}
+
+
+@pytest.fixture
+def root(toy_root):
+    """A root whose every second user has two cold tracks, of the user's taste."""
+    root = toy_root(users=32, tracks=240, heard=14)
+    train = pd.read_parquet(root / "data" / "train.pqt")
+    cold = np.setdiff1d(np.arange(1, 240), train.track_idx)
+    assert len(cold) > 20
+    rng = np.random.default_rng(0)
+    rows = [
+        (10 * user + 7, track)
+        for user in range(0, 32, 2)
+        for track in rng.choice(cold[cold % 4 == user % 4], 2, replace=False)
+    ]
+    table = pd.DataFrame(sorted(rows), columns=["user_id", "track_idx"])
+    time = np.datetime64("2020-03-01", "us")
+    table.assign(timestamp=time, count=1).to_parquet(root / "data" / "cold_test.pqt")
+    return root
+
+
+@pytest.mark.parametrize("script", FLAGS)
+def test_lists_hold_cold_tracks_only_and_the_right_vectors_find_them(root, call, script):
+    split = load_split(root)
+    flags = ("--root", root, "--embedding", "toy", *FLAGS[script])
+    call(script, *flags)
+    call(script, *flags, "--shuffle")
+    found = {}
+    for run in (root / "runs").iterdir():
+        recs = pd.read_parquet(run / "cold_recs.pqt")
+        truth = pd.read_parquet(root / "data" / "cold_test.pqt")
+        assert set(recs.user_id) == set(truth.user_id)
+        cold = set(truth.track_idx)
+        assert all(set(own) == cold for _, own in recs.groupby("user_id").track_idx)
+        assert not cold & set(split.track_idx)
+        results = json.loads((run / "metrics.json").read_text())
+        assert results["cold"]["users"] == truth.user_id.nunique()
+        per_user = pd.read_parquet(run / "per_user_cold.pqt")
+        assert per_user["MRR@10"].mean() == results["cold"]["MRR@10"]["mean"]
+        found["shuffled" in run.name] = results["cold"]["NDCG@10"]["mean"]
+    assert found[False] > found[True] + 0.1, found
+
+    call("table", "--root", root)
+    table = read_tables(root)["cold"].set_index("tag")
+    assert table.loc["", "NDCG@10"] == pytest.approx(found[False], abs=1e-6)
+    assert table.loc["shuffled", "NDCG@10"] == pytest.approx(found[True], abs=1e-6)
+
+
+def test_knn_ranks_cold_tracks_by_the_cosine_to_the_mean_of_the_history(root, call):
+    call("knn", "--root", root, "--embedding", "toy", "--standardize")
+    recs = pd.read_parquet(root / "runs" / "knn-toy-s1" / "cold_recs.pqt")
+    split, vectors = load_split(root), np.load(root / "embeddings" / "toy.npy")
+    known = vectors[split.track_idx].astype(np.float64)
+    vectors = (vectors - known.mean(0)) / known.std(0)
+    for user, own in recs.groupby("user_id"):
+        history = split.track_idx[split.train.of(np.searchsorted(split.user_ids, user))]
+        mean = vectors[history].mean(0)
+        candidates = vectors[own.sort_values("rank").track_idx]
+        cosine = candidates @ mean / np.linalg.norm(candidates, axis=1) / np.linalg.norm(mean)
+        assert (np.diff(cosine) <= 1e-6).all()
+        np.testing.assert_allclose(own.sort_values("rank").score, cosine, atol=1e-5)
+
+
+def test_learned_track_vectors_make_no_cold_lists(root, call):
+    call(
+        "train", "--root", root, "--embedding", "toy", *FIT, "--epochs", 1, "--train-tracks", "true"
+    )
+    run = root / "runs" / "shallow-toy-s1"
+    assert not (run / "cold_recs.pqt").exists()
+    assert "cold" not in json.loads((run / "metrics.json").read_text())
+
+
+def test_cold_tracks_belong_to_the_split_and_are_checked(root):
+    before, path = split_hash(root), root / "data" / "cold_test.pqt"
+    table, split = pd.read_parquet(path), load_split(root)
+    table.iloc[1:].to_parquet(path)
+    assert split_hash(root) != before
+    table.assign(user_id=table.user_id.replace(7, 8)).to_parquet(path)
+    with pytest.raises(InputError, match="cold_test.pqt: user 8 is not in train.pqt"):
+        load_cold(root, split)
+    warm = int(split.track_idx[3])
+    table.assign(track_idx=[warm, *table.track_idx[1:]]).to_parquet(path)
+    with pytest.raises(InputError, match=f"track {warm} is not cold: train has it"):
+        load_cold(root, split)
+    path.unlink()
+    assert load_cold(root, split) is None

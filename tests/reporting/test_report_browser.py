@@ -1,0 +1,270 @@
+"""The report in a real browser: sorting, searching, playing, by mouse and by keyboard, offline.
+
+The browser is Debian's chromium (apt-get install chromium). Without one these tests skip, unless
+REQUIRE_BROWSER says that they must run.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import pytest
+from conftest import call_main
+from studies import add_audio, add_comparisons, add_styles, make_study
+
+from core.trackids import read_trackids
+
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+STRANGE = "<i>&'%20#?"  # a track id that is markup, and not an address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    required = os.environ.get("REQUIRE_BROWSER")
+    path = shutil.which("chromium")
+    if not path and not required:
+        pytest.skip("no chromium here; apt-get install chromium")
+    assert path, "REQUIRE_BROWSER is set, but there is no chromium; apt-get install chromium"
+    api = pytest.importorskip("playwright.sync_api") if not required else None
+    from playwright.sync_api import sync_playwright
+
+    del api
+    with sync_playwright() as playwright:
+        # Root has no sandbox; a machine for tests has no sound card.
+        flags = ["--no-sandbox", "--mute-audio"]
+        yield playwright.chromium.launch(executable_path=path, args=flags)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """The report of a small study, with its audio copied."""
+    top = tmp_path_factory.mktemp("study")
+    root = make_study(top / "root", ids=["!", STRANGE, *(f"T{i:03}" for i in range(158))])
+    add_styles(root)
+    add_comparisons(root, {"toy": 0.9, "noise": 0.5}, [{"toy", "noise"}])
+    add_audio(top / "audio", read_trackids(root))
+    call_main("report", "--root", root, "--audio", top / "audio", "--copy-audio")
+    return shutil.move(root / "report", top / "elsewhere")  # it must not need its root
+
+
+@pytest.fixture
+def visit(browser, folder):
+    """Open a page of the report: (name, size, scheme) -> page. Afterwards nothing must have failed.
+
+    What the page asked for must lie in the folder, and the console must have stayed quiet.
+    """
+    contexts, troubles = [], []
+
+    def visit(name, size="desktop", scheme="light", **options):
+        width, height = SIZES[size]
+        viewport = {"width": width, "height": height}
+        context = browser.new_context(viewport=viewport, color_scheme=scheme, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: troubles.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+        page.on("request", lambda request: troubles.extend(outside(request.url, folder)))
+        page.on("requestfailed", lambda request: troubles.append(f"failed: {request.url}"))
+        page.goto(f"file://{folder}/{name}")
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def outside(url: str, folder: Path) -> list[str]:
+    parts = urlparse(url)
+    inside = parts.scheme == "file" and Path(unquote(parts.path)).is_relative_to(folder)
+    return [] if inside or parts.scheme == "data" else [f"outside the folder: {url}"]
+
+
+def column(page, table, place):
+    return page.eval_on_selector_all(
+        f"#table-{table} tbody tr", f"rows => rows.map(row => row.cells[{place}].dataset.sort)"
+    )
+
+
+def test_every_table_sorts_by_every_heading_and_says_how(visit):
+    page = visit("index.html")
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    tables = page.eval_on_selector_all("table[data-sortable]", "all => all.map(each => each.id)")
+    assert {"table-results", "table-runs", "table-embeddings", "table-comparisons"} <= set(tables)
+    for name in tables:
+        heads = page.locator(f"#{name} thead th:visible")
+        assert heads.count() > 3
+        for at in range(heads.count()):
+            head, table = heads.nth(at), name.removeprefix("table-")
+            numeric = "n" in (head.get_attribute("class") or "")
+            for way in ("descending", "ascending") if numeric else ("ascending", "descending"):
+                head.locator("button").click()
+                assert head.get_attribute("aria-sort") == way
+                values = column(page, table, head.evaluate("head => head.cellIndex"))
+                last = [value for value in values if value == ""]
+                there = [float(v) if numeric else v.lower() for v in values if v]
+                assert values[len(there) :] == last, (name, at, way)
+                assert there == sorted(there, reverse=way == "descending"), (name, at, way)
+        assert page.locator(f"#{name} th[aria-sort]").count() == 1
+
+
+def test_a_table_sorts_by_keyboard(visit):
+    page = visit("index.html")
+    button = page.locator("#table-results th button", has_text="HitRate@50")
+    for key, way in (("Enter", "descending"), ("Space", "ascending")):
+        button.focus()
+        page.keyboard.press(key)
+        assert button.locator("..").get_attribute("aria-sort") == way
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_pages_fit_the_screen_and_figures_are_the_ones_for_it(visit, size, scheme):
+    page = visit("index.html", size, scheme)
+    page.evaluate("document.querySelectorAll('img').forEach(each => { each.loading = 'eager' })")
+    page.wait_for_function("[...document.images].every(each => each.complete)")
+    shown = page.evaluate("[...document.images].map(each => [each.currentSrc, each.naturalWidth])")
+    assert len(shown) >= 6
+    for source, width in shown:
+        assert width > 0
+        assert ("-narrow" in source) == (size == "phone")
+        assert ("-dark" in source) == (scheme == "dark")
+    pages = [page, visit("listen.html", size, scheme), visit("listen.html#user=", size, scheme)]
+    pages[2].locator("#mode").get_by_text("a user").click()
+    for each in pages:
+        assert each.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
+
+
+def test_text_can_be_read_in_light_and_dark(visit):
+    """Contrast of 4.5 at least (WCAG AA) for text of every kind that the pages have."""
+    script = """() => {
+      const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+      const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+        .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
+      const paper = (node) => {
+        for (; node; node = node.parentElement) {
+          const color = parse(getComputedStyle(node).backgroundColor);
+          if (color.length < 4 || color[3] === 1) return color;
+        }
+        return [255, 255, 255];
+      };
+      const low = [];
+      for (const node of document.querySelectorAll("main *, nav *")) {
+        const own = [...node.childNodes].some((c) => c.nodeType === 3 && c.textContent.trim());
+        if (!own || !node.checkVisibility() || node.closest("option, .skip")) continue;
+        const [a, b] = [light(parse(getComputedStyle(node).color)), light(paper(node))];
+        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (contrast < 4.5) low.push(`${node.tagName}.${node.className} ${contrast.toFixed(2)}`);
+      }
+      return [...new Set(low)];
+    }"""
+    for scheme in ("light", "dark"):
+        for name in ("index.html", "listen.html"):
+            page = visit(name, scheme=scheme)
+            if name == "listen.html":
+                page.locator("#mode").get_by_text("a user").click()
+            assert page.evaluate(script) == [], (scheme, name)
+
+
+def wait_for_sound(page):
+    page.wait_for_function("() => { const a = document.getElementById('audio'); "
+                           "return a.currentTime > 0.05 && a.duration > 0.9; }")  # fmt: skip
+
+
+def test_a_track_is_found_by_keyboard_and_its_neighbours_play(visit):
+    page = visit("listen.html")
+    search = page.locator("#search")
+    search.focus()
+    page.keyboard.type("t00")
+    options = page.locator("#found [role=option]")
+    assert options.count() > 1 and all("T00" in text for text in options.all_inner_texts())
+    wanted = options.nth(1).locator("span").inner_text()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert search.get_attribute("aria-activedescendant") == options.nth(1).get_attribute("id")
+    page.keyboard.press("Enter")
+    assert page.locator("#chosen .name").inner_text().startswith(wanted)
+    assert page.url.endswith(f"#track={wanted}")
+    assert page.locator("#found").is_hidden()
+
+    columns = page.locator("#neighbours section")
+    assert columns.locator("h3").all_inner_texts() == ["shuffled", "toy", "noise"]
+    for at in range(3):
+        assert columns.nth(at).locator("li").count() == 8
+    assert wanted not in columns.nth(1).locator("ol").inner_text()
+
+    button = columns.nth(1).locator(".play").first
+    page.evaluate("document.getElementById('audio').loop = true")  # or a slow test finds it ended
+    for paused in ("false", "true"):
+        button.focus()
+        page.keyboard.press("Enter")
+        if paused == "false":
+            wait_for_sound(page)
+        wanted_state = [button.get_attribute("data-place"), paused]
+        page.wait_for_function(
+            """([place, paused]) => String(document.getElementById("audio").paused) === paused &&
+              document.querySelector(`#neighbours [data-place="${place}"] .play`)
+                .getAttribute("aria-pressed") !== paused""",
+            arg=wanted_state,
+        )
+
+    first = columns.nth(1).locator("a").first
+    name = first.inner_text()
+    first.click()
+    page.wait_for_function("name => document.querySelector('#chosen .name').innerText"
+                           ".startsWith(name)", arg=name)  # fmt: skip
+    page.go_back()
+    page.wait_for_function("name => document.querySelector('#chosen .name').innerText"
+                           ".startsWith(name)", arg=wanted)  # fmt: skip
+
+
+def test_play_all_goes_on_with_the_next_track(visit):
+    page = visit("listen.html")
+    page.locator("#neighbours section").nth(1).get_by_text("Play all").click()
+    wait_for_sound(page)
+    names = page.locator("#neighbours section").nth(1).locator(".name > :first-child")
+    page.wait_for_function(  # a clip is a second long
+        "name => document.getElementById('playing').textContent.startsWith(name)",
+        arg=names.nth(1).inner_text(),
+    )
+
+
+def test_a_track_whose_id_is_markup_is_shown_as_text_and_plays(visit):
+    page = visit("listen.html")
+    page.locator("#search").fill(STRANGE)
+    page.keyboard.press("Enter")
+    assert page.locator("#chosen .name > :first-child").inner_text() == STRANGE
+    page.locator("#chosen .play").click()
+    wait_for_sound(page)
+
+
+def test_a_search_without_a_match_says_so(visit):
+    page = visit("listen.html")
+    page.locator("#search").fill("no such thing")
+    assert page.locator("#found").inner_text() == "no such track here"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    assert page.locator("#found").is_hidden()
+
+
+def test_a_users_history_and_lists_are_shown_with_hits_marked_and_heard(visit):
+    page = visit("listen.html", "phone")
+    page.locator("#mode").get_by_text("a user").click()
+    page.locator("#user").select_option(index=1)
+    page.wait_for_url("**#user=*")
+    held = page.locator("#known section").nth(1).locator(".name > :first-child").all_inner_texts()
+    assert page.locator("#known section").first.locator("li").count() == 12
+    for group, columns in (("Shallow Net", 2), ("Controls", 3), ("KNN", 2)):
+        page.locator("#group").get_by_text(group).click()
+        assert page.locator("#lists section").count() == columns
+    for column in page.locator("#lists section").all():
+        names = column.locator(".name > :first-child").all_inner_texts()
+        hits = column.locator("li.hit .name > :first-child").all_inner_texts()
+        assert len(names) == 20 and hits == [name for name in names if name in held]
+        assert column.locator("mark").count() == len(hits)
+    assert page.locator("#lists li.hit").count() > 0
+    page.locator("#lists .play").first.click()
+    wait_for_sound(page)

@@ -1,0 +1,223 @@
+"""The search for options: budget, choice on validation, pruning, resuming, and a real one."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from conftest import HERE
+
+from core.options import InputError, WorkError
+from study import search
+from study.search import Choice, Search, read_space
+
+# Stands for a recommender: x's best is 3; epochs come in order; writes what a run leaves.
+STUB = """
+import json, pathlib, sys, time
+flags = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+x, root = float(flags["--x"]), pathlib.Path(flags["--root"])
+assert (root / "data" / "train.pqt").exists() and (root / "trackid_sorted.csv").exists()
+run = root / "runs" / "shallow-toy-s1"
+run.mkdir(parents=True, exist_ok=True)
+with open(root / "starts", "a") as file:
+    file.write("start\\n")
+if flags.get("--fail") == str(int(x)):
+    print("the loss is nan"); sys.exit(1)
+value = -(x - 3) ** 2
+for epoch in (1, 2, 3):
+    with open(run / "log.jsonl", "a") as file:
+        file.write(json.dumps({"epoch": epoch, "NDCG@50": value + 0.01 * epoch}) + "\\n")
+    time.sleep(float(flags.get("--pause", 0)))
+(run / "last.pt").write_text("large")
+numbers = {"NDCG@50": {"mean": value, "ci95": 0}}
+worse = {"NDCG@50": {"mean": -value, "ci95": 0}}
+(run / "metrics.json").write_text(json.dumps({"val": numbers, "test": worse}))
+"""
+
+
+@pytest.fixture
+def make(toy_root, tmp_path, monkeypatch):
+    """Return a function that makes a Search over the stub, whose option x is from 0 to 6."""
+    root, stub = toy_root(), tmp_path / "stub.py"
+    stub.write_text(STUB)
+    monkeypatch.setitem(search.SCRIPTS, "shallow", stub)
+    monkeypatch.setattr(search, "POLL", 0.02)
+
+    def build(name="one", flags=(), **options):
+        options = {"trials": 6, "sampler": "random", "pruner": "none", **options}
+        folder = root / "searches" / name
+        space = {"x": Choice(low=0, high=6)}
+        return Search(root, folder, "shallow", "toy", space, list(flags), **options)
+
+    return build
+
+
+def made(one):
+    """Return x and the number of starts of every trial, in order."""
+    import optuna
+
+    study = optuna.load_study(
+        study_name="shallow-toy", storage=f"sqlite:///{one.folder / 'study.db'}"
+    )
+    return [t.params["x"] for t in study.trials], [
+        len((one.folder / "trials" / f"{t.number:04d}" / "starts").read_text().splitlines())
+        for t in study.trials
+    ]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_as_many_trials_are_made_as_asked_and_the_best_on_validation_is_chosen(make, workers):
+    one = make(workers=workers)
+    outcome = one.run()
+    xs, starts = made(one)
+    assert len(xs) == 6 and starts == [1] * 6
+    assert outcome["trials"] == outcome["complete"] == 6
+    assert outcome["chosen"]["x"] == min(xs, key=lambda x: abs(x - 3)), "test would say the worst"
+    assert outcome["value"] == -((outcome["chosen"]["x"] - 3) ** 2)
+    assert outcome["seconds"] > 0
+    assert not list(one.folder.glob("trials/*/runs/*/last.pt")), "checkpoints are not kept"
+
+
+def test_more_trials_continue_and_draw_what_an_uninterrupted_search_draws(make):
+    for sampler in ("random", "tpe"):
+        half = make(f"half_{sampler}", sampler=sampler, trials=2)
+        half.run()
+        more = make(f"half_{sampler}", sampler=sampler, trials=5)
+        assert more.run()["trials"] == 5
+        whole = make(f"whole_{sampler}", sampler=sampler, trials=5)
+        whole.run()
+        assert made(more) == made(whole)
+        assert len(set(made(whole)[0])) > 2
+    assert make("half_tpe", sampler="tpe", trials=5).run()["trials"] == 5, "nothing is left to do"
+
+
+def test_a_trial_that_fails_is_counted_and_never_chosen(make):
+    outcome = make(flags=("--fail", "4")).run()
+    xs, _ = made(make())
+    assert outcome["failed"] == xs.count(4) > 0 and outcome["trials"] == 6
+    with pytest.raises(WorkError, match="none of 6 trials was completed; see .*output.txt"):
+        bad = make("bad", flags=("--fail", "5"))
+        bad.space["x"] = Choice(values=(5,))
+        bad.run()
+
+
+def test_hopeless_trials_are_stopped_before_their_end(make):
+    one = make("pruned", pruner="median", trials=10, flags=("--pause", "0.15"))
+    outcome = one.run()
+    assert outcome["pruned"] > 0 and outcome["complete"] + outcome["pruned"] == 10
+    unfinished = [
+        trial
+        for trial in sorted((one.folder / "trials").iterdir())
+        if not list(trial.glob("runs/*/metrics.json"))
+    ]
+    assert len(unfinished) == outcome["pruned"]
+
+
+def test_a_killed_search_goes_on_with_the_trial_it_was_at(make, tmp_path):
+    one = make("killed", trials=3, flags=("--pause", "0.5"))
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import pathlib\nfrom study import search\n"
+        "search.SCRIPTS['shallow'] = pathlib.Path(sys.argv[2])\n"
+        "search.Search(pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4]), 'shallow', 'toy',"
+        " {'x': search.Choice(low=0, high=6)}, ['--pause', '30'], sampler='random').run()\n"
+    )
+    arguments = [HERE, tmp_path / "stub.py", one.root, one.folder]
+    process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)])
+    starts = one.folder / "trials" / "0000" / "starts"
+    deadline = time.monotonic() + 60
+    while not starts.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    outcome = one.run()
+    xs, begun = made(one)
+    assert outcome["trials"] == 3 and begun == [2, 1, 1]
+    whole = make("whole", trials=3)
+    whole.run()
+    assert made(whole)[0] == xs
+
+
+def test_the_space_is_read_from_yaml(tmp_path):
+    path = tmp_path / "space.yaml"
+    path.write_text(
+        "shallow: {rate: {low: 1e-4, high: 1e-2, log: true}, n: {low: 5, high: 40, step: 5}, "
+        "confidence: [true, false]}\nknn: {center: 3}\n"
+    )
+    assert read_space(path, "shallow") == {
+        "rate": Choice(low=1e-4, high=1e-2, log=True),
+        "n": Choice(low=5, high=40, step=5),
+        "confidence": Choice(values=(True, False)),
+    }
+    with pytest.raises(InputError, match="'center' must be a list of values or {low: x, high: y}"):
+        read_space(path, "knn")
+    with pytest.raises(InputError, match="has no section 'bert4rec:'"):
+        read_space(path, "bert4rec")
+    for text, message in (
+        ("knn: {a: {low: 2, high: 1}}", "low must not be above high"),
+        ("knn: {a: {low: 0, high: 1, log: true}}", "with log above 0"),
+        ("knn: {a: {low: x, high: 1}}", "low must be a number, got 'x'"),
+        ("knn: {a: {low: 0, high: 1, lag: true}}", "knows low, high, step and log, got 'lag'"),
+        ("knn: [", "cannot be read as yaml"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_space(path, "knn")
+    assert set(read_space(HERE / "search.yaml", "bert4rec")) >= {"learning_rate", "dropout"}
+
+
+def test_a_sweep_leaves_choice_budget_and_runs_of_the_study(toy_root, call, tmp_path):
+    root, space = toy_root(), tmp_path / "space.yaml"
+    space.write_text("knn: {center: [true, false]}\n")
+    flags = ("--root", root, "--recommender", "knn", "--space", space, "--metric", "MRR@50")
+    call("sweep", *flags, "--embeddings", "toy,noise", "--trials", 2)
+    with open(root / "tables" / "search.csv") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["embedding"] for line in lines] == ["noise", "toy"]
+    for line in lines:
+        assert line["trials"] == line["complete"] == "2" and line["metric"] == "MRR@50"
+        chosen = json.loads(line["chosen"])
+        folder = root / "searches" / f"knn-{line['embedding']}"
+        assert yaml.safe_load((folder / "chosen.yaml").read_text()) == {"knn": chosen}
+        tuned = root / "runs" / f"knn-{line['embedding']}-tuned-s1"
+        assert read(tuned)["options"]["center"] == chosen["center"]
+        value = json.loads((tuned / "metrics.json").read_text())["val"]["MRR@50"]["mean"]
+        assert value == pytest.approx(float(line["value"])), "the chosen run is the trial's"
+    assert len(list((root / "runs").iterdir())) == 2, "trials stay out of the study's runs"
+
+    with pytest.raises(InputError, match="holds a search of other seed; --overwrite forgets it"):
+        call("sweep", *flags, "--embeddings", "toy", "--seed", 2)
+    space.write_text("knn: {centre: [true]}\n")
+    with pytest.raises(InputError, match="trial 0 with centre=True: .*did you mean '--center'"):
+        call("sweep", *flags, "--embeddings", "toy", "--overwrite")
+    with pytest.raises(InputError, match="--metric must be one of .* got 'loss'"):
+        call("sweep", *flags, "--embeddings", "toy", "--metric", "loss")
+    with pytest.raises(InputError, match="tpy.npy is missing; did you mean 'toy'"):
+        call("sweep", *flags, "--embeddings", "toy,tpy")
+
+
+def read(run):
+    return yaml.safe_load((run / "config.yaml").read_text())
+
+
+def test_a_training_tells_the_search_of_every_epoch(toy_root, call, tmp_path):
+    import optuna
+
+    root, base = toy_root(), tmp_path / "base.yaml"
+    base.write_text("shallow: {epochs: 2, device: cpu}\n")
+    flags = ("--embeddings", "toy", "--config", base, "--trials", 1, "--final-seeds", "none")
+    call("sweep", "--root", root, "--recommender", "shallow", *flags)
+    folder = root / "searches" / "shallow-toy"
+    options = yaml.safe_load((folder / "chosen.yaml").read_text())["shallow"]
+    assert {"epochs": 2, "device": "cpu", "select": "NDCG@50"}.items() < options.items()
+    (run,) = folder.glob("trials/0000/runs/*")
+    assert read(run)["options"]["learning_rate"] == options["learning_rate"]
+    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    storage = f"sqlite:///{folder / 'study.db'}"
+    (trial,) = optuna.load_study(study_name="shallow-toy", storage=storage).trials
+    assert trial.intermediate_values == {r["epoch"]: r["NDCG@50"] for r in records} != {}
+    assert trial.value == pytest.approx(max(trial.intermediate_values.values()))
