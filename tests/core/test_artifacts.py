@@ -62,7 +62,7 @@ def test_a_failure_leaves_the_old_file_and_no_temporary(tmp_path, error):
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {here!r})
-from artifacts import atomic_path, exclusive
+from core.artifacts import atomic_path, exclusive
 from pathlib import Path
 with exclusive(Path({folder!r}) / "lock", "it"), atomic_path(Path({folder!r}) / "file.txt") as half:
     half.write_text("half")
