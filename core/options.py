@@ -221,7 +221,7 @@ def _raise_terminated(signum, frame):
 
 
 def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "--" + name.rstrip("_").replace("_", "-")  # as_ is --as, a word of Python
 
 
 def _parse_flags(fields: dict, kinds: dict, doc: str, argv: list[str]) -> dict:

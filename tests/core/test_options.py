@@ -363,3 +363,14 @@ def test_what_is_left_in_the_buffer_at_the_end_finds_no_reader_and_says_nothing(
         timeout=60,
     )
     assert (said.stdout, said.stderr) == ("0\n", "")
+
+
+@dataclass(frozen=True)
+class KeywordOptions:
+    as_: str = option("a", "a word of Python")
+
+
+def test_an_option_named_by_a_word_of_python_has_an_underscore_in_the_code_alone():
+    assert parse_config(KeywordOptions, "", ["--as", "b"]).as_ == "b"
+    with pytest.raises(InputError, match="did you mean '--as'"):
+        parse_config(KeywordOptions, "", ["--az", "b"])
