@@ -254,7 +254,7 @@ WAITING = """
 import sys, time
 from dataclasses import dataclass
 sys.path.insert(0, {here!r})
-from config import run
+from core.options import run
 
 @dataclass(frozen=True)
 class Nothing:
@@ -295,7 +295,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 sys.path.insert(0, {here!r})
-from config import WorkError, option, run
+from core.options import WorkError, option, run
 
 @dataclass(frozen=True)
 class Printed:
