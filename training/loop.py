@@ -237,5 +237,6 @@ def _resume(path: Path, network, optimizers, schedulers, device) -> dict:
 def _save(path: Path, content: dict) -> None:
     if rank() > 0:
         return
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    # To an open file: given a path, torch names the archive inside by the temporary name.
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        torch.save(content, file)
