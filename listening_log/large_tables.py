@@ -99,8 +99,8 @@ def map_in_threads(function: Callable, items: Iterable, threads: int) -> Iterato
 def scratch_folder(data: Path) -> Iterator[Path]:
     """Yield an empty folder below `data` that is removed at the end.
 
-    Its name is fixed and its user alone (see core.artifacts.exclusive), so that what a killed process
-    left in it is removed by the next one, whichever stage that is.
+    Its name is fixed and its user alone (see core.artifacts.exclusive), so that what a killed
+    process left in it is removed by the next one, whichever stage that is.
     """
     path = data / ".scratch.tmp"
     shutil.rmtree(path, ignore_errors=True)

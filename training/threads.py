@@ -2,7 +2,7 @@
 
 By default they spin, which is the fastest where every core is free, and the slowest by far where
 one is not: beside a single busy neighbour on two cores a step took ten times as long. Both are in
-the README's section on speed. Set OMP_WAIT_POLICY=active to have them spin.
+docs/speed.md. Set OMP_WAIT_POLICY=active to have them spin.
 """
 
 import os

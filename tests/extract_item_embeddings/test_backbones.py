@@ -219,17 +219,16 @@ def test_without_its_packages_it_names_the_file_of_its_own_environment(name, roo
 
 
 @pytest.mark.skipif(not MAIN, reason="belongs to the main environment")
-def test_the_readmes_backbone_is_one_file_and_the_tests_find_it(tmp_path):
-    (block,) = re.findall(r"```python\n(.*?)```", (HERE / "README.md").read_text(), re.S)
+def test_the_backbone_of_the_docs_is_one_file_and_the_tests_find_it(tmp_path):
+    (block,) = re.findall(r"```python\n(.*?)```", (HERE / "docs" / "adding.md").read_text(), re.S)
     (name,) = re.findall(r"^    python -m extract_item_embeddings\.(\w+) ", block, re.M)
     assert len(block.splitlines()) <= 40 and name not in NAMES
     for path in HERE.iterdir():
         if path.suffix in (".py", ".toml"):
             shutil.copy(path, tmp_path)
-    for folder in ("extract_item_embeddings", "tests"):
+    for folder in ("core", "extract_item_embeddings", "tests"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(HERE / folder, tmp_path / folder, ignore=ignored)
-    (tmp_path / "README.md").write_text("no backbone here")
     folder = tmp_path / "extract_item_embeddings"
     (folder / f"{name}.py").write_text(block)
     (folder / f"{name}.sh").write_text((folder / "mfcc.sh").read_text().replace("mfcc", name))
