@@ -53,7 +53,7 @@ NO_TORCH = (
     *("evaluation.paired", "evaluation.chance", "evaluation.beyond", "evaluation.published"),
     *("evaluation.grids", "study.search", "study.stages", "listening_log.split_plays"),
     *("listening_log.plays", "listening_log.pairs", "listening_log.audit"),
-    *("metrics", "knn", "baselines", "table", "report", "sweep"),
+    *("metrics", "knn", "table", "report", "sweep"),
 )
 # pyarrow is imported where a table is written, which no backbone does.
 ENGINE = {"numpy", "pandas", "soundfile", "soxr", "threadpoolctl", "tqdm", "yaml", "pyarrow"}
@@ -141,7 +141,10 @@ def test_the_loop_knows_no_network():
     assert not reached("training.loop") & networks
 
 
-@pytest.mark.parametrize("name", ["train", "train_bert", "benchmarks.bench_training"])
+@pytest.mark.parametrize(
+    "name",
+    [*(n for n in sorted(SCRIPTS) if n.startswith("train")), "benchmarks.bench_training"],
+)
 def test_how_threads_wait_is_settled_before_torch_is_loaded(name):
     names = [alias.name for node in TREES[name].body for alias in getattr(node, "names", [])]
     assert names.index("training.threads") < names.index("torch")
