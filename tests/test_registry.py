@@ -1,4 +1,4 @@
-"""Recommenders and metrics stand in one place each; a new one is a script or function and a line."""
+"""Recommenders and metrics stand in one place each; a new one is a script or function, a line."""
 
 import ast
 import json
