@@ -36,6 +36,7 @@ from listening_log.large_tables import OWN, hide_pandas, memory_bytes, scratch_f
 from listening_log.plays import Conversion, convert_log, fingerprint, is_same_file, renumber
 
 RECORD = ("log", "trackid_sorted_sha256", "sha256", "bytes")  # what plays.json must hold
+UNCHECKED = "the zst file has no checksum (zstd --check): what it lost, nobody can notice"
 BLOCK = 4 << 20  # bytes of the log parsed at a time, when memory allows
 
 
@@ -137,6 +138,8 @@ def make_plays(config: PlaysConfig, scratch: Path, block_bytes: int, threads: in
     print(f"plays     {found.rows:>13,} rows {found.users:>10,} users {found.tracks:>10,} tracks")
     print(f"rejected  {found.rejected.total:>13,} rows {found.rejected}".rstrip())
     print(f"from      {found.first} to {found.last} UTC")
+    if found.unchecked:
+        print(f"note      {UNCHECKED}")
 
 
 def check_rejected(config: PlaysConfig, found: Conversion) -> None:
@@ -152,7 +155,8 @@ def check_rejected(config: PlaysConfig, found: Conversion) -> None:
     if rejected.total > config.max_rejected * found.lines or not found.rows:
         raise InputError(
             f"--log {config.log}: {rejected.total:,} of the {found.lines:,} rows read cannot be "
-            f"used, more than --max-rejected {config.max_rejected:g} allows: {rejected}; see {path}"
+            f"used, more than --max-rejected {config.max_rejected:g} allows: {rejected}; "
+            f"{rejected.explain()}; see {path}" + (f"; {UNCHECKED}" if found.unchecked else "")
         )
 
 
