@@ -51,9 +51,9 @@ def journal_table(
             rank cold ones by those of the audio model.
 
     Returns:
-        section, recommender, embedding, tag, pretrained, seeds, users; for each metric M: M,
+        section, recommender, embedding, tag, pretrained, seeds, users; for each metric M its M,
         M_ci95, M_change (% more than the shuffled control), M_change_low, M_change_high (paired
-        bootstrap, 95 %), M_beats_shuffled, empty where there is no control. Flags are 1 and 0.
+        bootstrap, 95 %), M_beats_shuffled; empty where there is no control. 1 is true, 0 false.
     """
     known, lines = read_journal(), []
     metrics = [name for name in known["metrics"] if name in results]

@@ -146,9 +146,11 @@ def test_the_loop_knows_no_network():
     [*(n for n in sorted(SCRIPTS) if n.startswith("train")), "benchmarks.bench_training"],
 )
 def test_how_threads_wait_is_settled_before_torch_is_loaded(name):
-    names = [alias.name for node in TREES[name].body for alias in getattr(node, "names", [])]
-    torch = [names.index(name) for name in ("torch", "elsa") if name in names]  # or who imports it
-    assert names.index("training.threads") < min(torch)
+    lines = [node for node in TREES[name].body if isinstance(node, ast.Import | ast.ImportFrom)]
+    first = next(i for i, node in enumerate(lines) if "training.threads" in ast.unparse(node))
+    for node in lines[:first]:
+        modules = [alias.name for alias in node.names] + [getattr(node, "module", None)]
+        assert not any("torch" in reached(own(module)) for module in modules if module)
 
 
 def test_the_engine_needs_little_so_that_old_environments_can_use_it():
