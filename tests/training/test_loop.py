@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -460,6 +461,7 @@ def test_a_device_that_is_not_there_is_an_error(name):
         pick_device(name)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Both(FitOptions, EmbeddingOptions):
     """What one that hears and learns takes."""
 
