@@ -23,7 +23,6 @@ import numpy as np
 from core.names import NONE
 from core.options import InputError, option, run
 from core.registry import CONTROLS, is_chance
-from core.splits import split_hash
 from evaluation.chance import chance
 from evaluation.measures import mean_metric
 from recommenders.ease import ease_scorer
@@ -57,7 +56,7 @@ class BaselineConfig(RunOptions):
 
 def main(config: BaselineConfig) -> None:
     split = load_split(config.root)
-    fingerprint = split_hash(config.root)
+    fingerprint = split.fingerprint
     for options in each_seed(config):
         for name in options.only:
             with Run(name, options, split_hash=fingerprint, embedding_hash=NONE) as this_run:

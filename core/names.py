@@ -9,6 +9,8 @@ from core.options import InputError
 NAME = re.compile(r"[a-z0-9_]+")
 SHUFFLED = "shuffled"  # tag of the control
 TRAINED = "trained"  # tag of the study's runs whose tracks are learned as well
+TUNED = "tuned"  # of runs with the options that sweep.py chose
+PUBLISHED = "published"  # of runs of what the published code ran
 NONE = "none"  # what stands for the embedding of a recommender that hears nothing
 WITHOUT_FILE = ("random", "noise")  # embeddings that need none: learned from nothing, and fixed
 

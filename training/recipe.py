@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from core.names import NONE
-from core.splits import split_hash
 from recommenders.cold import cold_vectors, load_cold
 from recommenders.interactions import Split, load_split
 from recommenders.run_options import EmbeddingOptions, each_seed
@@ -58,7 +57,7 @@ def train_and_recommend(
         vectors = load_item_vectors(
             config.root, config.embedding, split, missing=config.missing, width=config.width
         )
-    made_from = {"split_hash": split_hash(config.root), "embedding_hash": fingerprint}
+    made_from = {"split_hash": split.fingerprint, "embedding_hash": fingerprint}
     for options in each_seed(parallel.own(config)):
         with parallel.one_run(Run(name, options, **made_from)) as this_run:
             if this_run.finished:
