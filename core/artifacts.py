@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from core.options import InputError, WorkError
+from core.options import InputError, WorkError, refuse_special
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SEALED = "sealed"  # key of a json's own fingerprint
@@ -34,6 +34,7 @@ def atomic_path(path: Path):
     for want of room becomes a WorkError that says so.
     """
     path = Path(path)
+    refuse_special(path, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_stale(path)
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
@@ -171,6 +172,7 @@ def read_json(path: Path, made_by: str, keys: tuple[str, ...] = ()) -> dict:
     Raises:
         InputError: it is gone, damaged, of another shape, or changed since write_json wrote it.
     """
+    refuse_special(Path(path), str(path))
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -205,6 +207,7 @@ def read_sealed(path: Path, digest: str | None, remedy: str) -> bytes:
     Raises:
         InputError: the file is gone, cannot be read, or is another one.
     """
+    refuse_special(Path(path), str(path))
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError as error:

@@ -30,6 +30,7 @@ from recommenders.vectors import shuffled_rows
 HERE = Path(__file__).resolve().parents[1]
 ROOMS = (".", "core", "evaluation", "recommenders", "training")
 CODE = [path for room in ROOMS for path in (HERE / room).glob("*.py")]  # what makes a run
+WIDEST = 65_536  # numbers of a vector of random and noise
 MARK = ".overwritten"  # in a run's folder while a command with --overwrite is under way
 
 
@@ -72,8 +73,8 @@ class EmbeddingOptions(RunOptions):
                 raise InputError("--shuffle needs vectors that say something; 'random' ones do not")
             object.__setattr__(self, "tag", shuffled_tag(self.tag))
         super().__post_init__()
-        if self.width < 1:
-            raise InputError(f"--width must be at least 1, got {self.width}")
+        if not 1 <= self.width <= WIDEST:
+            raise InputError(f"--width must be between 1 and {WIDEST:,}, got {self.width}")
 
     def arranged(self, vectors: np.ndarray | None) -> np.ndarray | None:
         """Return the vectors (n_items, width) as this run's tracks have them: see --shuffle."""

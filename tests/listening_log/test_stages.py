@@ -297,7 +297,7 @@ def test_a_zst_log_without_checksum_is_told_that_it_has_none(tmp_path, log, caps
     ("script", "flags", "message"),
     [
         (STAGE_0, ["--log", "nowhere.tsv"], "nowhere.tsv is missing"),
-        (STAGE_0, ["--log", str(HERE)], "is a folder; expected a tab-separated file"),
+        (STAGE_0, ["--log", str(HERE)], "is a folder; expected a file"),
         (STAGE_0, [], "--log is required"),
         (STAGE_0, ["--log", "log.tsv", "--max-rejected", "2"], "--max-rejected must be between"),
         (STAGE_0, ["--log", "log.tsv", "--memory", "lots"], "--memory must be a size"),
@@ -528,3 +528,24 @@ def test_sigterm_ends_with_143_and_leaves_nothing_half_written(tmp_path):
     assert process.returncode == 143, said
     assert "terminated by SIGTERM" in said
     assert set(files_of(root)) <= {"data/.lock"}
+
+
+def test_a_root_starts_from_the_ids_it_is_given_and_keeps_them(tmp_path, command):
+    log, given = tmp_path / "log.tsv", tmp_path / "given.csv"
+    log.write_text("user_id\ttrack_id\ttimestamp\n1\tb\t2020-01-01 00:00:00\n")
+    given.write_text("idx,trackid\n0,a\n1,b\n2,c\n")
+    flags = ("--root", tmp_path / "root", "--log", log, "--tracks", given)
+    done = command(STAGE_0, *flags)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "root" / "trackid_sorted.csv").read_text() == given.read_text()
+    assert pd.read_parquet(tmp_path / "root" / "data" / "plays.pqt").track_idx.tolist() == [1]
+    given.write_text("idx,trackid\n0,b\n")
+    other = command(STAGE_0, *flags, "--overwrite")
+    assert other.returncode == 2 and "holds other ids than --tracks" in other.stderr
+    absent = command(STAGE_0, "--root", tmp_path / "new", "--log", log, "--tracks", "nowhere.csv")
+    assert absent.returncode == 2 and "nowhere.csv cannot be read" in absent.stderr
+
+
+def test_the_studys_own_ids_stand_at_the_top_of_the_project(shared):
+    theirs = (shared / "music4all" / "trackid_sorted.csv").read_bytes()
+    assert (HERE / "trackid_sorted.csv").read_bytes() == theirs
