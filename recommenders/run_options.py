@@ -20,6 +20,7 @@ from core.names import (
     TRAINED,
     TUNED,
     is_shuffled,
+    published_tag,
     shuffled_tag,
     unshuffled,
 )
@@ -28,7 +29,7 @@ from evaluation.measures import KS, check_lengths
 from recommenders.vectors import shuffled_rows
 
 HERE = Path(__file__).resolve().parents[1]
-ROOMS = (".", "core", "evaluation", "recommenders", "training")
+ROOMS = (".", "core", "evaluation", "recommenders", "recommenders/networks", "training")
 CODE = [path for room in ROOMS for path in (HERE / room).glob("*.py")]  # what makes a run
 WIDEST = 65_536  # numbers of a vector of random and noise
 MARK = ".overwritten"  # in a run's folder while a command with --overwrite is under way
@@ -102,6 +103,19 @@ def _check_tag(config: RunOptions) -> None:
 
 def _own_search(config: RunOptions) -> str:
     return f"{getattr(config, 'section', NONE)}-{getattr(config, 'embedding', NONE)}"
+
+
+def take_published(config: RunOptions, values: dict) -> None:
+    """Give frozen options, while they are made, the published values and the tag that says so.
+
+    Args:
+        values: by option; one that was asked for, in a yaml or by a flag, stays as it is.
+    """
+    defaults = {f.name: f.default for f in dataclasses.fields(config)}
+    for name, value in values.items():
+        if getattr(config, name) == defaults[name]:
+            object.__setattr__(config, name, value)
+    object.__setattr__(config, "tag", published_tag(config.tag))
 
 
 def each_seed(config: RunOptions):

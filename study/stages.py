@@ -6,6 +6,7 @@ there is run, submitted, waited for and reported like the others.
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -82,13 +83,19 @@ def plan(config: StudyConfig) -> list[Stage]:
         learns = any(CONTROLS[name].learns for name in names)
         more = (*flags, *taken) if learns else flags
         title = "controls" if script == "baselines.py" else " ".join(names)
-        controls.append(_stage(title, script, root, files, ("split",), more))
+        stage = _stage(title, script, root, files, ("split",), more)
+        if learns:
+            jobs = {"batch": CONTROLS[names[0]].batch, "array": True, "training": True}
+            stage = dataclasses.replace(stage, missing=absent(files, array=True), **jobs)
+        controls.append(stage)
         results += files
     stages += controls
     for recommender, name, tag, more in _runs(config):
         known = RECOMMENDERS[recommender]
         files = metrics_files(root, recommender, name, config.seeds, tag)
         results = results + files
+        for other in (n for n, each in RECOMMENDERS.items() if each.made_by == recommender):
+            results = results + metrics_files(root, other, name, config.seeds, tag)
         stages.append(
             Stage(
                 name=" ".join(filter(None, (recommender, name, tag))),
@@ -96,7 +103,11 @@ def plan(config: StudyConfig) -> list[Stage]:
                 flags=("--root", str(root), "--embedding", name, "--seeds", seeds, *more)
                 + (taken if known.learns else ()),
                 missing=absent(files, array=known.learns),
-                needs=("split", *([f"embedding {name}"] if name in extracted else [])),
+                needs=(
+                    "split",
+                    *([f"embedding {name}"] if name in extracted else []),
+                    *known.learns_from,
+                ),
                 batch=known.batch,
                 array=known.learns,
                 training=known.learns,
@@ -114,7 +125,7 @@ def plan(config: StudyConfig) -> list[Stage]:
 def _runs(config: StudyConfig) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
     """Yield (recommender, embedding, tag, flags) of everything that is trained and compared."""
     tracks = config.tracks or (("frozen",) if config.log else ("frozen", "trained"))
-    for recommender in config.recommenders:
+    for recommender in dict.fromkeys(RECOMMENDERS[n].made_by or n for n in config.recommenders):
         known = RECOMMENDERS[recommender]
         for name in dict.fromkeys((*config.embeddings, "noise")):
             if name == "random" and not known.from_nothing:
@@ -126,7 +137,7 @@ def _runs(config: StudyConfig) -> Iterator[tuple[str, str, str, tuple[str, ...]]
                 continue
             if known.trains_tracks and "trained" in tracks:
                 yield recommender, name, TRAINED, ("--train-tracks", "true", "--tag", TRAINED)
-            if recommender in config.shuffled:
+            if known.name in (RECOMMENDERS[n].made_by or n for n in config.shuffled if n != "none"):
                 yield recommender, name, SHUFFLED, ("--shuffle",)
 
 

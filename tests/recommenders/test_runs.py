@@ -228,7 +228,7 @@ def test_a_damaged_record_of_a_run_is_an_error_that_names_it(root, knn, call, co
     with pytest.raises(InputError, match="(?s)knn-toy-s1/config.yaml .*--overwrite makes the run"):
         knn()
     if finished:
-        with pytest.raises(InputError, match="(?s)knn-toy-s1/config.yaml .*make it again"):
+        with pytest.raises(InputError, match="(?s)knn-toy-s1/config.yaml .*make the run again"):
             call("table", "--root", root)
         with pytest.raises(InputError, match="(?s)knn-toy-s1/config.yaml .*make the run again"):
             call("metrics", "--root", root, "--run", "knn-toy-s1")
