@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 
 from core.artifacts import read_json, sha256
 from core.names import WITHOUT_FILE, check_name
-from core.options import InputError
+from core.options import InputError, refuse_special
 from recommenders.cores import by_parts
 from recommenders.interactions import Interactions, Split
 
@@ -67,6 +67,7 @@ def _embedding_file(root: Path, name: str) -> Path:
 
 
 def _read_rows(path: Path, split: Split) -> np.ndarray:
+    refuse_special(path, str(path))
     try:
         matrix = np.load(path, mmap_mode="r")
     except (ValueError, EOFError, OSError) as error:
@@ -102,6 +103,15 @@ def _fill_missing(path: Path, vectors, track_idx, missing: str) -> np.ndarray:
     infinite = np.isinf(vectors).any(axis=1)
     if infinite.any():
         raise InputError(f"{path} row {track_idx[infinite.argmax()]} holds an infinite value")
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    # NaN and rows of zeros are missing ones; see below.
+    extreme = np.isinf(squares) | ((squares == 0) & vectors.any(axis=1))
+    if extreme.any():
+        row = extreme.argmax()
+        raise InputError(
+            f"{path} row {track_idx[row]} has values up to {np.nanmax(np.abs(vectors[row])):.3g}, "
+            "whose squared length does not fit into float32; scale the vectors and save them again"
+        )
     nan = np.isnan(vectors).any(axis=1)
     gone = nan | ~vectors.any(axis=1)
     if not gone.any():
