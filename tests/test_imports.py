@@ -17,6 +17,7 @@ BELOW = {
     "core": set(),
     "sample_data": {"core"},
     "listening_log": {"core"},
+    "open_data": {"core"},
     ENGINE_ROOM: {"core"},
     NETWORKS: {"core"},
     BASES: {"core", ENGINE_ROOM, NETWORKS},
@@ -28,7 +29,15 @@ BELOW = {
     "reporting": {"core", "evaluation", "recommenders"},
     "study": {"core", "evaluation", ENGINE_ROOM, "recommenders"},
     "scripts": {
-        *("core", "sample_data", "listening_log", "evaluation", "recommenders", "modules"),
+        *(
+            "core",
+            "sample_data",
+            "listening_log",
+            "open_data",
+            "evaluation",
+            "recommenders",
+            "modules",
+        ),
         *("training", "reporting", "study"),
     },
 }
