@@ -1,8 +1,8 @@
 """One file over an unreliable connection: resumed, paced, checked, and whole or not there.
 
-What has arrived lies in .NAME.part beside the target; .NAME.part.json tells of which version of the
-file it is. A connection that is cut goes on where it was, by a range request with `If-Range`; from a
-server without ranges, or with another version by now, the file is fetched from its start again.
+What has arrived lies in .NAME.part beside the target, and .NAME.part.json tells the version of the
+file. A connection that is cut goes on where it was, by a range request with `If-Range`; without
+ranges, or when there is another version by now, the file is fetched from its start again.
 429, 503 and the like wait as long as `Retry-After` says, else longer each time.
 
 requests speaks HTTP (redirects, proxies, certificates, chunked bodies, lengths that are enforced);

@@ -17,7 +17,7 @@ BELOW = {
     "core": set(),
     "sample_data": {"core"},
     "listening_log": {"core"},
-    "open_data": {"core"},
+    "open_data": {"core", "listening_log"},
     ENGINE_ROOM: {"core"},
     NETWORKS: {"core"},
     BASES: {"core", ENGINE_ROOM, NETWORKS},
