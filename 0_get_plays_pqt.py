@@ -32,6 +32,7 @@ from core.trackids import audio_ids, read_trackids, write_trackids
 from listening_log.large_tables import OWN, hide_pandas, memory_bytes, scratch_folder, thread_count
 from listening_log.plays import Conversion, convert_log, fingerprint, is_same_file, renumber
 
+RECORD = ("log", "trackid_sorted_sha256", "sha256", "bytes")  # what plays.json must hold
 BLOCK = 4 << 20  # bytes of the log parsed at a time, when memory allows
 
 
@@ -67,12 +68,14 @@ def is_finished(config: PlaysConfig) -> bool:
     record, plays = config.root / "data" / "plays.json", config.root / "data" / "plays.pqt"
     if not record.exists() or not plays.exists():
         return False
-    made = read_json(record, "python 0_get_plays_pqt.py --overwrite")
+    made = read_json(record, "python 0_get_plays_pqt.py --overwrite", RECORD)
     ids = config.root / "trackid_sorted.csv"
     if not ids.exists() or sha256(ids) != made["trackid_sorted_sha256"]:
         changed = f"{ids} has changed"
     elif not is_same_file(config.log, made["log"]):
         changed = f"--log {config.log} is not the log it was made from ({made['log']['path']})"
+    elif plays.stat().st_size != made["bytes"] or sha256(plays) != made["sha256"]:
+        changed = f"it is not the file that {record.name} tells of: it was damaged or replaced"
     else:
         return True
     raise InputError(f"{plays} is finished, but {changed}; --overwrite makes it again")

@@ -32,7 +32,7 @@ from tqdm import tqdm
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
 from core.names import check_name
 from core.options import InputError, WorkError, option, outcome_options, run
-from core.splits import read_part
+from core.splits import read_split
 from core.trackids import read_trackids
 from listening_log.large_tables import thread_count
 from open_data.fetching import record_of
@@ -155,7 +155,7 @@ def describe(config: ImportConfig, found: Found, names: list[str], ids: list[str
     train = config.root / "data" / "train.pqt"
     share = None
     if train.exists():
-        pairs = read_part(train, config.root)
+        pairs = read_split(config.root)["train"]
         plays = np.bincount(pairs["track_idx"], weights=pairs["count"], minlength=len(ids))
         share = float(plays[found.has].sum() / plays.sum())
     return {

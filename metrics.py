@@ -26,7 +26,7 @@ import pandas as pd
 
 from core.artifacts import atomic_path, read_json, read_record
 from core.options import InputError, option, run
-from core.splits import read_split, read_trackids, split_hash
+from core.splits import read_split, read_trackids
 from evaluation.measures import KS, check_lengths, describe, evaluate
 
 
@@ -45,7 +45,8 @@ def main(config: MetricsConfig) -> None:
     folder = config.root / "runs" / config.run
     results = read_json(folder / "metrics.json", "the command that makes this run")
     known = read_record(folder / "config.yaml", ("split",), "make the run again with --overwrite")
-    if known["split"] != split_hash(config.root):
+    split = read_split(config.root)
+    if known["split"] != split.fingerprint:
         raise InputError(
             f"{folder} was made from another split than {config.root / 'data'} holds; make the run "
             "again with --overwrite"
@@ -54,7 +55,7 @@ def main(config: MetricsConfig) -> None:
     if config.export:
         export_lists(recs, read_trackids(config.root), config.export)
         print(f"{config.export}: {len(recs):,} rows")
-    evaluate(folder, recs, read_split(config.root), config.k, results)
+    evaluate(folder, recs, split, config.k, results)
     print(describe(results))
 
 

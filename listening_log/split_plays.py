@@ -29,6 +29,7 @@ from listening_log.pairs import PlaysTable, read_pairs
 from listening_log.split_files import PAIRS, Part, contains
 
 BATCH = 1 << 17  # rows handed over at a time
+PARTS = ("train", "val", "test", "cold_test")  # the last one only of a protocol that asks for it
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Rule:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        return ("train", "val", "test", "cold_test") if self.cold else ("train", "val", "test")
+        return PARTS if self.cold else PARTS[:3]
 
     def __str__(self) -> str:
         return f"train from {self.train_from}, held out from {self.test_from}" + (

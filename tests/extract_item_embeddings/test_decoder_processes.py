@@ -21,7 +21,7 @@ LENGTH = ClipLength(rate=8_000, longest=8_000, shortest=2_000, step=800)
 DEADLY = """
 import os, signal
 from pathlib import Path
-from extract_item_embeddings import decoder_processes
+from extract_item_embeddings.engine import decoder_processes
 decode = decoder_processes.clip_or_reason
 def clip_or_reason(path, length):
     once = path.with_suffix(".once")
