@@ -9,6 +9,7 @@ Reads   data_sources.yaml     the list of files: address, size, checksum, licenc
                               your own with --sources
 Writes  downloads/FILE        whole and verified, under its own name
         downloads/FILE.json   where it is from, its sha256, which checksum it was compared with
+        about.tsv             with --about: id, artist, genres of the tracks, for the report
 
 What was cut goes on where it was, also after an interruption, by the same command. A file with a
 wrong checksum is not kept. Where no checksum is known, the one found is recorded and named. Without
@@ -74,9 +75,23 @@ def main(config: DataConfig) -> None:
         for source in chosen:
             if source not in missing:
                 print(f"{source.name:<18} is here: {folder / source.file}")
-        if missing:
-            check_space(missing, folder)
-            fetch(config, missing, folder, rate)
+        try:
+            if missing:
+                check_space(missing, folder)
+                fetch(config, missing, folder, rate)
+        finally:
+            if config.about and any(
+                (folder / s.file).exists() for s in chosen if s.group == "about"
+            ):
+                print(write_about(config.root, folder, sources))
+
+
+def write_about(root: Path, folder: Path, sources: dict[str, Source]) -> str:
+    """Write about.tsv of what is there; see open_data.about."""
+    from listening_log.large_tables import thread_count  # with pyarrow, which downloads need not
+    from open_data import about
+
+    return about.write_about(root, folder, sources, thread_count(None))
 
 
 def fetch(config: DataConfig, missing: list[Source], folder: Path, rate: float | None) -> None:
