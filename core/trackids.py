@@ -26,10 +26,15 @@ def read_trackids(root: Path) -> list[str]:
             embedding relies on; the message names the line.
     """
     path = Path(root) / "trackid_sorted.csv"
+    if not path.exists():
+        raise InputError(f"{path} is missing; make it with {STAGE_0}")
+    return read_trackids_file(path)
+
+
+def read_trackids_file(path: Path) -> list[str]:
+    """Return the track ids of a file in the form of trackid_sorted.csv; see read_trackids."""
     try:
         return parse_trackids(path, path.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing; make it with {STAGE_0}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error}") from error
 

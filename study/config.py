@@ -18,6 +18,9 @@ class StudyConfig:
     root: Path = option(Path("sample"), "folder of all that is read and written")
     log: Path | None = option(None, "the listening log; auto: of a sample that is made")
     audio: Path | None = option(None, "folder of TRACKID.mp3 ...; auto: of that sample")
+    track_ids: Path | None = option(
+        None, "csv of idx,trackid that a new root starts from; auto: from the audio"
+    )
     embeddings: tuple[str, ...] = option(("mfcc", "musicnn"), "to extract and compare")
     recommenders: tuple[str, ...] = option(
         tuple(n for n, each in RECOMMENDERS.items() if each.by_default),

@@ -63,6 +63,8 @@ def plan(config: StudyConfig) -> list[Stage]:
 
     plays = [root / "data" / name for name in ("plays.pqt", "plays.json")]
     flags = ("--log", str(log), "--audio", str(audio))
+    if config.track_ids:
+        flags = (*flags, "--tracks", str(config.track_ids.absolute()))
     needs = tuple(stage.name for stage in stages)
     stages.append(_stage("plays", "0_get_plays_pqt.py", root, plays, needs, flags))
     split = [root / "data" / "split.json"]

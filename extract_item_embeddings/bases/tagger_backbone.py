@@ -30,6 +30,7 @@ class TaggerConfig(ExtractConfig):
 class TaggerBackbone(TorchBackbone):
     """A subclass names its network, and the checkpoint inside the wheel with its hash."""
 
+    licence = "ISC"
     sample_rate = RATE
     clip_seconds = 30.0  # ten patches
     min_seconds = step_seconds = PATCH * HOP / RATE

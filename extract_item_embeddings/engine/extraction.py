@@ -152,6 +152,8 @@ def compute(
         return 0, 0.0
 
     backbone.load(device)
+    if not backbone.is_commercial():
+        print(f"{backbone.name}: weights under {backbone.licence}, not for commercial use")
     ahead = 2 * job.batch_size + 2 * backbone.workers
     clips = read_clips(job.files, rows, backbone.clip_length, workers=backbone.workers, ahead=ahead)
     batches = Batches(backbone, job.batch_size)
