@@ -48,8 +48,8 @@ class ReportConfig:
     copy_audio: bool = option(False, "copy the audio that the page links to into report/audio")
     about: tuple[Path, ...] = option(
         (),
-        "tables with a column id and artist, song or genres: Music4All's, by commas; auto: about.tsv, "
-        "what get_data.py --about found",
+        "tables with a column id and artist, song or genres: Music4All's, by commas; auto: "
+        "about.tsv, what get_data.py --about found",
     )
     listen_tracks: int = option(1000, "tracks to choose from on the listening page, at most")
     listen_users: int = option(100, "users to choose from on the listening page, at most")

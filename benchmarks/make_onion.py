@@ -53,6 +53,7 @@ class OnionConfig:
     out: Path = option(help="folder to write")
     only: tuple[str, ...] = option(MADE, f"what to make, of {', '.join(MADE)}")
     scale: float = option(1.0, "share of the plays; of tracks and users its square root")
+    plays: int | None = option(None, "rows of the log; auto: by --scale")
     seed: int = option(0, "of everything that is drawn")
     address: str = option("http://127.0.0.1:8000", "where the files will be served")
     start: str = option("2005-02-14", "first day of the log; late ones for small logs")
@@ -87,7 +88,7 @@ def make(config: OnionConfig, source: Source) -> None:
     """Write one file."""
     path = config.out / source.file
     if source.group == "log":
-        rows = max(2_000, round(ROWS * config.scale))
+        rows = config.plays or max(2_000, round(ROWS * config.scale))
         ids = ids_of(config)[0]
         users = round(USERS * config.scale**0.5)
         plays = make_plays(rows, config.seed, config.start, len(ids), users)
