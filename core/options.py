@@ -52,7 +52,7 @@ class Terminated(BaseException):
         self.signal = signal.Signals(signum)
 
 
-def option(default=UNSET, help: str = "", *, outcome: bool = True, read: bool = True):
+def option(default=UNSET, help: str = "", *, outcome: bool = True, read: bool = True, before=UNSET):
     """Declare one option of a script's dataclass.
 
     Args:
@@ -61,8 +61,10 @@ def option(default=UNSET, help: str = "", *, outcome: bool = True, read: bool = 
         outcome: False when the option cannot change what is computed (device, folder): a finished
             run made under another value of it is still the same run.
         read: False for a `config` that is passed on to other scripts, and not read as one's own.
+        before: of an option that came later: its value in everything that was made without it, so
+            that this stays finished. Without one, what does not record the option is another thing.
     """
-    metadata = {"help": help, "outcome": outcome, "read": read}
+    metadata = {"help": help, "outcome": outcome, "read": read, "before": before}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -70,6 +72,16 @@ def outcome_options(config) -> dict:
     """Return the options that decide what is computed, as plain yaml-ready values."""
     fields = [f for f in dataclasses.fields(config) if f.metadata.get("outcome", True)]
     return {f.name: plain(getattr(config, f.name)) for f in fields}
+
+
+def recorded_options(recorded: dict, config) -> dict:
+    """Return the options that something was made with, and those that came after it."""
+    later = {
+        f.name: plain(f.metadata["before"])
+        for f in dataclasses.fields(config)
+        if f.metadata.get("before", UNSET) is not UNSET
+    }
+    return later | recorded
 
 
 def changed_options(config) -> dict:

@@ -15,7 +15,7 @@ import yaml
 
 from core.artifacts import atomic_path, exclusive, read_record, write_table
 from core.names import NONE, WITHOUT_FILE, check_name, run_name
-from core.options import InputError, changed_options, outcome_options, yaml_files
+from core.options import InputError, changed_options, outcome_options, recorded_options, yaml_files
 from core.splits import read_split
 from evaluation.measures import describe, evaluate, per_user_metrics, summarize
 from recommenders.interactions import Split
@@ -113,6 +113,7 @@ class Run:
         keys = ("options", "split", "embedding_hash")
         recorded = read_record(path, keys, "--overwrite makes the run again")
         options = recorded["options"] if isinstance(recorded["options"], dict) else {}
+        options = recorded_options(options, self.config)
         changed = [
             f"{name} was {options.get(name)!r}, now {value!r}"
             for name, value in self.options.items()

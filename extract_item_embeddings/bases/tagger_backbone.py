@@ -23,7 +23,9 @@ PACKAGE = "musicnn==0.1.0"
 @dataclass(frozen=True, kw_only=True)
 class TaggerConfig(ExtractConfig):
     as_: Literal["penultimate", "tags"] = option(
-        "penultimate", "the layer before the tags, or the 50 tags; these extend the name"
+        "penultimate",
+        "the layer before the tags, or the 50 tags; these extend the name",
+        before="penultimate",
     )
 
 

@@ -90,7 +90,7 @@ def is_finished(job: Job) -> bool:
     config, matrix = job.config, job.matrix
     if config.overwrite or not (matrix.exists() and job.record.exists()):
         return False
-    record, changed = read_finished(matrix, job.facts, job.marks, job.ids)
+    record, changed = read_finished(matrix, config, job.facts, job.marks, job.ids)
     if config.mend and record["failed"]:
         changed += differences({"versions": record["versions"]}, {"versions": job.versions})
     if changed:
@@ -126,7 +126,7 @@ def begin(job: Job, *, alone: bool = True) -> None:
     parts.begin(job.plan)
     follow(job)
     if mend:
-        record, _ = read_finished(matrix, job.facts, job.marks, job.ids)
+        record, _ = read_finished(matrix, job.config, job.facts, job.marks, job.ids)
         fill(parts, matrix, record, job.marks, job.ids)
     job.record.unlink(missing_ok=True)  # last, so that from here on the parts are gone on with
     matrix.unlink(missing_ok=True)

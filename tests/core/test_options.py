@@ -374,3 +374,15 @@ def test_an_option_named_by_a_word_of_python_has_an_underscore_in_the_code_alone
     assert parse_config(KeywordOptions, "", ["--as", "b"]).as_ == "b"
     with pytest.raises(InputError, match="did you mean '--as'"):
         parse_config(KeywordOptions, "", ["--az", "b"])
+
+
+def test_what_was_made_before_an_option_was_there_is_as_it_says():
+    @dataclass(frozen=True)
+    class Later:
+        old: int = option(1, "was always there")
+        new: str = option("better", "came later", before="good")
+        newer: int = option(3, "came later, and changed what is made")
+
+    known = options.recorded_options({"old": 1}, Later())
+    assert known == {"old": 1, "new": "good"}
+    assert options.recorded_options({"old": 1, "new": "best"}, Later())["new"] == "best"
