@@ -27,7 +27,7 @@ BELOW = {
     "modules": {"core", "recommenders"},
     "training": {"core", "evaluation", "recommenders"},
     "reporting": {"core", "evaluation", "recommenders"},
-    "study": {"core", "evaluation", ENGINE_ROOM, "recommenders"},
+    "study": {"core", "open_data", "evaluation", ENGINE_ROOM, "recommenders"},
     "scripts": {
         *(
             "core",
