@@ -54,7 +54,9 @@ def announce(config: StudyConfig, stages: list[Stage]) -> str:
     rate = product_rate()
     for stage in todo:
         seconds, note = estimate(config, stage, rate)
-        if seconds:
+        if seconds is None:
+            lines.append(f"  {stage.name:<40} {'not measured':>12}")
+        elif seconds:
             lines.append(f"  {stage.name:<40} {_duration(seconds):>12}{note}")
     if not todo:
         lines.append("  nothing is left to do")
@@ -86,8 +88,8 @@ def disk_of(config: StudyConfig, downloads: float) -> float:
     return downloads + plays + vectors + runs
 
 
-def estimate(config: StudyConfig, stage: Stage, rate: float) -> tuple[float, str]:
-    """Return a stage's seconds here, 0 where it is no matter, and a remark."""
+def estimate(config: StudyConfig, stage: Stage, rate: float) -> tuple[float | None, str]:
+    """Return a stage's seconds here, 0 where they do not matter, None where nobody knows."""
     cores = len(os.sched_getaffinity(0))
     width, slower = _width(config, stage), REFERENCE / rate
     seeds = len(config.seeds)
@@ -103,9 +105,7 @@ def estimate(config: StudyConfig, stage: Stage, rate: float) -> tuple[float, str
         return CONTROLS_SECONDS * slower * seeds, ""
     if stage.name == "report":
         return REPORT_SECONDS, ""
-    if stage.script[0] in {each.script for each in RECOMMENDERS.values() if each.wants_gpu}:
-        return 0.0, ""
-    return 0.0, ""
+    return (None if stage.script[0].startswith("train") else 0.0), ""
 
 
 def _shallow(config: StudyConfig, width: int, rate: float) -> tuple[float, str]:

@@ -6,6 +6,7 @@ there is run, submitted, waited for and reported like the others.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,19 +54,30 @@ def _compared(
     seeds = ",".join(map(str, config.seeds))
     flags = ("--seeds", seeds)
     controls, results = [], []
-    for script in dict.fromkeys(each.script for each in CONTROLS.values() if each.by_default):
-        names = [n for n, each in CONTROLS.items() if each.script == script and each.by_default]
+    wanted = {
+        name: each
+        for name, each in CONTROLS.items()
+        if each.by_default and not (each.learns and config.onion == "small")
+    }
+    for script in dict.fromkeys(each.script for each in wanted.values()):
+        names = [name for name, each in wanted.items() if each.script == script]
         files = sum((metrics_files(root, name, NONE, config.seeds) for name in names), [])
         learns = any(CONTROLS[name].learns for name in names)
         more = (*flags, *taken) if learns else flags
         title = "controls" if script == "baselines.py" else " ".join(names)
-        controls.append(stage_of(title, script, root, files, ("split",), more))
+        stage = stage_of(title, script, root, files, ("split",), more)
+        if learns:
+            jobs = {"batch": CONTROLS[names[0]].batch, "array": True, "training": True}
+            stage = dataclasses.replace(stage, missing=absent(files, array=True), **jobs)
+        controls.append(stage)
         results += files
     stages += controls
     for recommender, name, tag, more in _runs(config):
         known = RECOMMENDERS[recommender]
         files = metrics_files(root, recommender, name, config.seeds, tag)
         results = results + files
+        for other in (n for n, each in RECOMMENDERS.items() if each.made_by == recommender):
+            results = results + metrics_files(root, other, name, config.seeds, tag)
         stages.append(
             Stage(
                 name=" ".join(filter(None, (recommender, name, tag))),
@@ -74,7 +86,11 @@ def _compared(
                 + (("--missing", "mean") if config.onion else ())
                 + (taken if known.learns else ()),
                 missing=absent(files, array=known.learns),
-                needs=("split", *([f"embedding {name}"] if f"embedding {name}" in made else [])),
+                needs=(
+                    "split",
+                    *([f"embedding {name}"] if f"embedding {name}" in made else []),
+                    *known.learns_from,
+                ),
                 batch=known.batch,
                 array=known.learns,
                 training=known.learns,
@@ -93,7 +109,7 @@ def _runs(config: StudyConfig) -> Iterator[tuple[str, str, str, tuple[str, ...]]
     """Yield (recommender, embedding, tag, flags) of everything that is trained and compared."""
     sample = not config.log and not config.onion
     tracks = config.tracks or (("frozen", "trained") if sample else ("frozen",))
-    for recommender in config.recommenders:
+    for recommender in dict.fromkeys(RECOMMENDERS[n].made_by or n for n in config.recommenders):
         known = RECOMMENDERS[recommender]
         for name in dict.fromkeys((*config.embeddings, "noise")):
             if name == "random" and not known.from_nothing:
@@ -105,7 +121,7 @@ def _runs(config: StudyConfig) -> Iterator[tuple[str, str, str, tuple[str, ...]]
                 continue
             if known.trains_tracks and "trained" in tracks:
                 yield recommender, name, TRAINED, ("--train-tracks", "true", "--tag", TRAINED)
-            if recommender in config.shuffled:
+            if known.name in (RECOMMENDERS[n].made_by or n for n in config.shuffled if n != "none"):
                 yield recommender, name, SHUFFLED, ("--shuffle",)
 
 
