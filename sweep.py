@@ -90,6 +90,7 @@ def check_metric(name: str) -> None:
 
 def main(config: SweepConfig) -> None:
     space = read_space(config.space, config.recommender)
+    split_hash(config.root)
     made = {}
     for embedding in config.embeddings:
         embedding_hash(config.root, embedding, config.width)  # all are there before hours are spent

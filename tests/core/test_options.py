@@ -253,7 +253,7 @@ def test_wrong_arguments_and_missing_input_end_with_exit_code_2_and_one_line(com
     assert "no finished run matches" in missing.stderr
 
 
-def test_work_that_fails_ends_with_exit_code_1_and_one_line(command, toy_root):
+def test_a_split_that_contradicts_itself_ends_with_exit_code_2_and_one_line(command, toy_root):
     root = toy_root()
     path = root / "data" / "train.pqt"
     plays = pd.read_parquet(path)
@@ -262,8 +262,8 @@ def test_work_that_fails_ends_with_exit_code_1_and_one_line(command, toy_root):
     heard_all["timestamp"] = plays.timestamp[0]
     pd.concat([plays[plays.user_id != user], heard_all]).to_parquet(path)
     failed = command("knn.py", "--root", root, "--embedding", "toy")
-    assert_one_line(failed, 1)
-    assert f"user {user} has heard every track of train" in failed.stderr
+    assert_one_line(failed, 2)
+    assert f"pair that train.pqt holds too, for example user {user}, track" in failed.stderr
 
 
 WAITING = """
