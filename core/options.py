@@ -55,7 +55,15 @@ class Terminated(BaseException):
         self.signal = signal.Signals(signum)
 
 
-def option(default=UNSET, help: str = "", *, outcome: bool = True, read: bool = True, before=UNSET):
+def option(
+    default=UNSET,
+    help: str = "",
+    *,
+    outcome: bool = True,
+    read: bool = True,
+    before=UNSET,
+    bare: str | None = None,
+):
     """Declare one option of a script's dataclass.
 
     Args:
@@ -66,8 +74,9 @@ def option(default=UNSET, help: str = "", *, outcome: bool = True, read: bool = 
         read: False for a `config` that is passed on to other scripts, and not read as one's own.
         before: of an option that came later: its value in everything that was made without it, so
             that this stays finished. Without one, what does not record the option is another thing.
+        bare: the value of a flag that stands alone, where it may.
     """
-    metadata = {"help": help, "outcome": outcome, "read": read, "before": before}
+    metadata = {"help": help, "outcome": outcome, "read": read, "before": before, "bare": bare}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -276,13 +285,14 @@ def _parse_flags(fields: dict, kinds: dict, doc: str, argv: list[str]) -> dict:
     parser.error = lambda message: (_ for _ in ()).throw(InputError(f"{message}; see --help"))
     for name, field in fields.items():
         default = "required" if field.default is UNSET else f"default {plain(field.default)}"
+        bare = "true" if kinds[name] is bool else field.metadata.get("bare")
         parser.add_argument(
             *dict.fromkeys([_flag(name), f"--{name}"]),
             dest=name,
             default=argparse.SUPPRESS,
             metavar=_metavar(kinds[name]),
             help=f"{field.metadata.get('help', '')} ({default})".replace("%", "%%"),
-            **({"nargs": "?", "const": "true"} if kinds[name] is bool else {}),
+            **({"nargs": "?", "const": bare} if bare else {}),
         )
     given, unknown = parser.parse_known_args(argv)
     if unknown:

@@ -50,9 +50,8 @@ from evaluation.beyond import GROUPS, STATISTICS
 from evaluation.finished import has_table, read_finished, read_table
 from evaluation.measures import STATED, mean_and_interval
 
-TEXTS = {
-    "section",  # columns of tables that are texts; all others are numbers, or one of FLAGS
-    *("recommender", "embedding", "tag", "embedding_a", "tag_a", "embedding_b", "tag_b"),
+TEXTS = {  # columns of tables that are texts; all others are numbers, or one of FLAGS
+    *("section", "recommender", "embedding", "tag", "embedding_a", "tag_a", "embedding_b", "tag_b"),
     *("metric", "letters", "by", "group", "backbone", "sampler", "pruner", "chosen"),
 }
 FLAGS = {"beats_shuffled"}

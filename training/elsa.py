@@ -154,5 +154,7 @@ def learned_vectors(folder: Path, split: Split) -> np.ndarray:
     """
     saved = load(folder / "best.pt", "cpu", AGAIN)["model"]
     if "items" not in saved or len(saved["items"]) < split.n_items:
-        raise InputError(f"{folder} holds no tracks' vectors; --elsa takes a run of train_elsa.py")
+        raise InputError(
+            f"{folder} holds no tracks' vectors; --elsa-run takes a run of train_elsa.py"
+        )
     return saved["items"][: split.n_items].numpy()
