@@ -39,7 +39,8 @@ BLOCK = 4 << 20  # bytes of the log parsed at a time, when memory allows
 class PlaysConfig:
     log: Path = option(help="the listening log")
     root: Path = option(Path("."), "folder of trackid_sorted.csv and data/", outcome=False)
-    audio: Path | None = option(None, "folder of TRACKID.mp3 (or ogg, opus, flac, wav) files")
+    audio: Path | None = option(None, "folder of TRACKID.mp3 (or ogg, flac, wav, m4a ...) files")
+    pattern: str | None = option(None, "the files in --audio that are meant, such as '**/*.mp3'")
     max_rejected: float = option(0.01, "share of rows, 0 to 1, that may be unusable", outcome=False)
     memory: str = option("2GB", "most memory, from 300MB; less: smaller blocks", outcome=False)
     threads: int | None = option(None, "threads to use; auto: one a core", outcome=False)
@@ -85,7 +86,7 @@ def make_plays(config: PlaysConfig, scratch: Path, block_bytes: int, threads: in
     if has_ids:
         ids = read_trackids(root)
     else:
-        ids = audio_ids(config.audio) if config.audio else None
+        ids = audio_ids(config.audio, config.pattern) if config.audio else None
     with atomic_path(data / "plays.pqt") as target, fingerprint(config.log) as log:
         with tqdm(total=config.log.stat().st_size, unit="B", unit_scale=True, disable=None) as bar:
             found = convert_log(

@@ -20,7 +20,13 @@ from extract_item_embeddings.engine.decoding import ClipLength
 @dataclass(frozen=True, kw_only=True)
 class ExtractConfig:
     root: Path = option(Path("."), "folder of trackid_sorted.csv and embeddings/", outcome=False)
-    audio: Path = option(help="folder of TRACKID.EXT: mp3, ogg, opus, flac or wav", outcome=False)
+    audio: Path = option(
+        help="folder of TRACKID.EXT, or of such folders: mp3, ogg, opus, flac, wav, m4a ...",
+        outcome=False,
+    )
+    pattern: str | None = option(
+        None, "the files in --audio that are meant, such as '**/*.mp3'", outcome=False
+    )
     device: str = option("auto", "cpu, cuda, cuda:N; auto: a GPU if there is one", outcome=False)
     batch_size: int | None = option(None, "clips at once; auto: the backbone's own", outcome=False)
     workers: int | None = option(None, "processes that decode; auto: one a core", outcome=False)
