@@ -30,8 +30,13 @@ from core.trackids import read_trackids
 from listening_log.audit import check_split
 from listening_log.large_tables import OWN, hide_pandas, memory_bytes, scratch_folder, thread_count
 from listening_log.pairs import connect
+from listening_log.plays import fingerprint
 from listening_log.split_files import describe
-from listening_log.split_plays import PROTOCOLS, Rule, split_plays
+from listening_log.split_plays import PARTS, PROTOCOLS, Rule, split_plays
+
+STAGE_0 = "python 0_get_plays_pqt.py"
+PLAYS_RECORD = ("sha256", "bytes", "trackid_sorted_sha256")  # what plays.json must hold
+SPLIT_RECORD = ("sha256", "config", "plays_sha256")  # and split.json
 
 
 @dataclass(frozen=True)
@@ -72,34 +77,49 @@ def main(config: SplitConfig) -> None:
     memory = memory_bytes(config.memory) - OWN
     limits = {"memory": memory, "threads": thread_count(config.threads)}
     data = config.root / "data"
+    needed = data / ("split.json" if config.check else "plays.pqt")
+    if not needed.exists():
+        maker = "python 1_train_test_split.py" if config.check else STAGE_0
+        raise InputError(f"{needed} is missing; make it with {maker}")
     with exclusive(data / ".lock", f"{data}"), scratch_folder(data) as scratch:
         if config.check:
             check(config, scratch, **limits)
-            return
-        plays_hash = fingerprint_of_plays(data)
-        if not config.overwrite and is_finished(config, rule, plays_hash):
+        elif not config.overwrite and is_finished(config):
             print(f"{data}/split.json is finished; --overwrite makes it again")
-            return
-        with ExitStack() as files:
-            targets = {p: files.enter_context(atomic_path(data / f"{p}.pqt")) for p in rule.parts}
+        else:
+            split(config, rule, scratch, **limits)
+
+
+def split(config: SplitConfig, rule: Rule, scratch: Path, **limits) -> None:
+    """Write every file of the module docstring, and print what is in them."""
+    data = config.root / "data"
+    ids = fingerprint_of_ids(config.root)
+    with ExitStack() as files:
+        # Left in reverse, so train.pqt, without which nothing is read, comes last.
+        targets = {p: files.enter_context(atomic_path(data / f"{p}.pqt")) for p in rule.parts}
+        with fingerprint(data / "plays.pqt") as plays:
             counts = split_plays(data / "plays.pqt", rule, targets, scratch, **limits)
-            (data / "split.json").unlink(missing_ok=True)
-            if not rule.cold:
-                (data / "cold_test.pqt").unlink(missing_ok=True)  # of another split
-        record = {
-            "config": outcome_options(config),
-            "counts": counts,
-            "sha256": {part: sha256(data / f"{part}.pqt") for part in rule.parts},
-            "plays_sha256": plays_hash,
-        }
-        write_json(data / "split.json", record)
+            plays = plays()["sha256"]
+        check_plays(data, plays)
+        # All of the old split goes before any of the new one comes: a kill in between leaves
+        # parts of one split, never of two.
+        for name in ("split.json", *(f"{part}.pqt" for part in PARTS)):
+            (data / name).unlink(missing_ok=True)
+    record = {
+        "config": outcome_options(config),
+        "counts": counts,
+        "sha256": {part: sha256(data / f"{part}.pqt") for part in rule.parts},
+        "plays_sha256": plays,
+        "trackid_sorted_sha256": ids,
+    }
+    write_json(data / "split.json", record)
     print(describe(counts))
 
 
 def check(config: SplitConfig, scratch: Path, memory: int, threads: int) -> None:
     """Print what every check of the split finds; faults are an InputError."""
     data = config.root / "data"
-    made = read_json(data / "split.json", "python 1_train_test_split.py")
+    made = read_json(data / "split.json", "python 1_train_test_split.py", SPLIT_RECORD)
     n_tracks = len(read_trackids(config.root))
     faults = n_checks = 0
     with connect(scratch, memory, threads) as database:
@@ -121,25 +141,44 @@ def complete(config: SplitConfig) -> SplitConfig:
     return replace(config, **{name: published[name] for name in open_ones})
 
 
-def fingerprint_of_plays(data: Path) -> str:
-    """Return the sha256 of plays.pqt: the recorded one if the file is as large and not newer."""
-    plays, record = data / "plays.pqt", data / "plays.json"
-    if not plays.exists():
-        raise InputError(f"{plays} is missing; make it with python 0_get_plays_pqt.py")
+def fingerprint_of_ids(root: Path) -> str:
+    """Return the sha256 of trackid_sorted.csv; one that the plays were not made for is an error."""
+    path, record = root / "trackid_sorted.csv", root / "data" / "plays.json"
+    if not path.exists():
+        raise InputError(f"{path} is missing; put it back, or make it with {STAGE_0} --overwrite")
+    found = sha256(path)
     if record.exists():
-        made = read_json(record, "python 0_get_plays_pqt.py --overwrite")
-        found = plays.stat()
-        if made["bytes"] == found.st_size and found.st_mtime_ns <= record.stat().st_mtime_ns:
-            return made["sha256"]
-    return sha256(plays)
+        made = read_json(record, f"{STAGE_0} --overwrite", PLAYS_RECORD)
+        if made["trackid_sorted_sha256"] != found:
+            raise InputError(
+                f"{path} is not the one that {root}/data/plays.pqt was made for; put that one "
+                f"back, or make the plays again with {STAGE_0} --overwrite"
+            )
+    return found
 
 
-def is_finished(config: SplitConfig, rule: Rule, plays_hash: str) -> bool:
+def check_plays(data: Path, found: str) -> None:
+    """Refuse plays of another sha256 than plays.json tells; without it they are the user's own."""
+    record = data / "plays.json"
+    if not record.exists():
+        return
+    expected = read_json(record, f"{STAGE_0} --overwrite", PLAYS_RECORD)["sha256"]
+    if found != expected:
+        raise InputError(
+            f"{data}/plays.pqt is not the file that plays.json tells of (sha256 {found[:12]}, "
+            f"expected {str(expected)[:12]}); make it again with {STAGE_0} --overwrite, or remove "
+            "plays.json if the plays are your own"
+        )
+
+
+def is_finished(config: SplitConfig) -> bool:
     """Say whether the split is there; one of other options or plays is an InputError."""
     data = config.root / "data"
     if not (data / "split.json").exists():
         return False
-    made = read_json(data / "split.json", "python 1_train_test_split.py --overwrite")
+    made = read_json(data / "split.json", "python 1_train_test_split.py --overwrite", SPLIT_RECORD)
+    if not all(isinstance(made[name], dict) for name in ("sha256", "config")):
+        raise InputError(f"{data}/split.json is damaged; --overwrite splits again")
     files = {part: data / f"{part}.pqt" for part in made["sha256"]}
     if not all(path.exists() for path in files.values()):
         return False
@@ -148,8 +187,13 @@ def is_finished(config: SplitConfig, rule: Rule, plays_hash: str) -> bool:
         for name, value in outcome_options(config).items()
         if made["config"].get(name) != value
     ]
-    if made["plays_sha256"] != plays_hash:
+    if made["plays_sha256"] != sha256(data / "plays.pqt"):
         changed.append(f"{data}/plays.pqt has changed")
+    ids = config.root / "trackid_sorted.csv"
+    if "trackid_sorted_sha256" in made and (
+        not ids.exists() or sha256(ids) != made["trackid_sorted_sha256"]
+    ):
+        changed.append(f"{ids} has changed")
     changed += [
         f"{p} has changed" for part, p in files.items() if sha256(p) != made["sha256"][part]
     ]

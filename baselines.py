@@ -17,28 +17,30 @@ the best NDCG@50 on the validation users is taken, and config.yaml says which.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
+from core.names import NONE
 from core.options import InputError, option, run
+from core.registry import CONTROLS, is_chance
 from core.splits import split_hash
 from evaluation.chance import chance
 from evaluation.measures import mean_metric
 from recommenders.ease import ease_scorer
 from recommenders.interactions import Split, load_split
 from recommenders.lists import recommend
-from recommenders.runs import Run, RunOptions, each_seed
+from recommenders.run_options import RunOptions, each_seed
+from recommenders.runs import Run
 
 SELECT = "NDCG@50"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineConfig(RunOptions):
-    embedding: ClassVar[str] = "none"
-
     only: tuple[str, ...] = option(
-        ("popular", "random_lists", "ease"), "which, separated by commas", outcome=False
+        tuple(name for name, each in CONTROLS.items() if each.script == "baselines.py"),
+        "which, separated by commas",
+        outcome=False,
     )
     l2: tuple[float, ...] = option(
         (50.0, 200.0, 1000.0), "penalties of EASE to choose from on validation"
@@ -58,11 +60,11 @@ def main(config: BaselineConfig) -> None:
     fingerprint = split_hash(config.root)
     for options in each_seed(config):
         for name in options.only:
-            with Run(name, options, split_hash=fingerprint, embedding_hash="none") as this_run:
+            with Run(name, options, split_hash=fingerprint, embedding_hash=NONE) as this_run:
                 if this_run.finished:
                     continue
                 score, measured = BASELINES[name](split, options)
-                more = {"chance": expected(split, options.k)} if name == "random_lists" else {}
+                more = {"chance": expected(split, options.k)} if is_chance(name) else {}
                 lists = recommend(score, split)
                 this_run.finish(lists, split, more=more, device="cpu", parameters=0, **measured)
 
@@ -115,7 +117,7 @@ def expected(split: Split, ks) -> dict:
     return levels
 
 
-BASELINES = {"popular": popular, "random_lists": random_lists, "ease": ease}
+BASELINES = {score.__name__: score for score in (popular, random_lists, ease)}
 
 
 if __name__ == "__main__":

@@ -25,12 +25,13 @@ from core.splits import split_hash
 from recommenders.cold import cold_vectors, load_cold
 from recommenders.interactions import load_split
 from recommenders.lists import recommend
-from recommenders.runs import RecommenderOptions, Run, each_embedding, each_seed
+from recommenders.run_options import EmbeddingOptions, each_run, each_seed
+from recommenders.runs import Run
 from recommenders.vectors import embedding_hash, knn_scorer, load_item_vectors
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnnConfig(RecommenderOptions):
+class KnnConfig(EmbeddingOptions):
     section: ClassVar[str] = "knn"
 
     config: Path | None = option(None, "yaml of options", outcome=False)
@@ -48,7 +49,7 @@ def main(config: KnnConfig) -> None:
         "embedding_hash": embedding_hash(config.root, config.embedding, config.width),
     }
     for options in each_seed(config):
-        with Run("knn", options, **hashes) as this_run:
+        with Run(KnnConfig.section, options, **hashes) as this_run:
             if this_run.finished:
                 continue
             vectors = load_item_vectors(
@@ -92,4 +93,4 @@ def rescale(
 
 
 if __name__ == "__main__":
-    run(each_embedding(main), KnnConfig, __doc__)
+    run(each_run(main), KnnConfig, __doc__)

@@ -20,8 +20,9 @@ import sys
 from pathlib import Path
 
 from core.options import InputError, WorkError, run
+from study.config import HERE, StudyConfig
 from study.graph import submit_study, tree
-from study.stages import HERE, Stage, StudyConfig, plan
+from study.stages import Stage, plan
 
 
 def main(config: StudyConfig) -> None:

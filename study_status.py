@@ -19,9 +19,9 @@ from pathlib import Path
 from core.artifacts import read_json
 from core.options import InputError, WorkError, option, parse_config, run
 from study import cluster
+from study.config import StudyConfig
 from study.graph import Node, look, study_file
 from study.progress import describe
-from study.stages import StudyConfig
 
 
 @dataclass(frozen=True)

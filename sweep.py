@@ -34,22 +34,30 @@ from typing import Literal
 import yaml
 
 from core.artifacts import atomic_path, exclusive, read_json
-from core.options import InputError, WorkError, option, run
+from core.options import (
+    InputError,
+    WorkError,
+    option,
+    read_yaml_options,
+    run,
+    yaml_files,
+)
+from core.registry import RECOMMENDERS
 from core.splits import split_hash
 from evaluation.measures import METRICS, check_lengths
 from recommenders.vectors import embedding_hash
-from study.search import HERE, SCRIPTS, Search, read_space, write_outcome
+from study.search import HERE, Search, read_space, write_outcome
 
 BUDGET = ("trials", "complete", "pruned", "failed", "seconds")
 
 
 @dataclass(frozen=True)
 class SweepConfig:
-    recommender: Literal["knn", "shallow", "bert4rec"] = option(help="whose options")
+    recommender: Literal[tuple(RECOMMENDERS)] = option(help="whose options")
     embeddings: tuple[str, ...] = option(help="a search for each, as mfcc,musicnn")
     root: Path = option(Path("."), "folder of all that is read and written")
     space: Path = option(Path(__file__).with_name("search.yaml"), "yaml of what varies")
-    config: Path | None = option(None, "yaml of the other options; None: the recommender's own")
+    config: Path | None = option(None, "yaml of the other options, laid over the recommender's own")
     trials: int = option(20, "for each embedding, all counted: complete, pruned, failed")
     metric: str = option("NDCG@50", "of the validation users, that the best has most of")
     sampler: Literal["tpe", "random"] = option("tpe", "how options are proposed")
@@ -111,7 +119,8 @@ def search_one(config: SweepConfig, space: dict, embedding: str, folder: Path) -
         with atomic_path(record) as temporary:
             temporary.write_text(json.dumps(made_from, indent=2) + "\n")
     base = read_base(config)
-    trained = {} if config.recommender == "knn" else {"select": config.metric}
+    learns = RECOMMENDERS[config.recommender].learns
+    trained = {"select": config.metric} if learns else {}
     settings = folder / "base.yaml"
     with atomic_path(settings) as temporary:
         temporary.write_text(yaml.safe_dump({config.recommender: {**base, **trained}}))
@@ -157,19 +166,11 @@ def describe(config: SweepConfig, space: dict, embedding: str) -> dict:
 
 
 def read_base(config: SweepConfig) -> dict:
-    """Return the options that do not vary: those of --config's top level and own section."""
-    path = config.config
-    if path is None:
-        stem = {"shallow": "model", "bert4rec": "bert4rec"}.get(config.recommender)
-        if stem is None:
-            return {}
-        path = HERE / f"{stem}.yaml"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        own = content.get(config.recommender) or {}
-        return {**{k: v for k, v in content.items() if k not in SCRIPTS}, **own}
-    except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
-        raise InputError(f"--config {path} cannot be read as 'key: value' ({error})") from error
+    """Return the options that do not vary: the recommender's own yaml and, over it, --config."""
+    base = {}
+    for path in yaml_files(config.recommender, config.config):
+        base |= read_yaml_options(path, config.recommender)
+    return base
 
 
 def refuse_changes(folder: Path, begun: dict, made_from: dict) -> None:
@@ -185,7 +186,12 @@ def refuse_changes(folder: Path, begun: dict, made_from: dict) -> None:
 def final_runs(config: SweepConfig, embedding: str, chosen: Path) -> None:
     """Make the study's runs with the chosen options, by the recommender's own command."""
     seeds = ",".join(map(str, config.final_seeds))
-    command = [sys.executable, HERE / SCRIPTS[config.recommender], "--root", config.root]
+    command = [
+        sys.executable,
+        HERE / RECOMMENDERS[config.recommender].script,
+        "--root",
+        config.root,
+    ]
     command += ["--embedding", embedding, "--config", chosen, "--seeds", seeds, "--tag", "tuned"]
     done = subprocess.run(list(map(str, command)))
     if done.returncode:

@@ -26,23 +26,21 @@ import pandas as pd
 
 from core.artifacts import atomic_path
 from core.options import InputError, option, run
+from core.registry import label
 from evaluation import grids
-from evaluation.comparisons import against_shuffled, compare, groups
-from evaluation.measures import METRICS
+from evaluation.comparisons import ALPHA, against_shuffled, compare, groups
+from evaluation.measures import HEADLINE, METRICS
 from evaluation.published import beside_published, compare_page, describe_data
 from evaluation.results import (
-    LABELS,
     average_seeds,
     chance_levels,
     metric_names,
     read_runs,
+    stated_k,
     summarize_lists,
     summarize_rows,
     summarize_segments,
 )
-
-SHOWN = ("HitRate", "NDCG")  # of results.md and results.tex
-STATED = 50  # the study's k
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def main(config: TableConfig) -> None:
 
 
 def make_tables(runs: list[dict], resamples: int = 10_000, seed: int = 0) -> dict:
-    """Return every table that results.TABLES names, as frames, from read_runs' runs."""
+    """Return every table that evaluation.results describes, as frames, from read_runs' runs."""
     rows = average_seeds(runs)
     tables = {"results": summarize_rows(rows)}
     k = stated_k(tables["results"])
@@ -94,14 +92,8 @@ def make_tables(runs: list[dict], resamples: int = 10_000, seed: int = 0) -> dic
     return tables
 
 
-def stated_k(table: pd.DataFrame) -> int:
-    """Return the k that is tested and shown: the study's, or the largest there is."""
-    ks = {int(name.split("@")[1]) for name in metric_names(table)}
-    return STATED if STATED in ks else max(ks, default=STATED)
-
-
 def shown(table: pd.DataFrame) -> list[str]:
-    names = [f"{name}@{stated_k(table)}" for name in SHOWN]
+    names = [f"{name}@{stated_k(table)}" for name in HEADLINE]
     return [name for name in names if name in table]
 
 
@@ -130,7 +122,7 @@ def notes(tables: dict, runs: list[dict], root: Path) -> list[str]:
     if len(tables["groups"]):
         lines.append(
             "Rows of a recommender that share a letter cannot be told apart (paired permutation "
-            "test over users, Holm, 0.05)."
+            f"test over users, Holm, {ALPHA})."
         )
     if len(tables["shuffled"]):
         lines += ["† does not beat the same recommender on its own rows shuffled."]
@@ -140,7 +132,7 @@ def notes(tables: dict, runs: list[dict], root: Path) -> list[str]:
         source = each.get("options_file")
         if changed:
             tag = f" ({each['tag']})" if each["tag"] else ""
-            name = LABELS.get(each["recommender"], each["recommender"]) + tag
+            name = label(each["recommender"]) + tag
             said[f"{name}: {changed}" + (f", options from {source}" if source else "")] = None
     if said:
         lines += ["Not the study's defaults:", *(f"- {line}" for line in said)]

@@ -16,8 +16,6 @@ made them and the users and the layer learn; vectors that start random are learn
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import training.threads  # noqa: F401  before torch
@@ -26,26 +24,21 @@ import numpy as np
 import torch
 
 from core.options import InputError, option, run
-from core.splits import split_hash
 from dataset import InteractionDataset, InteractionDatasetItems
 from model import ShallowEmbeddingModel
-from recommenders.cold import cold_vectors, load_cold
-from recommenders.interactions import Split, load_split, pair_keys
-from recommenders.runs import Run, each_embedding, each_seed
-from recommenders.vectors import embedding_hash, load_item_vectors, mean_vectors
+from recommenders.interactions import Split, pair_keys
+from recommenders.run_options import EmbeddingOptions, each_run
+from recommenders.vectors import mean_vectors
 from training import parallel
-from training.device_lists import recommend_on
 from training.epochs import autocast, derived_seed
-from training.loop import FitOptions, fit, parameters, pick_device, validation_metric
+from training.loop import FitOptions
+from training.recipe import train_and_recommend
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShallowConfig(FitOptions):
+class ShallowConfig(FitOptions, EmbeddingOptions):
     section: ClassVar[str] = "shallow"
 
-    config: Path | None = option(
-        Path(__file__).with_name("model.yaml"), "yaml of options", outcome=False
-    )
     sample: Literal["item", "user"] = option(
         "item", "negatives are users for each track (item) or tracks for each user (user)"
     )
@@ -80,42 +73,13 @@ class ShallowConfig(FitOptions):
 
 
 def main(config: ShallowConfig) -> None:
-    device = parallel.start(pick_device(config.device))
-    if config.sparse_adam and parallel.world_size() > 1:
-        raise InputError("--sparse-adam is for one process; leave it away for several")
-    split = load_split(config.root)
-    cold = load_cold(config.root, split)
-    made_from = {
-        "split_hash": split_hash(config.root),
-        "embedding_hash": embedding_hash(config.root, config.embedding, config.width),
-    }
-    vectors = load_item_vectors(
-        config.root, config.embedding, split, missing=config.missing, width=config.width
-    )
-    for options in each_seed(parallel.own(config)):
-        with parallel.one_run(Run("shallow", options, **made_from)) as this_run:
-            if this_run.finished:
-                continue
-            network = build(options, split, options.arranged(vectors)).to(device)
-            result = fit(
-                network,
-                *batches(options, split, device),
-                partial(evaluate, options, network, split, device),
-                this_run,
-            )
-            if parallel.rank() > 0:
-                continue
-            lists = recommend_on(device, scorer(options, network, device), split)
-            if cold and not network.items.requires_grad:
-                score = scorer(options, network, device, cold_vectors(options, cold))
-                this_run.add_cold(recommend_on(device, score, cold), cold)
-            this_run.finish(
-                lists, split, device=device, width=network.width, **parameters(network), **result
-            )
+    train_and_recommend(ShallowConfig.section, config, build, batches, scorer)
 
 
 def build(config: ShallowConfig, split: Split, vectors: np.ndarray | None) -> ShallowEmbeddingModel:
     """Return the network before training; the seed decides all that starts random."""
+    if config.sparse_adam and parallel.world_size() > 1:
+        raise InputError("--sparse-adam is for one process; leave it away for several")
     seed = derived_seed(config.seed)
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
@@ -165,22 +129,21 @@ def batches(config: ShallowConfig, split: Split, device: str):
     )
 
 
-def scorer(config: ShallowConfig, network: ShallowEmbeddingModel, device: str, candidates=None):
-    """Return the function user_idx (b,) -> cosines (b, n) of the network as it is now.
+def scorer(config: ShallowConfig, network: ShallowEmbeddingModel, split: Split, device: str):
+    """Return what makes the function user_idx (b,) -> cosines (b, n) of the network as it is then.
 
-    The candidates are the train tracks, or those whose vectors, float32 (n, width), are given.
+    It takes the candidates' vectors, float32 (n, width), or None for the train tracks.
     """
-    with autocast(config.precision, device), torch.no_grad():
-        users, items = network.unit_vectors()
-        if candidates is not None:
-            items = network.unit(torch.as_tensor(candidates, device=device))
-    return lambda rows: users[torch.as_tensor(rows, device=device)] @ items.T
 
+    def now(candidates: np.ndarray | None = None):
+        with autocast(config.precision, device), torch.no_grad():
+            users, items = network.unit_vectors()
+            if candidates is not None:
+                items = network.unit(torch.as_tensor(candidates, device=device))
+        return lambda rows: users[torch.as_tensor(rows, device=device)] @ items.T
 
-def evaluate(config: ShallowConfig, network: ShallowEmbeddingModel, split: Split, device) -> float:
-    """Return the metric that selects over the validation users' lists."""
-    return validation_metric(config.select, split, scorer(config, network, device), device)
+    return now
 
 
 if __name__ == "__main__":
-    run(each_embedding(main), ShallowConfig, __doc__)
+    run(each_run(main), ShallowConfig, __doc__)

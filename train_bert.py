@@ -16,8 +16,6 @@ of the held-out sequences. A list is the best tracks at a mask after the end of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 import training.threads  # noqa: F401  before torch
@@ -27,27 +25,20 @@ import torch
 
 from bert4rec import BERT4Rec
 from core.options import InputError, option, run
-from core.splits import split_hash
 from dataset import SequenceDataset
-from recommenders.cold import cold_vectors, load_cold
-from recommenders.interactions import Split, load_split
-from recommenders.runs import Run, each_embedding, each_seed
-from recommenders.vectors import embedding_hash, load_item_vectors
-from training import parallel
-from training.device_lists import recommend_on
+from recommenders.interactions import Split
+from recommenders.run_options import EmbeddingOptions, each_run
 from training.epochs import autocast, derived_seed
-from training.loop import FitOptions, fit, parameters, pick_device, validation_metric
+from training.loop import FitOptions
+from training.recipe import train_and_recommend
 
 PREDICTED_TOGETHER = 128  # users
 
 
 @dataclass(frozen=True, kw_only=True)
-class BertConfig(FitOptions):
+class BertConfig(FitOptions, EmbeddingOptions):
     section: ClassVar[str] = "bert4rec"
 
-    config: Path | None = option(
-        Path(__file__).with_name("bert4rec.yaml"), "yaml of options", outcome=False
-    )
     batch_size: int = option(128, "users a step")
     max_length: int = option(300, "newest tracks of a history that are seen in training")
     predict_length: int | None = option(
@@ -79,37 +70,7 @@ class BertConfig(FitOptions):
 
 
 def main(config: BertConfig) -> None:
-    device = parallel.start(pick_device(config.device))
-    split = load_split(config.root)
-    cold = load_cold(config.root, split)
-    made_from = {
-        "split_hash": split_hash(config.root),
-        "embedding_hash": embedding_hash(config.root, config.embedding, config.width),
-    }
-    vectors = load_item_vectors(
-        config.root, config.embedding, split, missing=config.missing, width=config.width
-    )
-    for options in each_seed(parallel.own(config)):
-        with parallel.one_run(Run("bert4rec", options, **made_from)) as this_run:
-            if this_run.finished:
-                continue
-            network = build(options, split, options.arranged(vectors)).to(device)
-            score = scorer(options, network, split, device)
-            result = fit(
-                network,
-                *batches(options, split, device),
-                partial(validation_metric, options.select, split, score, device),
-                this_run,
-            )
-            if parallel.rank() > 0:
-                continue
-            lists = recommend_on(device, score, split)
-            if cold and not network.items.requires_grad:
-                score = scorer(options, network, split, device, cold_vectors(options, cold))
-                this_run.add_cold(recommend_on(device, score, cold), cold)
-            this_run.finish(
-                lists, split, device=device, width=network.width, **parameters(network), **result
-            )
+    train_and_recommend(BertConfig.section, config, build, batches, scorer)
 
 
 def build(config: BertConfig, split: Split, vectors: np.ndarray | None) -> BERT4Rec:
@@ -148,28 +109,32 @@ def batches(config: BertConfig, split: Split, device: str):
     )
 
 
-def scorer(config: BertConfig, network: BERT4Rec, split: Split, device: str, candidates=None):
-    """Return the function user_idx (b,) -> scores (b, n) of the trained network.
+def scorer(config: BertConfig, network: BERT4Rec, split: Split, device: str):
+    """Return what makes the function user_idx (b,) -> scores (b, n) of the network as it is then.
 
-    The candidates are the train tracks, or those whose vectors, float32 (n, width), are given.
+    It takes the candidates' vectors, float32 (n, width), or None for the train tracks.
     """
-    if candidates is not None:
-        candidates = torch.as_tensor(candidates, device=device)
     history = SequenceDataset(split.train, split.n_items, config.max_length, device)
     length = config.predict_length or config.max_length
 
-    def score(users: np.ndarray) -> torch.Tensor:
-        parts = torch.as_tensor(users, device=device).split(PREDICTED_TOGETHER)
-        with autocast(config.precision, device):
-            return torch.cat(
-                [
-                    network.scores(*history.with_final_mask(rows, length), candidates)
-                    for rows in parts
-                ]
-            )
+    def now(candidates: np.ndarray | None = None):
+        if candidates is not None:
+            candidates = torch.as_tensor(candidates, device=device)
 
-    return score
+        def score(users: np.ndarray) -> torch.Tensor:
+            parts = torch.as_tensor(users, device=device).split(PREDICTED_TOGETHER)
+            with autocast(config.precision, device):
+                return torch.cat(
+                    [
+                        network.scores(*history.with_final_mask(rows, length), candidates)
+                        for rows in parts
+                    ]
+                )
+
+        return score
+
+    return now
 
 
 if __name__ == "__main__":
-    run(each_embedding(main), BertConfig, __doc__)
+    run(each_run(main), BertConfig, __doc__)

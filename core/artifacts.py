@@ -13,8 +13,8 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import socket
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ import yaml
 
 from core.options import InputError, WorkError
 
-FULL = 1 << 20  # bytes: less than this left on a disk, after a failed write, means "full"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -30,7 +30,7 @@ def atomic_path(path: Path):
     """Yield a temporary path beside `path`; on success sync it and rename it to `path`.
 
     When the block fails, the temporary file is removed and `path` is as it was before. A failure
-    that comes with a full disk becomes a WorkError that says so.
+    for want of room becomes a WorkError that says so.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,9 +43,8 @@ def atomic_path(path: Path):
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except BaseException as error:
-        full = isinstance(error, Exception) and _is_full(error, path.parent)
         temporary.unlink(missing_ok=True)
-        if full:
+        if isinstance(error, Exception) and is_full(error):
             raise disk_full(path) from error
         raise
 
@@ -60,7 +59,7 @@ def append(path: Path, content: bytes) -> None:
         with open(path, "ab") as file:
             file.write(content)
     except OSError as error:
-        raise (disk_full(path) if _is_full(error, path.parent) else error) from error
+        raise (disk_full(path) if is_full(error) else error) from error
 
 
 def disk_full(path: Path) -> WorkError:
@@ -68,10 +67,17 @@ def disk_full(path: Path) -> WorkError:
     return WorkError(f"no space left on the disk of {path}; make room and run the same command")
 
 
-def _is_full(error: Exception, folder: Path) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return shutil.disk_usage(folder).free < FULL
+def is_full(error: BaseException | None) -> bool:
+    """Say whether an error came of a disk, or a quota, without room.
+
+    Libraries that write files themselves wrap the system's error, or quote it in their own.
+    """
+    while error is not None:
+        said = isinstance(error, Exception) and any(os.strerror(n) in str(error) for n in FULL)
+        if said or (isinstance(error, OSError) and error.errno in FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _sync_folder(folder: Path) -> None:
@@ -98,12 +104,58 @@ def exclusive(path: Path, what: str):
     The kernel frees the lock when its process ends, however it ends.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another process is working on {what}; wait for it") from error
+    with open(path, "a") as file:
+        if not lock(file, fcntl.LOCK_EX):
+            raise _held(what)
         yield
+
+
+@contextlib.contextmanager
+def shared(path: Path, what: str, wait: float = 10.0):
+    """Hold the lock file `path` with other readers, so that nobody replaces what is read.
+
+    Args:
+        wait: seconds that a writer is waited for; one that goes on for longer is an InputError.
+
+    A folder in which nothing can be written has no writer to wait for, and none is made.
+    """
+    try:
+        file = open(path, "a+")
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
+            raise
+        yield
+        return
+    with file:
+        until = time.monotonic() + wait
+        while not lock(file, fcntl.LOCK_SH):
+            if time.monotonic() > until:
+                raise _held(what)
+            time.sleep(0.05)
+        yield
+
+
+def lock(file, kind: int) -> bool:
+    """Take a lock of fcntl's kinds on an open file; False if another process has one in its way.
+
+    Raises:
+        InputError: the file system has no locks.
+    """
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise InputError(
+            f"{Path(file.name).parent} is on a file system without locks (flock: {error.strerror}),"
+            " so two processes could not be kept apart; use a --root on another disk, or have this "
+            "one mounted with locks (Lustre: -o flock)"
+        ) from error
+    return True
+
+
+def _held(what: str) -> InputError:
+    return InputError(f"another process is working on {what}; wait for it")
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -112,14 +164,24 @@ def write_json(path: Path, content: dict) -> None:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, made_by: str) -> dict:
-    """Return the json at `path`; a missing or broken one is an error that names its maker."""
+def read_json(path: Path, made_by: str, keys: tuple[str, ...] = ()) -> dict:
+    """Return the json at `path`; one that is gone, damaged or short of a key names its maker."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; make it with {made_by}") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}); make it with {made_by}") from error
+    if absent := _absent(content, keys):
+        raise InputError(f"{path} does not hold {absent}: it is damaged; make it with {made_by}")
+    return content
+
+
+def _absent(content, keys: tuple[str, ...]) -> str:
+    """Return which of the keys a file lacks, as text; nothing if it has them all."""
+    if not isinstance(content, dict):
+        return ", ".join(keys) or "names and values"
+    return ", ".join(key for key in keys if key not in content)
 
 
 def read_record(path: Path, keys: tuple[str, ...], remedy: str) -> dict:
@@ -134,9 +196,8 @@ def read_record(path: Path, keys: tuple[str, ...], remedy: str) -> dict:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), loader)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read ({error}); {remedy}") from error
-    absent = [key for key in keys if not isinstance(content, dict) or key not in content]
-    if absent:
-        raise InputError(f"{path} does not hold {', '.join(absent)}: it is damaged; {remedy}")
+    if absent := _absent(content, keys):
+        raise InputError(f"{path} does not hold {absent}: it is damaged; {remedy}")
     return content
 
 

@@ -8,6 +8,9 @@ from core.options import InputError
 
 NAME = re.compile(r"[a-z0-9_]+")
 SHUFFLED = "shuffled"  # tag of the control
+TRAINED = "trained"  # tag of the study's runs whose tracks are learned as well
+NONE = "none"  # what stands for the embedding of a recommender that hears nothing
+WITHOUT_FILE = ("random", "noise")  # embeddings that need none: learned from nothing, and fixed
 
 
 def check_name(what: str, name: str) -> str:
@@ -34,3 +37,19 @@ def plain_tag(tag: str | None) -> str | None:
 def run_name(recommender: str, embedding: str, seed: int, tag: str | None = None) -> str:
     """Return the name of a run's folder."""
     return f"{recommender}-{embedding}{f'-{tag}' if tag else ''}-s{seed}"
+
+
+def is_shuffled(tag: str | None) -> bool:
+    """Say whether a tag is of the control whose vectors were given to the wrong tracks."""
+    return plain_tag(tag) is not None
+
+
+def unshuffled(tag: str) -> str:
+    """Return the tag of the row itself, or of that which a shuffled control belongs to."""
+    plain = plain_tag(tag)
+    return tag if plain is None else plain
+
+
+def row_label(embedding: str, tag: str) -> str:
+    """Return the name of a row for people: `musicnn`, or `musicnn (shuffled)`."""
+    return f"{embedding} ({tag})" if tag else embedding

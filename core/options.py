@@ -27,7 +27,10 @@ from pathlib import Path
 
 import yaml
 
+from core.registry import ALL
+
 UNSET = dataclasses.MISSING
+HERE = Path(__file__).resolve().parents[1]
 ARRAY_INDEX = "SLURM_ARRAY_TASK_ID"  # where Slurm tells a task of an array its number
 
 
@@ -49,7 +52,7 @@ class Terminated(BaseException):
         self.signal = signal.Signals(signum)
 
 
-def option(default=UNSET, help: str = "", *, outcome: bool = True, read: bool = True):
+def option(default=UNSET, help: str = "", *, outcome: bool = True, read: bool = True, before=UNSET):
     """Declare one option of a script's dataclass.
 
     Args:
@@ -58,8 +61,10 @@ def option(default=UNSET, help: str = "", *, outcome: bool = True, read: bool = 
         outcome: False when the option cannot change what is computed (device, folder): a finished
             run made under another value of it is still the same run.
         read: False for a `config` that is passed on to other scripts, and not read as one's own.
+        before: of an option that came later: its value in everything that was made without it, so
+            that this stays finished. Without one, what does not record the option is another thing.
     """
-    metadata = {"help": help, "outcome": outcome, "read": read}
+    metadata = {"help": help, "outcome": outcome, "read": read, "before": before}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -67,6 +72,16 @@ def outcome_options(config) -> dict:
     """Return the options that decide what is computed, as plain yaml-ready values."""
     fields = [f for f in dataclasses.fields(config) if f.metadata.get("outcome", True)]
     return {f.name: plain(getattr(config, f.name)) for f in fields}
+
+
+def recorded_options(recorded: dict, config) -> dict:
+    """Return the options that something was made with, and those that came after it."""
+    later = {
+        f.name: plain(f.metadata["before"])
+        for f in dataclasses.fields(config)
+        if f.metadata.get("before", UNSET) is not UNSET
+    }
+    return later | recorded
 
 
 def changed_options(config) -> dict:
@@ -89,9 +104,10 @@ def plain(value):
 def parse_config(config_class, doc: str, argv: list[str] | None = None):
     """Return the dataclass filled from its defaults, the yaml of `--config`, and the flags.
 
-    A yaml file holds option names and values. Sections named after a recommender (`knn:`,
-    `shallow:`, `bert4rec:`) are allowed beside them: a script whose dataclass has that `section`
-    reads its own and skips the others, so that one file can describe a whole study.
+    A yaml file holds option names and values. Sections named after a recommender (`shallow:`) are
+    allowed beside them: a script whose dataclass has that `section` reads its own and skips the
+    others, so that one file can describe a whole study. It is laid over the recommender's own
+    yaml, the registry's `options_file`, where there is one.
 
     Raises:
         InputError: an unknown key or flag (with the nearest known one), a value of the wrong type,
@@ -103,15 +119,49 @@ def parse_config(config_class, doc: str, argv: list[str] | None = None):
 
     values = {}
     if "config" in fields and fields["config"].metadata.get("read", True):
-        path = given.get("config", fields["config"].default)
-        if path is not None:
-            values = _read_yaml(Path(path), getattr(config_class, "section", None), fields)
-    values = {**values, **given}
+        section = getattr(config_class, "section", None)
+        for path in yaml_files(section, given.get("config", fields["config"].default)):
+            values |= _read_yaml(path, section, fields)
+    values |= given
 
     missing = [n for n, f in fields.items() if f.default is UNSET and n not in values]
     if missing:
         raise InputError(f"{_flag(missing[0])} is required; see --help")
     return config_class(**{name: _convert(name, v, kinds[name]) for name, v in values.items()})
+
+
+def yaml_files(section: str | None, config) -> list[Path]:
+    """Return the yaml files that a recommender reads, each laid over the one before.
+
+    Args:
+        section: name of the recommender, or None.
+        config: what --config names, or None.
+    """
+    own = ALL[section].options_file if section in ALL else None
+    files = [HERE / own] if own else []
+    return files if config in (None, "none") else [*files, Path(config)]
+
+
+def read_yaml_options(path: Path, section: str | None) -> dict:
+    """Return the options of a yaml file: those at its top and, over them, its section's.
+
+    Raises:
+        InputError: it cannot be read, or is not of 'key: value' lines.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise InputError(f"--config {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {path} is not a yaml file: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"--config {path} holds {type(content).__name__}, expected 'key: value'")
+
+    values = {k: v for k, v in content.items() if k not in ALL}
+    own = content.get(section) or {}
+    if not isinstance(own, dict):
+        raise InputError(f"{path}: section '{section}' must hold 'key: value' lines, got {own!r}")
+    return {**values, **own}
 
 
 def run(main, config_class, doc: str) -> typing.NoReturn:
@@ -183,7 +233,7 @@ def _raise_terminated(signum, frame):
 
 
 def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "--" + name.rstrip("_").replace("_", "-")  # as_ is --as, a word of Python
 
 
 def _parse_flags(fields: dict, kinds: dict, doc: str, argv: list[str]) -> dict:
@@ -219,21 +269,8 @@ def _metavar(kind) -> str:
 
 
 def _read_yaml(path: Path, section: str | None, fields: dict) -> dict:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise InputError(f"--config {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {path} is not a yaml file: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"--config {path} holds {type(content).__name__}, expected 'key: value'")
-
-    sections = {"knn", "shallow", "bert4rec"}
-    values = {k: v for k, v in content.items() if k not in sections}
-    own = content.get(section) or {}
-    if not isinstance(own, dict):
-        raise InputError(f"{path}: section '{section}' must hold 'key: value' lines, got {own!r}")
-    values.update(own)
+    """Return read_yaml_options' of a script with these fields; an unknown key is an error."""
+    values = read_yaml_options(path, section)
     for key in values:
         if key not in fields:
             raise InputError(f"{path}: " + _unknown("key", str(key), list(fields)))

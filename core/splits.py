@@ -1,30 +1,56 @@
 """The reader of the split every recommender starts from: train, val and test interactions.
 
-It checks what it reads, because a track_idx that moved, or a pair that stands twice, changes
-results without a sign.
+A split is one thing: its files are read once, together, and what is returned carries the
+fingerprint of the very bytes that were parsed. Where data/split.json says what stage 1 made, the
+files must be those; a split from elsewhere has no such record. Either is checked, because a
+track_idx that moved, a pair that stands twice, or one that train holds as well changes results
+without a sign.
 """
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from core.artifacts import sha256
+from core.artifacts import read_json, shared
 from core.options import InputError
+from core.split_parts import COLD, STAGE_1, check_between, read_part
+from core.trackids import STAGE_0, parse_trackids
 from core.trackids import read_trackids as read_trackids
 
 PARTS = ("train", "val", "test")
 LIST_LENGTH = 100  # tracks kept for each user; metrics look at the first 50
-STAGE_1 = "python 1_train_test_split.py"
+SEAL = ("sha256", "counts", "config")  # what split.json must hold
 
 
-def read_split(root: Path) -> dict[str, pd.DataFrame]:
-    """Return data/train.pqt, val.pqt and test.pqt, checked.
+class SplitTables(dict):
+    """The parts of one split by name, as frames, read at one time.
+
+    Attributes:
+        fingerprint: of the files they were read from, as split_hash returns it.
+        cold: the frame of cold_test.pqt; None where the split has none.
+        n_tracks: rows of trackid_sorted.csv.
+    """
+
+    fingerprint: str
+    cold: pd.DataFrame | None
+    n_tracks: int
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The bytes of a split's files, which agree with split.json where there is one."""
+
+    trackids: bytes
+    parts: dict[str, bytes]
+    fingerprint: str
+
+
+def read_split(root: Path) -> SplitTables:
+    """Return data/train.pqt, val.pqt and test.pqt, and cold_test.pqt where it is, checked.
 
     The published split files are read as well: their column `track_id` holds the index (integers)
     or the id (strings, looked up in trackid_sorted.csv), and they may lack `count`.
@@ -35,110 +61,86 @@ def read_split(root: Path) -> dict[str, pd.DataFrame]:
         one row a (user, track) pair, ordered by user_id, track_idx.
 
     Raises:
-        InputError: a file is missing, empty or lacks a column; a track is unknown or out of range;
-            a pair stands twice; a user or track of val or test is not in train. The message gives
-            how many and an example.
+        InputError: a file is missing, empty or lacks a column, or is not the one that split.json
+            tells of; a track is unknown or out of range; a pair stands twice, or in train as well;
+            a user or track of val or test is not in train; a user validates and tests. The message
+            gives how many and an example.
     """
     root = Path(root)
-    ids = read_trackids(root)
-    frames = {part: _read_part(root / "data" / f"{part}.pqt", ids) for part in PARTS}
-    for part in PARTS[1:]:
-        for column in ("user_id", "track_idx"):
-            strange = ~frames[part][column].isin(frames["train"][column].unique())
-            if strange.any():
-                example = frames[part][column][strange].iloc[0]
-                raise InputError(
-                    f"{root}/data/{part}.pqt: {strange.sum():,} rows have a {column} that is not "
-                    f"in train.pqt, for example {example}; make the split with {STAGE_1}"
-                )
-    return frames
-
-
-def read_part(path: Path, root: Path) -> pd.DataFrame:
-    """Return one file of the split as read_split does, without looking at the others."""
-    return _read_part(path, read_trackids(root))
-
-
-def _read_part(path: Path, ids: list[str]) -> pd.DataFrame:
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing; make it with {STAGE_1}") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path} is not a parquet file ({error}); run {STAGE_1}") from error
-    names = table.column_names
-    key = "track_idx" if "track_idx" in names else "track_id"
-    missing = [name for name in ("user_id", key, "timestamp") if name not in names]
-    if missing:
-        raise InputError(f"{path} lacks the column {missing[0]}; it holds {', '.join(names)}")
-    if not len(table):
-        raise InputError(f"{path} holds no rows; run {STAGE_1}")
-    for name in ("user_id", key, "timestamp"):
-        if table[name].null_count:
-            raise InputError(f"{path}: {table[name].null_count:,} rows have no {name}")
-
-    try:
-        tracks = _track_idx(path, table[key], ids)
-        frame = pd.DataFrame(
-            {
-                "user_id": table["user_id"].cast(pa.int64()).to_numpy(),
-                "track_idx": tracks,
-                "timestamp": table["timestamp"].cast(pa.timestamp("us"), safe=False).to_numpy(),
-                "count": table["count"].cast(pa.int64()).to_numpy() if "count" in names else 1,
-            }
-        )
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise InputError(f"{path}: a column has another type than expected: {error}") from error
-    few = frame["count"] < 1
-    if few.any():
-        example = frame["count"][few].iloc[0]
-        raise InputError(f"{path}: {few.sum():,} rows have a count below 1, for example {example}")
-    return _ordered(path, frame)
-
-
-def _track_idx(path: Path, column: pa.ChunkedArray, ids: list[str]) -> np.ndarray:
-    """Return the column as int64 rows of trackid_sorted.csv."""
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        column = column.cast(pa.large_string())
-        found = pc.index_in(column, pa.array(ids, pa.large_string()))
-        if found.null_count:
-            example = column.filter(pc.is_null(found))[0]
-            raise InputError(
-                f"{path}: {found.null_count:,} rows have a track_id that is not in "
-                f"trackid_sorted.csv, for example '{example}'"
-            )
-        return found.to_numpy().astype(np.int64)
-    tracks = column.cast(pa.int64()).to_numpy()
-    outside = (tracks < 0) | (tracks >= len(ids))
-    if outside.any():
-        raise InputError(
-            f"{path}: {outside.sum():,} rows have a track index outside trackid_sorted.csv "
-            f"(0 to {len(ids) - 1:,}), for example {tracks[outside][0]}"
-        )
-    return tracks
-
-
-def _ordered(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame by user_id, track_idx; a pair that stands twice is an InputError."""
-    users, tracks = frame.user_id.to_numpy(), frame.track_idx.to_numpy()
-    ascending = (users[1:] > users[:-1]) | ((users[1:] == users[:-1]) & (tracks[1:] > tracks[:-1]))
-    if ascending.all():
-        return frame
-    frame = frame.sort_values(["user_id", "track_idx"], ignore_index=True)
-    twice = frame.duplicated(["user_id", "track_idx"])
-    if twice.any():
-        row = frame[twice].iloc[0]
-        raise InputError(
-            f"{path}: {twice.sum():,} rows repeat a (user, track) pair, for example user "
-            f"{row.user_id}, track {row.track_idx}; there must be one row a pair"
-        )
-    return frame
+    files = read_files(root)
+    ids = parse_trackids(root / "trackid_sorted.csv", files.trackids)
+    tables = SplitTables()
+    for part, content in files.parts.items():
+        tables[part] = read_part(root / "data" / f"{part}.pqt", content, ids)
+    check_between(root / "data", tables)
+    tables.cold = tables.pop(COLD, None)
+    tables.fingerprint, tables.n_tracks = files.fingerprint, len(ids)
+    return tables
 
 
 def split_hash(root: Path) -> str:
-    """Return the fingerprint of the split: its files and the track ids they refer to."""
-    files = [root / "data" / f"{name}.pqt" for name in ("train", "val", "test", "cold_test")]
-    if not files[-1].exists():  # only the journal's protocol keeps cold tracks
-        files.pop()
-    return sha256(root / "trackid_sorted.csv", *files)
+    """Return the fingerprint of the split: its files and the track ids they refer to.
+
+    Raises:
+        InputError: a file is missing, or is not the one that split.json tells of.
+    """
+    return read_files(Path(root)).fingerprint
+
+
+def read_files(root: Path) -> SplitFiles:
+    """Read the split's files once, while no stage replaces them; refuse what is not one split.
+
+    Raises:
+        InputError: as split_hash.
+    """
+    data = root / "data"
+    if not data.is_dir():
+        raise InputError(f"{data} is missing; make it with {STAGE_0}")
+    with shared(data / ".lock", str(data)):
+        trackids = _read_bytes(root / "trackid_sorted.csv", STAGE_0)
+        seal = data / "split.json"
+        made = read_json(seal, f"{STAGE_1} --overwrite", SEAL) if seal.exists() else {}
+        names = [*PARTS, *([COLD] if (data / f"{COLD}.pqt").exists() else [])]
+        parts = {name: _read_bytes(data / f"{name}.pqt", STAGE_1) for name in names}
+    if made:
+        _compare(root, made, trackids, parts)
+    digest = hashlib.sha256(trackids)
+    for content in parts.values():
+        digest.update(content)
+    return SplitFiles(trackids, parts, digest.hexdigest())
+
+
+def _compare(root: Path, made: dict, trackids: bytes, parts: dict[str, bytes]) -> None:
+    """Refuse files that are not those of which split.json tells."""
+    sealed, data = made["sha256"], root / "data"
+    found = {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()}
+    if not isinstance(sealed, dict) or set(sealed) != set(found):
+        told = ", ".join(sealed) if isinstance(sealed, dict) else sealed
+        raise InputError(
+            f"{data} holds {', '.join(found)}, but split.json tells of {told}; make the split "
+            f"again with {STAGE_1} --overwrite"
+        )
+    for name, digest in found.items():
+        if digest != sealed[name]:
+            raise InputError(
+                f"{data}/{name}.pqt is not the file that split.json tells of (sha256 "
+                f"{digest[:12]}, expected {str(sealed[name])[:12]}); make the split again with "
+                f"{STAGE_1} --overwrite, or remove split.json if the split is your own"
+            )
+    ids = hashlib.sha256(trackids).hexdigest()
+    if made.get("trackid_sorted_sha256", ids) != ids:
+        raise InputError(
+            f"{root}/trackid_sorted.csv is not the file that the split was made for; put that one "
+            f"back, or run {STAGE_0} --overwrite and {STAGE_1} --overwrite"
+        )
+
+
+def _read_bytes(path: Path, maker: str) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is no file; expected one made by {maker}")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing; make it with {maker}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from core.artifacts import atomic_path
@@ -25,12 +26,26 @@ def read_trackids(root: Path) -> list[str]:
             embedding relies on; the message names the line.
     """
     path = Path(root) / "trackid_sorted.csv"
+    if not path.exists():
+        raise InputError(f"{path} is missing; make it with {STAGE_0}")
+    return read_trackids_file(path)
+
+
+def read_trackids_file(path: Path) -> list[str]:
+    """Return the track ids of a file in the form of trackid_sorted.csv; see read_trackids."""
     try:
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing; make it with {STAGE_0}") from error
-    except (OSError, UnicodeDecodeError) as error:
+        return parse_trackids(path, path.read_bytes())
+    except OSError as error:
         raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def parse_trackids(path: Path, content: bytes) -> list[str]:
+    """Return the track ids of the file's content, as read_trackids does."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    lines = re.sub("\r\n?", "\n", text).removesuffix("\n").split("\n")
     if lines[0] != "idx,trackid":
         raise InputError(f"{path}: the first line must be 'idx,trackid', got {lines[0][:60]!r}")
     if len(lines) == 1:

@@ -23,6 +23,8 @@ from evaluation.measures import METRICS
 def chance(held_out: np.ndarray, candidates: np.ndarray, k: int) -> dict[str, np.ndarray]:
     """Return the expected metrics of every user of a random list, {name: float64 (n,)}.
 
+    A metric whose expectation is not known here is left out.
+
     Args:
         held_out: int (n,) T of each user, at least 1; all are among the candidates.
         candidates: int (n,) N of each user.
@@ -43,7 +45,7 @@ def chance(held_out: np.ndarray, candidates: np.ndarray, k: int) -> dict[str, np
         "Recall": np.minimum(k, among) / among,
         "NDCG": wanted / among * (gains * inside).sum(axis=1) / ideal,
     }
-    return {name: values[name][row.ravel()] for name in METRICS}
+    return {name: values[name][row.ravel()] for name in METRICS if name in values}
 
 
 def _log_binomial(n: np.ndarray, k: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from core.names import plain_tag
+from core.registry import CONTROLS
 from evaluation.paired import (
     bootstrap_interval,
     effects,
@@ -22,7 +23,7 @@ from evaluation.paired import (
     letters,
     permutation_p,
 )
-from evaluation.results import CONTROLS, KEYS, Row
+from evaluation.results import KEYS, Row
 
 ALPHA = 0.05
 

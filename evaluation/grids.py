@@ -11,13 +11,13 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from core.names import plain_tag
-from evaluation.results import CONTROLS, LABELS, UNTRAINED, row_label
+from core.names import WITHOUT_FILE, is_shuffled, row_label
+from core.registry import CONTROLS, is_chance, label
 
 
 def is_control(embedding: str, tag: str) -> bool:
     """Return whether a row of the grid is there to be beaten."""
-    return embedding in UNTRAINED or plain_tag(tag) is not None
+    return embedding in WITHOUT_FILE or is_shuffled(tag)
 
 
 def grid(tables: dict[str, pd.DataFrame], metric: str, style: Callable, between: str) -> list[list]:
@@ -33,7 +33,7 @@ def grid(tables: dict[str, pd.DataFrame], metric: str, style: Callable, between:
     recommenders = list(dict.fromkeys(models.recommender))
     marks = _marks(tables, metric)
     ranks = _ranks(models, metric)
-    lines = [["", "width", *(LABELS.get(r, r) for r in recommenders)]]
+    lines = [["", "width", *map(label, recommenders)]]
     keys = sorted(
         models[["embedding", "tag"]].drop_duplicates().itertuples(index=False),
         key=lambda k: (is_control(k.embedding, k.tag), k.embedding, k.tag),
@@ -108,9 +108,9 @@ def controls(table: pd.DataFrame, chance: pd.DataFrame, metric: str) -> list[str
     for _, row in table[table.recommender.isin(CONTROLS)].iterrows():
         if metric not in row or pd.isna(row[metric]):
             continue
-        text = f"{CONTROLS[row.recommender]}{f' ({row.tag})' if row.tag else ''}: "
+        text = f"{label(row.recommender)}{f' ({row.tag})' if row.tag else ''}: "
         text += number(row, metric, " ± ")
-        if row.recommender == "random_lists" and metric in exact:
+        if is_chance(row.recommender) and metric in exact:
             text += f"; chance is {exact[metric]:.4f}"
         lines.append(text)
     return lines
@@ -144,7 +144,7 @@ def tex(tables: dict[str, pd.DataFrame], metrics: list[str], caption: str) -> st
             (
                 i
                 for i, line in enumerate(lines)
-                if line[0].split(" (")[0] in UNTRAINED or line[0].endswith("shuffled)")
+                if line[0].split(" (")[0] in WITHOUT_FILE or line[0].endswith("shuffled)")
             ),
             None,
         )

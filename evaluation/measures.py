@@ -10,6 +10,7 @@ nothing is sampled. Segments and what is said of the lists as a whole: see beyon
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from core.options import InputError
 from core.splits import LIST_LENGTH
 from evaluation import beyond
 
-METRICS = ("HitRate", "MRR", "Precision", "Recall", "NDCG")
+HEADLINE = ("HitRate", "NDCG")  # what the table's page, the report and the figures show first
+STATED = 50  # the k they are shown at: the study's
 OF_SEGMENTS = ("HitRate", "Recall", "NDCG")
 KS = (10, 20, 50, 100)
 
@@ -96,6 +98,61 @@ def user_lists(users: np.ndarray, recs: pd.DataFrame, ks=(50,)) -> np.ndarray:
         user = users[without.argmax()]
         raise InputError(f"user {user} has held-out tracks but no list; make the run again")
     return lists
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Where the lists of some users hit, cut at k.
+
+    Attributes:
+        at: bool (n, at most k) whether the track at each place is held out.
+        listed: int64 (n,) tracks in each list.
+        wanted: int64 (n,) held-out tracks of each user, at least 1.
+        k: where the lists are cut; they may all be shorter.
+    """
+
+    at: np.ndarray
+    listed: np.ndarray
+    wanted: np.ndarray
+    k: int
+
+    @property
+    def found(self) -> np.ndarray:
+        """int64 (n,): hits of each list."""
+        return self.at.sum(axis=1)
+
+
+def hit_rate(hits: Hits) -> np.ndarray:
+    return (hits.found > 0).astype(float)
+
+
+def reciprocal_rank(hits: Hits) -> np.ndarray:
+    return np.where(hits.found > 0, 1 / (hits.at.argmax(axis=1) + 1), 0.0)
+
+
+def precision(hits: Hits) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return hits.found / hits.listed
+
+
+def recall(hits: Hits) -> np.ndarray:
+    return hits.found / hits.wanted
+
+
+def ndcg(hits: Hits) -> np.ndarray:
+    gains = 1 / np.log2(np.arange(2, hits.k + 2))
+    ideal = np.concatenate([[0], np.cumsum(gains)])[np.minimum(hits.wanted, hits.k)]
+    return hits.at @ gains[: hits.at.shape[1]] / ideal
+
+
+# Every metric there is, in the order of tables: a new one is a function of Hits and a line here.
+METRICS = {
+    "HitRate": hit_rate,
+    "MRR": reciprocal_rank,
+    "Precision": precision,
+    "Recall": recall,
+    "NDCG": ndcg,
+}
 
 
 def check_lengths(ks) -> None:
@@ -193,17 +250,8 @@ def list_metrics(lists: np.ndarray, lengths: np.ndarray, tracks: np.ndarray, k: 
     at = np.searchsorted(wanted, keys).clip(max=len(wanted) - 1)
     hits = (wanted[at] == keys) & listed
 
-    found, gains = hits.sum(axis=1), 1 / np.log2(np.arange(2, k + 2))
-    ideal = np.concatenate([[0], np.cumsum(gains)])[np.minimum(lengths, k)]
-    with np.errstate(invalid="ignore"):
-        precision = found / listed.sum(axis=1)
-    return {
-        "HitRate": (found > 0).astype(float),
-        "MRR": np.where(found > 0, 1 / (hits.argmax(axis=1) + 1), 0.0),
-        "Precision": precision,
-        "Recall": found / lengths,
-        "NDCG": hits @ gains[: hits.shape[1]] / ideal,
-    }
+    known = Hits(hits, listed.sum(axis=1), np.asarray(lengths), k)
+    return {name: measure(known) for name, measure in METRICS.items()}
 
 
 def mean_metric(name: str, lists: np.ndarray, lengths: np.ndarray, tracks: np.ndarray) -> float:

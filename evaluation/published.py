@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core.names import plain_tag
+from core.names import is_shuffled, row_label
+from core.registry import label
 from evaluation.grids import markdown
-from evaluation.results import LABELS, row_label
 
 FILE = Path(__file__).with_name("published.json")
 COLUMNS = ["recommender", "backbone", "metric", "published"]
@@ -38,7 +38,7 @@ def beside_published(table: pd.DataFrame) -> pd.DataFrame:
                 mine = table[
                     (table.recommender == recommender)
                     & table.embedding.isin(known["backbones"][backbone])
-                    & table.tag.map(lambda tag: plain_tag(tag) is None).astype(bool)
+                    & ~table.tag.map(is_shuffled).astype(bool)
                 ]
                 if metric not in table or not len(mine):
                     lines.append((*line, "", "", np.nan, np.nan, 0))
@@ -98,8 +98,8 @@ def compare_page(compared: pd.DataFrame, root: Path) -> str:
             comparable = same and not missing and not np.isnan(row.published)
             published = "?" if np.isnan(row.published) else f"{row.published:.3f}"
             difference = f"{row.ours - row.published:+.3f}" if comparable else "-"
-            label = "-" if missing else row_label(row.embedding, row.tag)
-            name = LABELS[row.recommender]
-            grid.append([name, row.backbone, published, ours, difference, label])
+            row_name = "-" if missing else row_label(row.embedding, row.tag)
+            name = label(row.recommender)
+            grid.append([name, row.backbone, published, ours, difference, row_name])
         lines += [f"## {metric}", "", markdown(grid), ""]
     return "\n".join(lines)

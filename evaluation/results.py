@@ -1,6 +1,6 @@
 """The finished runs under a root as data frames: what table.py writes and a report reads.
 
-    from results import read_tables
+    from evaluation.results import read_tables
     tables = read_tables(root)          # {"results": frame, "comparisons": frame, ...}
 
 ROOT/tables holds, written by table.py (a metric M stands as HitRate@50, NDCG@10, ...; a row is a
@@ -41,22 +41,18 @@ import numpy as np
 import pandas as pd
 
 from core.artifacts import read_json, read_record
+from core.names import WITHOUT_FILE
 from core.options import InputError
+from core.registry import place
 from evaluation.beyond import GROUPS, STATISTICS
-from evaluation.measures import mean_and_interval
+from evaluation.measures import STATED, mean_and_interval
 
-TABLES = (
-    *("results", "comparisons", "groups", "shuffled", "beyond", "segments"),
-    *("chance", "cold", "published"),
-)
-LABELS = {"knn": "KNN", "shallow": "Shallow Net", "bert4rec": "BERT4Rec"}
-CONTROLS = {
-    "ease": "EASE, which hears nothing",
-    "popular": "most popular tracks",
-    "random_lists": "random lists",
+TEXTS = {  # columns of tables that are texts; all others are numbers, or one of FLAGS
+    *("recommender", "embedding", "tag", "embedding_a", "tag_a", "embedding_b", "tag_b"),
+    *("metric", "letters", "by", "group", "backbone", "sampler", "pruner", "chosen"),
 }
+FLAGS = {"beats_shuffled"}
 RECORDED = ("options", "split", "embedding_hash", "changed")  # what a run's config.yaml must hold
-UNTRAINED = ("noise", "random")  # below the audio representations in every table
 METRIC = re.compile(r"\w+@\d+")
 KEYS = ["recommender", "embedding", "tag"]
 
@@ -173,9 +169,7 @@ def average_seeds(runs: list[dict], file: str = "per_user_test.pqt") -> list[Row
 
 def _place(key: tuple) -> tuple:
     recommender, embedding, tag = key
-    order = [*LABELS, *CONTROLS]
-    place = order.index(recommender) if recommender in order else len(LABELS)
-    return place, recommender, embedding in UNTRAINED, embedding, tag
+    return place(recommender), recommender, embedding in WITHOUT_FILE, embedding, tag
 
 
 def _read_per_user(path: Path) -> pd.DataFrame:
@@ -197,10 +191,10 @@ def summarize_rows(rows: list[Row]) -> pd.DataFrame:
             "seeds": len(row.runs),
             "users": len(row.users),
         }
-        for place, name in enumerate(row.metrics):
-            line[name], line[f"{name}_ci95"] = mean_and_interval(row.values[:, place])
+        for column, name in enumerate(row.metrics):
+            line[name], line[f"{name}_ci95"] = mean_and_interval(row.values[:, column])
             several = len(row.runs) > 1
-            line[f"{name}_seed_sd"] = row.seed_means[:, place].std(ddof=1) if several else np.nan
+            line[f"{name}_seed_sd"] = row.seed_means[:, column].std(ddof=1) if several else np.nan
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -247,24 +241,32 @@ def chance_levels(runs: Iterable[dict]) -> pd.DataFrame:
 
 
 def read_tables(root: Path) -> dict[str, pd.DataFrame]:
-    """Return the tables that table.py wrote under root/tables, by name; absent ones are left out.
+    """Return what table.py wrote under root/tables, by name, with the types it was written with.
+
+    A name is text, whatever it looks like: an embedding may be called `64` or `nan`. Texts may be
+    empty, numbers may be missing.
 
     Raises:
-        InputError: there is no tables/results.csv; the message names table.py.
+        InputError: there is no tables/results.csv, or a table cannot be read; the message names
+            table.py.
     """
     folder = Path(root) / "tables"
+    again = f"python table.py --root {root}"
     if not (folder / "results.csv").exists():
-        raise InputError(f"{folder / 'results.csv'} is missing; make it with python table.py")
-    paths = {name: folder / f"{name}.csv" for name in TABLES}
-    texts = {c: str for c in ("tag", "tag_a", "tag_b", "letters")}
-    return {name: _read_csv(path, texts) for name, path in paths.items() if path.exists()}
+        raise InputError(f"{folder / 'results.csv'} is missing; make it with {again}")
+    return {path.stem: _read_csv(path, again) for path in sorted(folder.glob("*.csv"))}
 
 
-def _read_csv(path: Path, texts: dict) -> pd.DataFrame:
-    """Read a table whose texts may be empty and whose numbers may be missing."""
-    table = pd.read_csv(path, dtype=texts)
-    for name in set(texts) & set(table.columns):
-        table[name] = table[name].fillna("")
+def _read_csv(path: Path, again: str) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        for name in set(table) - TEXTS:
+            if name in FLAGS:
+                table[name] = table[name] == "True"
+            else:
+                table[name] = pd.to_numeric(table[name].where(table[name] != ""))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read ({error}); make it again with {again}") from error
     return table
 
 
@@ -273,6 +275,7 @@ def metric_names(table: pd.DataFrame) -> list[str]:
     return [name for name in table if METRIC.fullmatch(name)]
 
 
-def row_label(embedding: str, tag: str) -> str:
-    """Return the name of a row for people: `musicnn`, or `musicnn (shuffled)`."""
-    return f"{embedding} ({tag})" if tag else embedding
+def stated_k(table: pd.DataFrame) -> int:
+    """Return the k that is tested and shown: the study's, or the largest there is."""
+    ks = {int(name.split("@")[1]) for name in metric_names(table)}
+    return STATED if STATED in ks else max(ks, default=STATED)

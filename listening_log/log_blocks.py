@@ -34,6 +34,7 @@ class LogStream:
 
     Attributes:
         position: bytes of the file that were used.
+        unchecked: a zst file whose first frame has no checksum, as other packers always write.
     """
 
     def __init__(self, path: Path, threads: int):
@@ -51,6 +52,8 @@ class LogStream:
                     f"--log {path} is {what}; expected UTF-8 text, plain or packed as gz, bz2, zst"
                 )
         self.codec = next((name for magic, name in CODECS.items() if start.startswith(magic)), None)
+        # A frame's fifth byte describes it (RFC 8878, 3.1.1.1.1); bit 2 tells of a checksum.
+        self.unchecked = self.codec == "zstd" and len(start) > 4 and not start[4] & 4
         if self.codec == "bz2":
             import rapidgzip
 

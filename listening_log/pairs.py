@@ -6,6 +6,7 @@ grouped and sorted by itself. The pairs of the ranges, one after the other, are 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.artifacts import is_full
 from core.options import InputError
 from listening_log.parser import PLAYS
 from listening_log.split_files import PAIRS
@@ -23,6 +25,11 @@ from listening_log.split_files import PAIRS
 EARLY_PAIRS = PAIRS.append(pa.field("early", pa.bool_()))
 BATCH = 1 << 17  # rows handed over at a time
 RANGE = 4_000_000  # plays grouped at a time, about
+# What a file that no longer is what was written makes DuckDB say.
+DAMAGE = (
+    *(duckdb.InvalidInputException, duckdb.ConversionException, duckdb.SerializationException),
+    *(duckdb.IOException, duckdb.OutOfRangeException, duckdb.DataError),
+)
 
 
 class PlaysTable:
@@ -54,20 +61,37 @@ class PlaysTable:
     def ends(self) -> tuple[datetime, datetime]:
         """Return the first and the last timestamp."""
         with duckdb.connect() as database:
-            return database.execute(
+            return self._ask(
+                database,
                 "SELECT min(timestamp)::TIMESTAMP, max(timestamp)::TIMESTAMP "
-                f"FROM read_parquet('{_literally(self.path)}')"
-            ).fetchone()
+                f"FROM read_parquet('{_literally(self.path)}')",
+            )
+
+    def _ask(self, database, query: str) -> tuple:
+        with self.readable():
+            return database.execute(query).fetchone()
+
+    @contextlib.contextmanager
+    def readable(self):
+        """Turn what DuckDB says of a damaged file into an InputError that names it."""
+        try:
+            yield
+        except DAMAGE as error:
+            if is_full(error):
+                raise
+            raise self._wrong(str(error)) from error
 
     def check_rows(self, database) -> tuple[int, int, int]:
         """Return rows, least and greatest user_id, or raise InputError for what is no play."""
         missing = ", ".join(f"count(*) - count({name})" for name in PLAYS.names)
         counts = "count(*), min(user_id), max(user_id), min(track_idx), max(track_idx)"
         query = f"SELECT {counts}, {missing} FROM read_parquet('{_literally(self.path)}')"
-        rows, low, high, least, most, *gaps = database.execute(query).fetchone()
+        rows, low, high, least, most, *gaps = self._ask(database, query)
         for name, gap in zip(PLAYS.names, gaps, strict=True):
             if gap:
                 raise self._wrong(f"{name} has missing values")
+        if rows and not -(2**63) <= low <= high < 2**63:
+            raise self._wrong(f"user_id runs from {low} to {high}, beyond 64 bits with a sign")
         if rows and not (0 <= least and most < 2**31):
             raise self._wrong(f"track_idx runs from {least} to {most}")
         return rows, low, high
@@ -110,8 +134,7 @@ def read_pairs(
         until = f"AND timestamp < TIMESTAMP '{test_until}'" if test_until else ""
         within = f"timestamp >= TIMESTAMP '{train_from}' {until}"
         folder = scratch / "ranges"
-        database.execute(
-            f"""
+        plays_between = f"""
             COPY (
                 SELECT user_id::BIGINT AS user_id, track_idx::INTEGER AS track_idx,
                        timestamp::TIMESTAMP AS timestamp,
@@ -119,8 +142,9 @@ def read_pairs(
                            // ({high or 0}::HUGEINT - {low or 0} + 1))::INTEGER AS range
                 FROM read_parquet('{_literally(plays.path)}') WHERE {within}
             ) TO '{_quoted(folder)}' (FORMAT parquet, PARTITION_BY (range), COMPRESSION snappy)
-            """
-        )
+        """
+        with plays.readable():
+            database.execute(plays_between)
         for number in range(n_ranges):
             files = folder / f"range={number}"
             if files.exists():

@@ -12,12 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core.options import InputError
-from core.splits import read_part
 from recommenders.interactions import Interactions, Split
 from recommenders.vectors import load_item_vectors
-
-FILE = "cold_test.pqt"
 
 
 def load_cold(root: Path, split: Split) -> Split | None:
@@ -26,20 +22,10 @@ def load_cold(root: Path, split: Split) -> Split | None:
     Returns:
         a Split over the same users, whose items are the cold tracks in order of track_idx; train
         and val hold no interactions, so nothing is filtered from a list.
-
-    Raises:
-        InputError: the file cannot be read, or a user or track of it is not as it must be.
     """
-    path = root / "data" / FILE
-    if not path.exists():
+    table = split.cold_table
+    if table is None:
         return None
-    table = read_part(path, root)
-    known = np.isin(table.user_id, split.user_ids)
-    if not known.all():
-        raise InputError(f"{path}: user {table.user_id[~known].iloc[0]} is not in train.pqt")
-    warm = np.isin(table.track_idx, split.track_idx)
-    if warm.any():
-        raise InputError(f"{path}: track {table.track_idx[warm].iloc[0]} is not cold: train has it")
     track_idx = np.unique(table.track_idx)
     user = np.searchsorted(split.user_ids, table.user_id)
     users, lengths = np.unique(user, return_counts=True)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from core.splits import read_split, read_trackids
+from core.splits import read_split
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Split:
         n_tracks: rows of trackid_sorted.csv.
         train: one row for every user_idx, in order.
         val, test: only the users held out for it.
+        fingerprint: of the files, as splits.split_hash returns it.
+        cold_table: cold_test.pqt, read together with them; None where the split has none.
     """
 
     user_ids: np.ndarray
@@ -76,6 +79,8 @@ class Split:
     train: Interactions
     val: Interactions
     test: Interactions
+    fingerprint: str = ""
+    cold_table: pd.DataFrame | None = None
 
     @property
     def n_users(self) -> int:
@@ -90,14 +95,37 @@ class Split:
         """user_idx of every user of val and test, ascending: those who get a list."""
         return np.union1d(self.val.users, self.test.users)
 
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return train, val and test under the ids of the files: user_id, track_idx int64.
+
+        They are what was read when the split was loaded, whatever the files hold by now.
+        """
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        return {
+            name: pd.DataFrame(
+                {
+                    "user_id": self.user_ids[part.user_of_pair],
+                    "track_idx": self.track_idx[part.items],
+                }
+            )
+            for name, part in parts.items()
+        }
+
 
 def load_split(root: Path) -> Split:
-    """Read data/{train,val,test}.pqt; see splits.read_split for what is checked."""
+    """Read data/{train,val,test,cold_test}.pqt; see splits.read_split for what is checked."""
     tables = read_split(root)
     user_ids = np.unique(tables["train"].user_id)
     track_idx = np.unique(tables["train"].track_idx)
     parts = {name: _interactions(table, user_ids, track_idx) for name, table in tables.items()}
-    return Split(user_ids, track_idx, len(read_trackids(root)), **parts)
+    return Split(
+        user_ids,
+        track_idx,
+        tables.n_tracks,
+        **parts,
+        fingerprint=tables.fingerprint,
+        cold_table=tables.cold,
+    )
 
 
 def _interactions(table, user_ids: np.ndarray, track_idx: np.ndarray) -> Interactions:

@@ -7,129 +7,21 @@ folder with metrics.json is finished, and one without is continued by the same c
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import itertools
-import os
-import platform
-import resource
-import subprocess
 import time
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import pandas as pd
 import yaml
 
-from core.artifacts import atomic_path, exclusive, read_record, sha256, write_table
-from core.names import SHUFFLED, check_name, run_name, shuffled_tag
-from core.options import ARRAY_INDEX, InputError, changed_options, option, outcome_options
+from core.artifacts import atomic_path, exclusive, read_record, write_table
+from core.names import NONE, WITHOUT_FILE, check_name, run_name
+from core.options import InputError, changed_options, outcome_options, recorded_options, yaml_files
 from core.splits import read_split
-from evaluation.measures import KS, check_lengths, describe, evaluate, per_user_metrics, summarize
+from evaluation.measures import describe, evaluate, per_user_metrics, summarize
 from recommenders.interactions import Split
 from recommenders.lists import Lists
-from recommenders.vectors import WITHOUT_FILE, shuffled_rows
-
-PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "rs_metrics")
-HERE = Path(__file__).resolve().parents[1]
-ROOMS = (".", "core", "evaluation", "recommenders", "training")
-CODE = [path for room in ROOMS for path in (HERE / room).glob("*.py")]  # what makes a run
-MARK = ".overwritten"  # in a run's folder while a command with --overwrite is under way
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """What every run takes."""
-
-    root: Path = option(Path("."), "folder of all that is read and written", outcome=False)
-    seed: int = option(1, "decides every random choice of the run")
-    seeds: tuple[int, ...] | None = option(None, "several runs, as 1,2,3", outcome=False)
-    tag: str | None = option(None, "more for the run's name, as -TAG", outcome=False)
-    overwrite: bool = option(False, "make a finished run again", outcome=False)
-    k: tuple[int, ...] = option(KS, "list lengths of the metrics, at most 100", outcome=False)
-
-    def __post_init__(self):
-        check_lengths(self.k)
-        if min(self.seeds or (self.seed,)) < 0:
-            raise InputError(f"--seed must be at least 0, got {self.seeds or self.seed}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecommenderOptions(RunOptions):
-    """What every recommender over an embedding takes."""
-
-    embedding: str = option(
-        help="name of ROOT/embeddings/NAME.npy, or random, or noise; several as A,B"
-    )
-    missing: Literal["error", "mean"] = option(
-        "error", "rows of NaN: error, or mean of the other train tracks"
-    )
-    width: int = option(128, "numbers a vector, of random and noise only")
-    shuffle: bool = option(
-        False, f"give the tracks each other's vectors, drawn by the seed; tag {SHUFFLED}"
-    )
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.shuffle:
-            if self.embedding == "random":
-                raise InputError("--shuffle needs vectors that say something; 'random' ones do not")
-            object.__setattr__(self, "tag", shuffled_tag(self.tag))
-        if self.width < 1:
-            raise InputError(f"--width must be at least 1, got {self.width}")
-
-    def arranged(self, vectors: np.ndarray | None) -> np.ndarray | None:
-        """Return the vectors (n_items, width) as this run's tracks have them: see --shuffle."""
-        return shuffled_rows(vectors, self.seed) if self.shuffle else vectors
-
-
-def each_seed(config: RunOptions):
-    """Yield the options of every run that the command asks for.
-
-    With --overwrite each run leaves a mark of the command, and all of them go when the last run
-    is finished: so the same command, after an interruption, keeps what it has made again.
-    """
-    seeds = config.seeds or (config.seed,)
-    for seed in seeds:
-        yield dataclasses.replace(config, seed=seed, seeds=None)
-    if config.overwrite:
-        for mark in (config.root / "runs").glob(f"*/{MARK}"):
-            if mark.read_text(encoding="utf-8") == _command_hash(config):
-                mark.unlink()
-
-
-def _command_hash(config: RunOptions) -> str:
-    """Return a fingerprint of a command and of the code it runs, whatever its seeds."""
-    alike = dataclasses.replace(config, seed=0, seeds=None)
-    return hashlib.sha256(f"{sha256(*sorted(CODE))} {alike!r}".encode()).hexdigest()
-
-
-def each_embedding(main):
-    """Return main as called for every embedding of `--embedding A,B`, each with all its seeds.
-
-    A task of a Slurm array makes one run of all these: task 0 the first embedding's first seed,
-    task 1 its second seed, and so on.
-    """
-
-    def call(config: RecommenderOptions) -> None:
-        embeddings, task = config.embedding.split(","), os.environ.get(ARRAY_INDEX)
-        if task is None:
-            for embedding in embeddings:
-                main(dataclasses.replace(config, embedding=embedding))
-            return
-        runs = list(itertools.product(embeddings, config.seeds or (config.seed,)))
-        if not task.isdecimal() or int(task) >= len(runs):
-            raise InputError(
-                f"{ARRAY_INDEX} is {task}, but --embedding and --seeds ask for {len(runs)} runs; "
-                f"submit with --array=0-{len(runs) - 1}"
-            )
-        embedding, seed = runs[int(task)]
-        main(dataclasses.replace(config, embedding=embedding, seed=seed, seeds=None))
-
-    return call
+from recommenders.provenance import commit, peak_memory_mb, versions
+from recommenders.run_options import MARK, command_hash
 
 
 class Run:
@@ -144,10 +36,11 @@ class Run:
     def __init__(self, recommender: str, config, *, split_hash: str, embedding_hash: str):
         tag = check_name("tag", config.tag) if config.tag else None
         self.recommender, self.config = recommender, config
-        self.name = run_name(recommender, config.embedding, config.seed, tag)
+        self.embedding = getattr(config, "embedding", NONE)  # of one that hears nothing
+        self.name = run_name(recommender, self.embedding, config.seed, tag)
         self.folder = config.root / "runs" / self.name
         options = outcome_options(config)
-        if config.embedding not in WITHOUT_FILE:
+        if self.embedding not in WITHOUT_FILE:
             options.pop("width", None)  # a file has its own
         self.made_from = {
             "options": options,
@@ -177,7 +70,7 @@ class Run:
         if self.config.overwrite and not self._was_begun_by_this_command(recorded, mark):
             self._clear()
             with atomic_path(mark) as temporary:
-                temporary.write_text(_command_hash(self.config), encoding="utf-8")
+                temporary.write_text(command_hash(self.config), encoding="utf-8")
         elif not self.config.overwrite:
             mark.unlink(missing_ok=True)
         if recorded.exists():
@@ -208,7 +101,7 @@ class Run:
             file.unlink(missing_ok=True)
 
     def _was_begun_by_this_command(self, recorded: Path, mark: Path) -> bool:
-        if not (mark.exists() and mark.read_text(encoding="utf-8") == _command_hash(self.config)):
+        if not (mark.exists() and mark.read_text(encoding="utf-8") == command_hash(self.config)):
             return False
         try:
             return recorded.exists() and not self._changed(recorded)
@@ -220,6 +113,7 @@ class Run:
         keys = ("options", "split", "embedding_hash")
         recorded = read_record(path, keys, "--overwrite makes the run again")
         options = recorded["options"] if isinstance(recorded["options"], dict) else {}
+        options = recorded_options(options, self.config)
         changed = [
             f"{name} was {options.get(name)!r}, now {value!r}"
             for name, value in self.options.items()
@@ -231,16 +125,17 @@ class Run:
         return changed
 
     def _write_config(self, measured: dict) -> None:
+        files = yaml_files(self.recommender, getattr(self.config, "config", None))
         content = {
             "recommender": self.recommender,
-            "embedding": self.config.embedding,
+            "embedding": self.embedding,
             "tag": self.config.tag,
             "seed": self.config.seed,
             **self.made_from,
             "changed": changed_options(self.config),
-            "options_file": getattr(getattr(self.config, "config", None), "name", None),
-            "versions": {"python": platform.python_version(), **_versions()},
-            "commit": _commit(),
+            "options_file": files[-1].name if files else None,
+            "versions": versions(),
+            "commit": commit(),
             **measured,
         }
         content["changed"].pop("seed", None)
@@ -275,11 +170,10 @@ class Run:
         """
         recs = _named(lists, split)
         write_table(self.folder / "recs.pqt", recs)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        self._write_config({**measured, "peak_memory_mb": round(peak)})
+        self._write_config({**measured, "peak_memory_mb": peak_memory_mb()})
         results = {
             "recommender": self.recommender,
-            "embedding": self.config.embedding,
+            "embedding": self.embedding,
             "seed": self.config.seed,
             "tag": self.config.tag,
             "seconds": round(self.earlier_seconds + time.monotonic() - self._started, 3),
@@ -301,24 +195,3 @@ def _named(lists: Lists, split: Split) -> pd.DataFrame:
             "score": lists.scores,
         }
     )
-
-
-def _versions() -> dict:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _commit() -> str | None:
-    """The commit of the code, with '+' when it was edited since; None outside git."""
-    try:
-        git = ["git", "-C", str(HERE)]
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True)
-    except OSError:
-        return None
-    return commit.stdout.strip() + ("+" if dirty.stdout else "") if not commit.returncode else None

@@ -10,12 +10,11 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from core.artifacts import read_json, sha256
-from core.names import check_name
+from core.names import WITHOUT_FILE, check_name
 from core.options import InputError
 from recommenders.cores import by_parts
 from recommenders.interactions import Interactions, Split
 
-WITHOUT_FILE = ("random", "noise")
 SHUFFLE_STREAM = 0x5F  # beside the seed, so that no other draw of a run has the same stream
 NOISE_SEED = 0  # `noise` is the same matrix in every run, as a file on disk would be
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from reporting.matrices import ALPHA
-from reporting.study import RECOMMENDERS, UNTRAINED, Study, is_shuffled, row_label
+from core.names import WITHOUT_FILE, is_shuffled, row_label
+from core.registry import label
+from evaluation.comparisons import ALPHA
+from reporting.study import Study
 
 
 def answer(study: Study, metric: str) -> dict:
@@ -48,13 +50,12 @@ def _card(study: Study, recommender: str, metric: str) -> dict:
             "mean": row[metric],
             "low": max(row[metric] - row[f"{metric}_ci95"], 0.0),
             "high": row[metric] + row[f"{metric}_ci95"],
-            "control": row["embedding"] in UNTRAINED or is_shuffled(row["tag"]),
+            "control": row["embedding"] in WITHOUT_FILE or is_shuffled(row["tag"]),
         }
         for row in models.to_dict("records")
     ]
     rows.sort(key=lambda row: (row["control"], -row["mean"]))
-    label = RECOMMENDERS.get(recommender, recommender)
-    card = {"name": recommender, "label": label, "rows": rows}
+    card = {"name": recommender, "label": label(recommender), "rows": rows}
     return {**card, "verdict": _verdict(study, card, metric)}
 
 
@@ -75,12 +76,11 @@ def _verdict(study: Study, card: dict, metric: str) -> dict:
     else:
         equal = listed([name for name in others if name in tied])
         text = [f"has the highest mean, {value}, but cannot be told apart from {equal}."]
-    names = {"chance": "chance", "popular": "the most popular tracks", "ease": "EASE"}
     above = {n: v for n, v in study.lines(metric).items() if v >= best["mean"]}
     if above:
-        told = listed([f"{names[name]} ({number(value)})" for name, value in above.items()])
+        told = listed([f"{label(name)} ({number(value)})" for name, value in above.items()])
         text.append(f"Its mean is not above that of {told}.")
-    untrained = [row["label"] for row in card["rows"] if row["embedding"] in UNTRAINED]
+    untrained = [row["label"] for row in card["rows"] if row["embedding"] in WITHOUT_FILE]
     if tied and [name for name in untrained if name in tied]:
         text.append(f"It is not above {listed([n for n in untrained if n in tied])}, a control.")
     failed = _not_above_shuffled(study.tables.get("shuffled"), card["name"], metric)
@@ -113,7 +113,7 @@ def _not_above_shuffled(table: pd.DataFrame | None, recommender: str, metric: st
     if table is None or not len(table):
         return []
     rows = table[(table.recommender == recommender) & (table.metric == metric)]
-    rows = rows[~rows.beats_shuffled.astype(str).str.lower().eq("true")]
+    rows = rows[~rows.beats_shuffled]
     return [row_label(row.embedding, row.tag) for row in rows.itertuples()]
 
 

@@ -9,12 +9,14 @@ import yaml
 from matplotlib.image import imread
 from tqdm import tqdm
 
+from core.names import row_label
 from core.options import InputError
+from evaluation.measures import HEADLINE
 from reporting.figures import curve_figure, metric_figure, rank_figure
 from reporting.maps import map_figure
 from reporting.matrices import significance_figure, similarity_figure
 from reporting.similarity import cka_matrix, nearest, overlap_matrix, principal_axes
-from reporting.study import Study, row_label
+from reporting.study import Study
 from reporting.theme import DPI, save
 from reporting.tracks import Tracks
 
@@ -34,7 +36,7 @@ def draw_all(study: Study, tracks: Tracks, rows: np.ndarray, folder: Path) -> di
         {name: {name, width, height, alt, files}} of the figures drawn; width and height in pixels
         of the page, for the wide image.
     """
-    first = f"HitRate@{study.k}"
+    first = f"{HEADLINE[0]}@{study.k}"
     drawers = {}
     for metric in figure_metrics(study):
         drawers[f"metric-{metric.split('@')[0].lower()}"] = metric_figure(study, metric)
@@ -59,7 +61,7 @@ def draw_all(study: Study, tracks: Tracks, rows: np.ndarray, folder: Path) -> di
 
 def figure_metrics(study: Study) -> list[str]:
     """Return the metrics that are drawn, the headline's first."""
-    wanted = (f"HitRate@{study.k}", f"NDCG@{study.k}")
+    wanted = [f"{name}@{study.k}" for name in HEADLINE]
     return [name for name in wanted if name in study.results]
 
 

@@ -7,8 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reporting.study import RECOMMENDERS, UNTRAINED, Study, is_shuffled, plain_tag, row_label
+from core.names import WITHOUT_FILE, is_shuffled, row_label, unshuffled
+from core.registry import ALL, RECOMMENDERS, label, short_label
+from reporting.study import Study
 from reporting.theme import MARKERS, Theme, panels
+
+CHANCE_DASHES = (0, (1, 1.5))
 
 LINES = ("-", "--", ":")
 
@@ -17,7 +21,7 @@ def embedding_order(study: Study, metric: str) -> list[tuple[str, str]]:
     """Return (embedding, tag) of the rows, best mean over recommenders first, controls last."""
     models = study.models[~study.models.tag.map(is_shuffled)]
     means = models.groupby(["embedding", "tag"])[metric].mean()
-    return sorted(means.index, key=lambda row: (row[0] in UNTRAINED, -means[row], row))
+    return sorted(means.index, key=lambda row: (row[0] in WITHOUT_FILE, -means[row], row))
 
 
 def metric_figure(study: Study, metric: str):
@@ -36,10 +40,10 @@ def metric_figure(study: Study, metric: str):
             rows = study.models[study.models.recommender == recommender]
             for row in rows.to_dict("records"):
                 shuffled = is_shuffled(row["tag"])
-                y = place.get((row["embedding"], plain_tag(row["tag"])))
+                y = place.get((row["embedding"], unshuffled(row["tag"])))
                 if y is None:
                     continue
-                control = shuffled or row["embedding"] in UNTRAINED
+                control = shuffled or row["embedding"] in WITHOUT_FILE
                 color = theme.soft if control else theme.cycle[at % 8]
                 axis.errorbar(
                     row[metric], y + 0.28 * shuffled, xerr=row[f"{metric}_ci95"], color=color,
@@ -54,7 +58,7 @@ def metric_figure(study: Study, metric: str):
                         bbox={"fc": theme.paper, "ec": "none", "pad": 0.8},  # over a control's line
                     )  # fmt: skip
             _control_lines(axis, lines, theme)
-            axis.set(title=RECOMMENDERS.get(recommender, recommender), xlim=(0, longest))
+            axis.set(title=label(recommender), xlim=(0, longest))
             axis.set_yticks(range(len(order)), names)
             axis.set_ylim(len(order) - 0.4, -0.75)
             axis.grid(axis="x")
@@ -65,14 +69,13 @@ def metric_figure(study: Study, metric: str):
 
 
 def _control_lines(axis, lines: dict[str, float], theme: Theme) -> None:
-    styles = {"chance": (0, (1, 1.5)), "popular": (0, (4, 2)), "ease": (0, (8, 2, 1, 2))}
-    names = {"chance": "chance", "popular": "most popular", "ease": "EASE"}
-    for at, (name, value) in enumerate(sorted(lines.items(), key=lambda item: item[1])):
-        axis.axvline(value, color=theme.soft, lw=1, ls=styles[name], zorder=0)
-        axis.text(
-            value, -0.5, f" {names[name]} ", ha="right" if at == 0 and len(lines) > 1 else "left",
-            va="center", size=7, color=theme.soft,
-        )  # fmt: skip
+    drawn = {n: v for n, v in lines.items() if n == "chance" or ALL[n].dashes}
+    for at, (name, value) in enumerate(sorted(drawn.items(), key=lambda item: item[1])):
+        dashes = CHANCE_DASHES if name == "chance" else ALL[name].dashes
+        axis.axvline(value, color=theme.soft, lw=1, ls=dashes, zorder=0)
+        side = "right" if at == 0 and len(drawn) > 1 else "left"
+        text = f" {short_label(name)} "
+        axis.text(value, -0.5, text, ha=side, va="center", size=7, color=theme.soft)
 
 
 def _number(value: float) -> str:
@@ -85,7 +88,7 @@ def rank_figure(study: Study, metric: str, sizes: dict[str, float]):
     Args:
         sizes: parameters of the audio models by embedding; those not in it have no point.
     """
-    rows = study.models[(study.models.tag == "") & ~study.models.embedding.isin(UNTRAINED)]
+    rows = study.models[(study.models.tag == "") & ~study.models.embedding.isin(WITHOUT_FILE)]
     rows = rows.assign(rank=rows.groupby("recommender")[metric].rank(ascending=False))
     rows = rows.assign(size=rows.embedding.map(sizes))
     shown = {
@@ -99,10 +102,10 @@ def rank_figure(study: Study, metric: str, sizes: dict[str, float]):
     def draw(theme: Theme, narrow: bool) -> Figure:
         height = 1.75 + 0.28 * rows.embedding.nunique()
         figure, axes = panels(len(shown), narrow, max(2.5, height), columns=2)
-        for axis, (column, (title, label)) in zip(axes, shown.items(), strict=True):
+        for axis, (column, (title, text)) in zip(axes, shown.items(), strict=True):
             _rank_panel(axis, rows.dropna(subset=column), column, theme)
             axis.set_title(title, pad=46)
-            axis.set_xlabel(label)
+            axis.set_xlabel(text)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
         return figure
@@ -121,7 +124,7 @@ def _rank_panel(axis, rows: pd.DataFrame, column: str, theme: Theme) -> None:
         own = rows[rows.recommender == recommender]
         axis.plot(
             own[column].map(place), own["rank"] + shift[at], MARKERS[at], color=theme.cycle[at],
-            label=RECOMMENDERS.get(recommender, recommender), ms=6.5,
+            label=label(recommender), ms=6.5,
         )  # fmt: skip
     low, high = min(place.values()), max(place.values())
     span = (high - low) or 1.0
@@ -196,7 +199,7 @@ def curve_figure(study: Study):
             ticks = [t for t in MaxNLocator(6, integer=True).tick_values(1, last) if 1 <= t <= last]
             axis.set_xticks(ticks)
             axis.set_xlim(0.5, last * 1.32)
-            axis.set(title=RECOMMENDERS.get(kind, kind), xlabel="epoch", ylabel="validation loss")
+            axis.set(title=label(kind), xlabel="epoch", ylabel="validation loss")
             axis.grid(axis="y")
         return figure
 

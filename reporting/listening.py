@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from core.names import row_label
+from core.registry import CONTROLS, label
 from reporting.similarity import nearest
-from reporting.study import CONTROLS, RECOMMENDERS, Study, row_label
+from reporting.study import Study
 from reporting.tracks import Tracks
 
 NEIGHBOURS = 8  # of a track, shown for each embedding
@@ -108,9 +110,9 @@ def _people(study: Study, split: dict, users: np.ndarray, shelf: Shelf) -> tuple
     for run in _first_seeds(study):
         recs = _read_lists(study.root / "runs" / run["folder"] / "recs.pqt", users)
         name = run["recommender"]
-        group = RECOMMENDERS.get(name, "Controls" if name in CONTROLS else name)
-        label = CONTROLS.get(name) or row_label(run["embedding"], run["tag"] or "")
-        lists.append({"group": group, "name": label, "run": run["folder"]})
+        group = "Controls" if name in CONTROLS else label(name)
+        title = label(name) if name in CONTROLS else row_label(run["embedding"], run["tag"] or "")
+        lists.append({"group": group, "name": title, "run": run["folder"]})
         recommended.append(recs)
     train = split["train"][split["train"].user_id.isin(users)]
     train = train.sort_values(["user_id", "timestamp", "track_idx"], ascending=[True, False, True])

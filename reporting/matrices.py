@@ -7,10 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from reporting.study import RECOMMENDERS, Study, row_label
+from core.names import row_label
+from core.registry import label
+from evaluation.comparisons import ALPHA
+from reporting.study import Study
 from reporting.theme import Theme, colormap, contrast, panels
 
-ALPHA = 0.05  # of a whole family of tests: p is Holm-corrected
 NUMBERS = 9  # rows up to which a cell has room for its number
 
 
@@ -46,7 +48,7 @@ def significance_figure(study: Study, metric: str):
             colors[~real] = _rgba(theme.rule)
             colors[np.isnan(p_values)] = _rgba(theme.paper)
             _cells(axis, names, colors, text, real, theme)
-            axis.set_title(RECOMMENDERS.get(kind, kind))
+            axis.set_title(label(kind))
         return figure
 
     return draw

@@ -8,9 +8,12 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from core.artifacts import atomic_path
+from core.names import row_label
+from core.registry import label
+from evaluation.measures import HEADLINE
 from reporting.answer import answer, number
 from reporting.listening import SHOWN
-from reporting.study import CONTROLS, RECOMMENDERS, Study, row_label
+from reporting.study import Study
 from reporting.tables import cell, column, further_tables, results_table
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -45,6 +48,7 @@ def write_index(folder: Path, study: Study, figures: dict, facts: dict) -> Path:
         metric=facts["metrics"][0],
         percent=lambda value: f"{100 * value / told['limit']:.2f}%",
         number=number,
+        label=label,
         facts=_facts(study),
         results=results_table(study),
         further=further_tables(study),
@@ -112,13 +116,13 @@ def _facts(study: Study) -> list[tuple[str, str]]:
 
 def _run_table(study: Study) -> dict:
     columns = [column("run", False), column("recommender", False), column("embedding", False),
-               column("seed"), column(f"HitRate@{study.k}"), column("epochs"), column("seconds"),
-               column("peak MB"), column("learned"), column("device", False),
+               column("seed"), column(f"{HEADLINE[0]}@{study.k}"), column("epochs"),
+               column("seconds"), column("peak MB"), column("learned"), column("device", False),
                column("not default", False)]  # fmt: skip
     rows = []
     for run in study.runs:
         kind = run["recommender"]
-        metric = run["test"].get(f"HitRate@{study.k}", {}).get("mean", float("nan"))
+        metric = run["test"].get(f"{HEADLINE[0]}@{study.k}", {}).get("mean", float("nan"))
         changed = ", ".join(f"{k}={v}" for k, v in (run.get("changed") or {}).items()
                             if k != "embedding")  # fmt: skip
         epochs = f"{run['epochs']}, best {run['best_epoch']}" if "epochs" in run else "–"
@@ -126,7 +130,7 @@ def _run_table(study: Study) -> dict:
         rows.append(
             [
                 name,
-                cell(RECOMMENDERS.get(kind) or CONTROLS.get(kind, kind)),
+                cell(label(kind)),
                 cell(row_label(run["embedding"], run["tag"] or "")),
                 cell(run["seed"], float(run["seed"])),
                 cell(number(metric), float(metric)),

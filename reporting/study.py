@@ -11,19 +11,13 @@ import pandas as pd
 import yaml
 
 from core.artifacts import read_json
+from core.names import WITHOUT_FILE
 from core.options import InputError
-from recommenders.vectors import NOISE_SEED, WITHOUT_FILE
+from core.registry import CONTROLS, is_chance
+from evaluation.results import read_tables, stated_k
+from recommenders.vectors import NOISE_SEED
 
-RECOMMENDERS = {"knn": "KNN", "shallow": "Shallow Net", "bert4rec": "BERT4Rec"}
-CONTROLS = {
-    "popular": "most popular tracks",
-    "ease": "EASE, which hears nothing",
-    "random_lists": "random lists",
-}
-SHUFFLED = "shuffled"
-UNTRAINED = ("noise", "random")  # embeddings that know nothing of sound
 TABLE = "python table.py"
-TAGS = ("tag", "tag_a", "tag_b")  # empty for most rows, which is no missing number
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 
 
@@ -63,15 +57,10 @@ class Study:
     @property
     def k(self) -> int:
         """The list length the report speaks of: 50, or the longest there is."""
-        lengths = [
-            int(c.partition("@")[2])
-            for c in self.results
-            if c.startswith("HitRate@") and c.partition("@")[2].isdigit()
-        ]
-        return 50 if 50 in lengths else max(lengths)
+        return stated_k(self.results)
 
     def lines(self, metric: str) -> dict[str, float]:
-        """Return what the controls without an embedding reach: `chance`, `popular`, `ease`.
+        """Return what chance and the controls without an embedding reach: `chance`, `popular`, ...
 
         Chance is what random lists are expected to reach, where table.py computed it, else what
         those that were drawn reach. A control that was not run is left out.
@@ -80,10 +69,9 @@ class Study:
         chance = self.tables.get("chance", pd.DataFrame({"metric": [], "chance": []}))
         exact = dict(zip(chance.metric, chance.chance, strict=True))
         found = {
-            "chance": exact.get(metric, means.get("random_lists")),
-            "popular": means.get("popular"),
-            "ease": means.get("ease"),
+            "chance" if is_chance(name) else name: means.get(name) for name in reversed(CONTROLS)
         }
+        found["chance"] = exact.get(metric, found.get("chance"))
         return {name: float(value) for name, value in found.items() if value is not None}
 
     def vectors(self, name: str, rows: np.ndarray) -> np.ndarray:
@@ -97,21 +85,6 @@ class Study:
         return np.nan_to_num(np.asarray(matrix[rows], dtype=np.float32))
 
 
-def is_shuffled(tag: str) -> bool:
-    """Say whether a tag is of the control whose vectors were given to the wrong tracks."""
-    return tag == SHUFFLED or tag.endswith(f"_{SHUFFLED}")
-
-
-def plain_tag(tag: str) -> str:
-    """Return the tag of the row that a shuffled control belongs to."""
-    return tag.removesuffix(SHUFFLED).removesuffix("_") if is_shuffled(tag) else tag
-
-
-def row_label(embedding: str, tag: str) -> str:
-    """Return the name of a row for people: `musicnn`, or `musicnn (shuffled)`."""
-    return f"{embedding} ({tag})" if tag else embedding
-
-
 def read_study(root: Path, n_tracks: int) -> Study:
     """Read a root after table.py.
 
@@ -121,11 +94,7 @@ def read_study(root: Path, n_tracks: int) -> Study:
     Raises:
         InputError: the table is missing, or older than a run.
     """
-    tables = {path.stem: _read_table(path) for path in sorted((root / "tables").glob("*.csv"))}
-    if "results" not in tables:
-        raise InputError(
-            f"{root}/tables/results.csv is missing; make it with {TABLE} --root {root}"
-        )
+    tables = read_tables(root)
     runs = [_read_run(path) for path in sorted((root / "runs").glob("*/metrics.json"))]
     runs = _in_table(root, tables["results"], runs)
     embeddings = dict(sorted(_read_embeddings(root, n_tracks).items()))
@@ -133,11 +102,6 @@ def read_study(root: Path, n_tracks: int) -> Study:
     if len(noise):
         embeddings["noise"] = {"width": int(noise.width.iloc[0])}
     return Study(root, tables, runs, embeddings, (root / "sample.json").exists())
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(TAGS, str))
-    return table.fillna(dict.fromkeys(TAGS, ""))
 
 
 def _read_run(path: Path) -> dict:

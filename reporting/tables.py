@@ -6,11 +6,14 @@ import math
 
 import pandas as pd
 
+from core.names import is_shuffled, row_label
+from core.registry import CONTROLS, label
+from evaluation.comparisons import ALPHA
+from evaluation.measures import HEADLINE, METRICS
 from reporting.answer import number
-from reporting.study import CONTROLS, RECOMMENDERS, Study, is_shuffled, row_label
+from reporting.study import Study
 
 NOTHING = "–"  # sorts last
-METRICS = ("HitRate", "NDCG", "MRR", "Recall", "Precision")
 
 
 def cell(text, sort=None, note: str = "", strong: bool = False, config=None) -> dict:
@@ -27,9 +30,9 @@ def column(label: str, numeric: bool = True, k: str = "") -> dict:
 def names(row: dict) -> list[dict]:
     """Return the two cells that name a row: recommender and embedding."""
     kind = row["recommender"]
-    label = RECOMMENDERS.get(kind) or CONTROLS.get(kind, kind)
+    who = label(kind)
     embedding = "" if kind in CONTROLS else row_label(row["embedding"], row["tag"])
-    return [cell(label), cell(embedding or "–")]
+    return [cell(who), cell(embedding or "–")]
 
 
 def results_table(study: Study) -> dict:
@@ -37,7 +40,7 @@ def results_table(study: Study) -> dict:
     results = study.results
     metrics = [c for c in results if "@" in c and f"{c}_ci95" in results]
     metrics.sort(key=lambda c: (int(c.split("@")[1]), _order(c)))
-    letters = _letters(study, f"HitRate@{study.k}")
+    letters = _letters(study, f"{HEADLINE[0]}@{study.k}")
     own = study.models[~study.models.tag.map(is_shuffled)]
     best = own.groupby("recommender")[metrics].max()
     columns = [column("recommender", False), column("embedding", False), column("width"),
@@ -63,8 +66,9 @@ def results_table(study: Study) -> dict:
 
 
 def _order(name: str) -> int:
+    order = list(dict.fromkeys((*HEADLINE, *METRICS)))
     base = name.split("@")[0]
-    return METRICS.index(base) if base in METRICS else len(METRICS)
+    return order.index(base) if base in order else len(order)
 
 
 def _letters(study: Study, metric: str) -> dict[tuple, str]:
@@ -88,17 +92,17 @@ def further_tables(study: Study) -> list[dict]:
 
 
 def _comparisons(table: pd.DataFrame, study: Study):
-    wanted = (f"HitRate@{study.k}", f"NDCG@{study.k}")
+    wanted = [f"{name}@{study.k}" for name in HEADLINE]
     columns = [column("recommender", False), column("metric", False), column("one", False),
                column("other", False), column("difference"), column("p, Holm"),
                column("effect size")]  # fmt: skip
     rows = []
     for row in table[table.metric.isin(wanted)].to_dict("records"):
-        real = row["p_holm"] < 0.05
+        real = row["p_holm"] < ALPHA
         interval = f"{number(row['ci_low'])} to {number(row['ci_high'])}"
         rows.append(
             [
-                cell(RECOMMENDERS.get(row["recommender"], row["recommender"])),
+                cell(label(row["recommender"])),
                 cell(row["metric"]),
                 cell(row_label(row["embedding_a"], row["tag_a"])),
                 cell(row_label(row["embedding_b"], row["tag_b"])),
@@ -136,7 +140,7 @@ def _plain(*wanted: str):
     """Return a builder that shows these columns, M standing for HitRate and NDCG with intervals."""
 
     def build(table: pd.DataFrame, study: Study):
-        metrics = [f"{m}@{study.k}" for m in ("HitRate", "NDCG") if f"{m}@{study.k}" in table]
+        metrics = [f"{m}@{study.k}" for m in HEADLINE if f"{m}@{study.k}" in table]
         plain = [name for name in wanted if name in table]
         columns = [column("recommender", False), column("embedding", False)]
         columns += [column(name, pd.api.types.is_numeric_dtype(table[name])) for name in plain]
@@ -172,7 +176,7 @@ def _published(table: pd.DataFrame, study: Study):
         note = "" if math.isnan(half) else f"± {number(half)}"
         rows.append(
             [
-                cell(RECOMMENDERS.get(row["recommender"], row["recommender"])),
+                cell(label(row["recommender"])),
                 cell(row["backbone"]),
                 cell(row["metric"]),
                 cell(number(row["published"]), row["published"]),

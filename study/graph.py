@@ -16,7 +16,8 @@ from core.options import InputError
 from extract_item_embeddings.engine.shards import array_expression
 from study import cluster
 from study.cluster import Task
-from study.stages import Stage, StudyConfig, flags_of, plan
+from study.config import StudyConfig, flags_of
+from study.stages import Stage, plan
 
 
 @dataclass

@@ -26,9 +26,9 @@ from optuna.trial import Trial, TrialState
 
 from core.artifacts import read_json, write_json
 from core.options import InputError, WorkError
+from core.registry import RECOMMENDERS
 
 HERE = Path(__file__).resolve().parents[1]
-SCRIPTS = {"knn": "knn.py", "shallow": "train.py", "bert4rec": "train_bert.py"}
 LINKED = ("data", "embeddings", "trackid_sorted.csv")
 POLL = 0.2  # seconds between looks at a trial's log
 INTERRUPTED = (130, 143, -2, -15)
@@ -56,7 +56,8 @@ class Choice:
 def read_space(path: Path, recommender: str) -> dict[str, Choice]:
     """Return what the yaml's section of the recommender lets vary, {option: Choice}.
 
-    A list is a set of values, `{low: 1e-4, high: 1e-2, log: true}` a range, with `step` if wanted.
+    Without a section, what the registry says. A list is a set of values,
+    `{low: 1e-4, high: 1e-2, log: true}` a range, with `step` if wanted.
 
     Raises:
         InputError: no such file or section, or an entry that is neither.
@@ -66,6 +67,7 @@ def read_space(path: Path, recommender: str) -> dict[str, Choice]:
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"--space {path} cannot be read as yaml ({error})") from error
     section = content.get(recommender) if isinstance(content, dict) else None
+    section = section or dict(RECOMMENDERS[recommender].space)
     if not isinstance(section, dict) or not section:
         raise InputError(f"--space {path} has no section '{recommender}:' of options to vary")
     return {str(name): _choice(path, name, entry) for name, entry in section.items()}
@@ -108,6 +110,7 @@ class Search:
         root: of the study.
         folder: of the search; study.db, trials/, search.json (written last).
         flags: of every trial, beside those of its own options.
+        script: that makes a trial; None: the recommender's.
         metric: of the validation users, as NDCG@50; larger is better.
         trials: how many, complete, pruned and failed ones all counted.
     """
@@ -118,6 +121,7 @@ class Search:
     embedding: str
     space: dict[str, Choice]
     flags: list[str]
+    script: Path | None = None
     metric: str = "NDCG@50"
     trials: int = 20
     sampler: str = "tpe"
@@ -227,7 +231,14 @@ class Search:
                 link.symlink_to(target)
         flags = [x for name, value in options.items() for x in (_flag(name), _text(value))]
         fixed = ["--root", root, "--embedding", self.embedding, "--k", self.metric.split("@")[1]]
-        command = [sys.executable, HERE / SCRIPTS[self.recommender], *fixed, *self.flags, *flags]
+        script = self.script or HERE / RECOMMENDERS[self.recommender].script
+        command = [
+            sys.executable,
+            script,
+            *fixed,
+            *self.flags,
+            *flags,
+        ]
         threads = max(1, (os.cpu_count() or 1) // self.workers)
         environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
         with open(root / "output.txt", "a") as output:

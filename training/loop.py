@@ -1,4 +1,4 @@
-"""The loop both networks share: epochs, plateau, early stop, checkpoints, resume.
+"""The loop that networks share: epochs, plateau, early stop, checkpoints, resume.
 
 Nothing about the past has to be remembered to go on: the order of pairs, negatives, masks and
 dropout of an epoch follow from (seed, epoch) alone. So a run that is killed and started again
@@ -25,7 +25,8 @@ from core.artifacts import atomic_path
 from core.options import InputError, WorkError, option
 from evaluation.measures import METRICS, list_metrics
 from recommenders.interactions import Split
-from recommenders.runs import RecommenderOptions, Run
+from recommenders.run_options import RunOptions
+from recommenders.runs import Run
 from training.curves import Curves, describe_epoch
 from training.device_lists import recommend_on
 from training.epochs import optimizers_of, train_epoch, validation_loss
@@ -35,8 +36,12 @@ SELECT = re.compile(rf"({'|'.join(METRICS)})@[1-9][0-9]*")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitOptions(RecommenderOptions):
-    """What both networks take."""
+class FitOptions(RunOptions):
+    """What every recommender that learns takes; with EmbeddingOptions beside it, if it hears."""
+
+    config: Path | None = option(
+        None, "yaml of options, laid over the recommender's own", outcome=False
+    )
 
     epochs: int = option(100, "at most so many passes over train")
     batch_size: int = option(10_000, "pairs, or users, a step")
@@ -112,7 +117,9 @@ def fit(
     Args:
         network: has `loss(batch)`, a scalar mean; its state_dict is what is saved. Parameters in
             its `sparse_parameters()`, if it has such, have sparse gradients and get SparseAdam.
-        train_batches, val_batches: seed -> batches; each has a `size`, what it counts for.
+        train_batches, val_batches: seed -> batches. A batch has `size`, how much its mean loss
+            counts for (pairs, masked places; 0 if there is nothing in it), and `part(i, n)`, the
+            i-th of n parts of it, whose sizes add up to its own: what the i-th of n processes does.
         n_batches: of train, for the progress bar.
         evaluate: the metric that the option `select` names, over the validation users' lists;
             called only when it names one.
@@ -230,5 +237,6 @@ def _resume(path: Path, network, optimizers, schedulers, device) -> dict:
 def _save(path: Path, content: dict) -> None:
     if rank() > 0:
         return
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    # To an open file: given a path, torch names the archive inside by the temporary name.
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        torch.save(content, file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import hashlib
 import inspect
 from pathlib import Path
@@ -22,15 +21,16 @@ def code_hash(backbone_class: type) -> str:
     """
     named = next(kind for kind in backbone_class.__mro__ if "name" in vars(kind))
     left = [Path(inspect.getsourcefile(kind)) for kind in named.__mro__ if kind is not object]
-    files: set[Path] = set()
+    code: dict[Path, str] = {}
     while left:
         path = left.pop()
-        if path not in files and not _is_engine(path):
-            files.add(path)
-            left += _imported(path)
+        if path not in code and not _is_engine(path):
+            tree = _tree(path)
+            code[path] = ast.unparse(tree)
+            left += _imported(tree)
     digest = hashlib.sha256()
-    for path in sorted(files, key=lambda path: (path.name, path.as_posix())):
-        digest.update(ast.unparse(_tree(path)).encode())
+    for path in sorted(code, key=lambda path: (path.name, path.as_posix())):
+        digest.update(code[path].encode())
     return digest.hexdigest()[:16]
 
 
@@ -38,10 +38,10 @@ def _is_engine(path: Path) -> bool:
     return path.is_relative_to(ROOT / ENGINE.replace(".", "/"))
 
 
-def _imported(path: Path) -> list[Path]:
+def _imported(tree: ast.Module) -> list[Path]:
     """Return the files of this package that a file imports; modules, and names from modules."""
     modules = set()
-    for node in ast.walk(_tree(path)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -51,7 +51,6 @@ def _imported(path: Path) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-@functools.cache
 def _tree(path: Path) -> ast.Module:
     """Return a file's code without docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

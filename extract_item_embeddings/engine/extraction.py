@@ -173,6 +173,8 @@ def compute(job: Job, windows: list[range], marks: np.ndarray, device: str) -> t
 
     print(f"{len(rows):,} tracks on {device}, {job.batch_size} at once", flush=True)
     job.load(device)
+    if not backbone.is_commercial():
+        print(f"{backbone.name}: weights under {backbone.licence}, not for commercial use")
     remarks: dict[int, str] = {}
     ahead = 2 * job.batch_size + 2 * backbone.workers
     how = {"workers": backbone.workers, "ahead": ahead, "remarks": remarks}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from core.artifacts import atomic_path, read_json, sha256, write_json
-from core.options import outcome_options
+from core.options import outcome_options, recorded_options
 from extract_item_embeddings.engine.backbone import Backbone, ExtractConfig
 from extract_item_embeddings.engine.backbone_code import code_hash
 from extract_item_embeddings.engine.parts import Part, Parts, differences
@@ -54,11 +54,12 @@ def audio_hash(marks: np.ndarray, ids: list[str], failed: dict[str, str]) -> str
 
 
 def read_finished(
-    matrix: Path, facts: dict, marks: np.ndarray, ids: list[str]
+    matrix: Path, config: ExtractConfig, facts: dict, marks: np.ndarray, ids: list[str]
 ) -> tuple[dict, list[str]]:
     """Return the json of a matrix, and what is not as it was when the matrix was written.
 
     Args:
+        config: the options of now, which know what was done before there were such options.
         facts: what decides the vectors now, see `describe`.
         marks: of the audio that is there now.
         ids: the track ids.
@@ -66,6 +67,8 @@ def read_finished(
     path = matrix.with_suffix(".json")
     record = read_json(path, "the same command with --overwrite")
     record = {"failed": {}, "remarks": {}, "versions": {}, **record}
+    if isinstance(record.get("options"), dict):
+        record["options"] = recorded_options(record["options"], config)
     code = facts["code"]
     changed = differences({**{key: record.get(key) for key in facts}, "code": code}, facts)
     if record.get("code", code) != code:  # older ones do not say
@@ -101,6 +104,7 @@ def write(parts: Parts, matrix: Path, record: dict) -> None:
     with atomic_path(matrix) as temporary:
         costs = parts.write_matrix(temporary)
         shape = {"n_tracks": parts.n_tracks, "sha256": sha256(temporary)}
-        path.unlink(missing_ok=True)  # at no time does a json stand beside another's matrix
+        if path.exists():
+            path.unlink()  # at no time does a json stand beside another's matrix
     write_json(path, {**record, **costs, **shape})
     parts.remove()

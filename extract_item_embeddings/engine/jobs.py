@@ -105,7 +105,7 @@ def is_finished(job: Job) -> bool:
     config, matrix = job.config, job.matrix
     if config.overwrite or not (matrix.exists() and job.record.exists()):
         return False
-    record, changed = read_finished(matrix, job.facts, job.marks, job.ids)
+    record, changed = read_finished(matrix, config, job.facts, job.marks, job.ids)
     if config.mend and record["failed"]:
         changed += differences({"versions": record["versions"]}, {"versions": job.versions})
     if changed:
@@ -155,7 +155,7 @@ def begin(job: Job, *, alone: bool = True) -> None:
     parts.begin(job.plan, {"replaces": job.old, "mend": mend})
     follow(job)
     if mend:
-        record, _ = read_finished(job.matrix, job.facts, job.marks, job.ids)
+        record, _ = read_finished(job.matrix, job.config, job.facts, job.marks, job.ids)
         fill(parts, job.matrix, record, job.marks, job.ids)
 
 

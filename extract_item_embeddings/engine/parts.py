@@ -72,7 +72,7 @@ class Parts:
     def has(self, window: range) -> bool:
         return self._path(window).exists()
 
-    def begin(self, plan: dict, origin: dict) -> None:
+    def begin(self, plan: dict, origin: dict | None = None) -> None:
         """Write the plan, anything json holds, unless there is one: the first to come decides.
 
         Args:
@@ -83,7 +83,9 @@ class Parts:
         if path.exists():
             return
         own = self.folder / f".plan.{socket.gethostname()}.{os.getpid()}.json"
-        write_json(own, {"window": self.window, "shards": self.shards, "origin": origin, **plan})
+        write_json(
+            own, {"window": self.window, "shards": self.shards, "origin": origin or {}, **plan}
+        )
         try:
             os.link(own, path)  # unlike a rename it fails if another process was quicker
         except FileExistsError:

@@ -62,7 +62,7 @@ def test_a_failure_leaves_the_old_file_and_no_temporary(tmp_path, error):
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {here!r})
-from artifacts import atomic_path, exclusive
+from core.artifacts import atomic_path, exclusive
 from pathlib import Path
 with exclusive(Path({folder!r}) / "lock", "it"), atomic_path(Path({folder!r}) / "file.txt") as half:
     half.write_text("half")
@@ -221,7 +221,7 @@ def test_a_command_on_a_full_disk_says_so_leaves_nothing_half_and_goes_on_afterw
 ):
     """With a page more room at every attempt, so that one file after another does not fit."""
     disk, leave = small_disk
-    undisturbed = toy_root(users=48)
+    undisturbed = toy_root(users=48, width=32)
     shutil.copytree(undisturbed, disk, dirs_exist_ok=True)
     script, *flags = TRAIN
     call("train", "--root", undisturbed, *flags)

@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 import yaml
 
-import train
-import train_bert
 from core import options as options
 from core.options import InputError, changed_options, option, outcome_options, parse_config
+from core.registry import ALL
+from recommenders.run_options import EmbeddingOptions
 
 HERE = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(p.name for p in HERE.glob("*.py") if "\nif __name__ ==" in p.read_text())
@@ -26,7 +26,7 @@ SCRIPTS = sorted(p.name for p in HERE.glob("*.py") if "\nif __name__ ==" in p.re
 
 @dataclass(frozen=True)
 class Toy:
-    section: ClassVar[str] = "shallow"
+    section: ClassVar[str] = "knn"
 
     name: str = option(help="of the thing")
     config: Path | None = option(None, "yaml of options", outcome=False)
@@ -54,7 +54,7 @@ def test_flags_override_the_yaml_and_the_yaml_overrides_the_defaults(tmp_path):
 
 
 def test_a_recommenders_section_is_read_by_it_alone_and_wins_over_the_rest_of_the_file(tmp_path):
-    file = "size: 5\nrate: 0.1\nshallow:\n  size: 6\nbert4rec:\n  heads: 2\n  size: 7\n"
+    file = "size: 5\nrate: 0.1\nknn:\n  size: 6\nbert4rec:\n  heads: 2\n  size: 7\n"
     found = parse(file=file, tmp_path=tmp_path)
     assert (found.size, found.rate) == (6, 0.1)
 
@@ -133,14 +133,14 @@ def test_a_wrong_flag_is_an_error_that_says_what_was_expected(flags, message):
     ("file", "message"),
     [
         ("test_form: x", "toy.yaml: unknown key 'test_form'; did you mean 'test_from'?"),
-        ("shallow:\n  sise: 2", "unknown key 'sise'; did you mean 'size'?"),
+        ("knn:\n  sise: 2", "unknown key 'sise'; did you mean 'size'?"),
         ("size: big", "--size must be a whole number, got 'big'"),
         ("size: true", "--size must be a whole number, got True"),
         ("size: [1]", "--size must be a whole number, got [1]"),
         ("size:", "--size must be a whole number, got None"),
         ("deep: 1", "--deep must be true or false, got 1"),
         ("- size", "holds list, expected 'key: value'"),
-        ("shallow: 3", "section 'shallow' must hold 'key: value' lines, got 3"),
+        ("knn: 3", "section 'knn' must hold 'key: value' lines, got 3"),
         ("size: [1", "is not a yaml file"),
     ],
 )
@@ -212,14 +212,31 @@ def test_help_shows_types_and_percent_signs_as_they_are(capsys):
     assert "--test-from TEXT, --test_from TEXT first day of test" in text
 
 
-@pytest.mark.parametrize("module", [train.ShallowConfig, train_bert.BertConfig])
-def test_the_yaml_beside_a_network_holds_the_defaults_of_its_dataclass(module):
-    path = next(f.default for f in dataclasses.fields(module) if f.name == "config")
-    keys = yaml.safe_load(path.read_text())
-    found = outcome_options(parse_config(module, "", ["--embedding", "x"]))
-    assert found == outcome_options(module(embedding="x", config=None))
+LEARNING = [name for name, each in ALL.items() if each.options_file]
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_the_yaml_of_a_recommender_holds_the_defaults_of_its_dataclass(name):
+    _, kind = load(ALL[name].script)
+    keys = yaml.safe_load((HERE / ALL[name].options_file).read_text())
+    given = ["--embedding", "x"] if issubclass(kind, EmbeddingOptions) else []
+    found = outcome_options(parse_config(kind, "", given))
+    assert found == outcome_options(kind(**({"embedding": "x"} if given else {})))
     # What tells one run from another does not belong into the file; the rest does.
-    assert set(found) - set(keys) == {"seed", "embedding", "missing", "width", "shuffle"}
+    assert set(found) - set(keys) == {"seed", "embedding", "missing", "width", "shuffle"} & set(
+        found
+    )
+
+
+def test_a_yaml_is_laid_over_the_recommenders_own(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("margin: 0.5\nshallow: {hidden: 7}\nbert4rec: {layers: 3}\n")
+    _, kind = load("train.py")
+    flags = ["--embedding", "x", "--config", str(path), "--margin", "0.4"]
+    found = parse_config(kind, "", flags)
+    assert (found.margin, found.hidden) == (0.4, 7)
+    own = yaml.safe_load((HERE / "model.yaml").read_text())
+    assert found.epochs == own["epochs"] and found.n_negatives == own["n_negatives"]
 
 
 def assert_one_line(process, code):
@@ -254,7 +271,7 @@ WAITING = """
 import sys, time
 from dataclasses import dataclass
 sys.path.insert(0, {here!r})
-from config import run
+from core.options import run
 
 @dataclass(frozen=True)
 class Nothing:
@@ -295,7 +312,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 sys.path.insert(0, {here!r})
-from config import WorkError, option, run
+from core.options import WorkError, option, run
 
 @dataclass(frozen=True)
 class Printed:
@@ -346,3 +363,26 @@ def test_what_is_left_in_the_buffer_at_the_end_finds_no_reader_and_says_nothing(
         timeout=60,
     )
     assert (said.stdout, said.stderr) == ("0\n", "")
+
+
+@dataclass(frozen=True)
+class KeywordOptions:
+    as_: str = option("a", "a word of Python")
+
+
+def test_an_option_named_by_a_word_of_python_has_an_underscore_in_the_code_alone():
+    assert parse_config(KeywordOptions, "", ["--as", "b"]).as_ == "b"
+    with pytest.raises(InputError, match="did you mean '--as'"):
+        parse_config(KeywordOptions, "", ["--az", "b"])
+
+
+def test_what_was_made_before_an_option_was_there_is_as_it_says():
+    @dataclass(frozen=True)
+    class Later:
+        old: int = option(1, "was always there")
+        new: str = option("better", "came later", before="good")
+        newer: int = option(3, "came later, and changed what is made")
+
+    known = options.recorded_options({"old": 1}, Later())
+    assert known == {"old": 1, "new": "good"}
+    assert options.recorded_options({"old": 1, "new": "best"}, Later())["new"] == "best"

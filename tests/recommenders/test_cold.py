@@ -22,7 +22,7 @@ FLAGS = {
 
 @pytest.fixture
 def root(toy_root):
-    """A root whose every second user has two cold tracks, of the user's taste."""
+    """A root whose users who test have two cold tracks each, of the user's taste."""
     root = toy_root(users=32, tracks=240, heard=14)
     train = pd.read_parquet(root / "data" / "train.pqt")
     cold = np.setdiff1d(np.arange(1, 240), train.track_idx)
@@ -30,7 +30,8 @@ def root(toy_root):
     rng = np.random.default_rng(0)
     rows = [
         (10 * user + 7, track)
-        for user in range(0, 32, 2)
+        for user in range(32)
+        if user // 4 % 2  # those who validate never have a cold pair
         for track in rng.choice(cold[cold % 4 == user % 4], 2, replace=False)
     ]
     table = pd.DataFrame(sorted(rows), columns=["user_id", "track_idx"])
@@ -95,12 +96,15 @@ def test_cold_tracks_belong_to_the_split_and_are_checked(root):
     table, split = pd.read_parquet(path), load_split(root)
     table.iloc[1:].to_parquet(path)
     assert split_hash(root) != before
-    table.assign(user_id=table.user_id.replace(7, 8)).to_parquet(path)
-    with pytest.raises(InputError, match="cold_test.pqt: user 8 is not in train.pqt"):
-        load_cold(root, split)
+    table.assign(user_id=table.user_id.replace(47, 48)).to_parquet(path)
+    with pytest.raises(InputError, match="cold_test.pqt: 2 rows have a user_id that is not in tr"):
+        load_split(root)
+    table.assign(user_id=table.user_id.replace(47, 7)).to_parquet(path)
+    with pytest.raises(InputError, match="cold_test.pqt: 2 rows have a user_id that val.pqt holds"):
+        load_split(root)
     warm = int(split.track_idx[3])
     table.assign(track_idx=[warm, *table.track_idx[1:]]).to_parquet(path)
-    with pytest.raises(InputError, match=f"track {warm} is not cold: train has it"):
-        load_cold(root, split)
+    with pytest.raises(InputError, match=f"not cold: train.pqt holds it, for example {warm}"):
+        load_split(root)
     path.unlink()
-    assert load_cold(root, split) is None
+    assert load_cold(root, load_split(root)) is None

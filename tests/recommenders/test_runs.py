@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 import yaml
 
+from core import names
 from core.artifacts import exclusive, sha256
 from core.options import InputError
 from evaluation.measures import METRICS
-from recommenders import runs
+from recommenders import provenance, run_options, runs
 
 KNN = ("--embedding", "toy")
 FIT = ("--embedding", "toy", "--epochs", 1, "--batch-size", 400, "--device", "cpu")
@@ -82,11 +83,11 @@ def test_shuffling_exchanges_the_tracks_vectors_by_the_seed_under_a_tag_of_its_o
     known = read_config(root / "runs" / "knn-toy-mine_shuffled-s1")
     assert known["tag"] == "mine_shuffled" and known["changed"] == {"shuffle": True}
 
-    options = runs.RecommenderOptions(embedding="toy", shuffle=True, seed=3)
+    options = run_options.EmbeddingOptions(embedding="toy", shuffle=True, seed=3)
     vectors = np.arange(30.0).reshape(10, 3)
     shuffled = options.arranged(vectors)
     assert sorted(shuffled.tolist()) == vectors.tolist() != shuffled.tolist()
-    assert runs.RecommenderOptions(embedding="toy").arranged(vectors) is vectors
+    assert run_options.EmbeddingOptions(embedding="toy").arranged(vectors) is vectors
 
 
 @pytest.mark.parametrize(
@@ -99,9 +100,9 @@ def test_shuffling_exchanges_the_tracks_vectors_by_the_seed_under_a_tag_of_its_o
     ],
 )
 def test_the_tag_of_a_shuffled_control_names_what_it_controls(tag, shuffled):
-    assert runs.shuffled_tag(tag) == runs.shuffled_tag(runs.shuffled_tag(tag)) == shuffled
+    assert names.shuffled_tag(tag) == names.shuffled_tag(names.shuffled_tag(tag)) == shuffled
     if tag != "shuffled":
-        assert runs.plain_tag(shuffled) == (tag or "") and runs.plain_tag(tag) is None
+        assert names.plain_tag(shuffled) == (tag or "") and names.plain_tag(tag) is None
 
 
 def test_vectors_that_are_learned_from_nothing_cannot_be_shuffled(root, call):
@@ -353,8 +354,8 @@ def test_a_yaml_of_options_is_named_with_what_it_changed(root, call, tmp_path):
 
 def test_outside_git_there_is_no_commit(monkeypatch):
     gone = SimpleNamespace(returncode=128, stdout="")
-    monkeypatch.setattr(runs.subprocess, "run", lambda *args, **kwargs: gone)
-    assert runs._commit() is None
+    monkeypatch.setattr(provenance.subprocess, "run", lambda *args, **kwargs: gone)
+    assert provenance.commit() is None
 
 
 @pytest.mark.parametrize(
@@ -374,8 +375,8 @@ def test_a_task_of_a_slurm_array_makes_one_run_of_all_that_are_asked_for(
     if task:
         monkeypatch.setenv("SLURM_ARRAY_TASK_ID", task)
     made = []
-    every = runs.each_embedding(lambda c: made.append((c.embedding, c.seed, c.seeds)))
-    every(runs.RecommenderOptions(embedding="a,b", seeds=(1, 2)))
+    every = run_options.each_run(lambda c: made.append((c.embedding, c.seed, c.seeds)))
+    every(run_options.EmbeddingOptions(embedding="a,b", seeds=(1, 2)))
     assert made == expected
 
 
@@ -383,4 +384,4 @@ def test_a_task_of_a_slurm_array_makes_one_run_of_all_that_are_asked_for(
 def test_a_task_beyond_the_runs_is_refused_with_the_array_to_submit(task, monkeypatch):
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", task)
     with pytest.raises(InputError, match="ask for 4 runs; submit with --array=0-3"):
-        runs.each_embedding(print)(runs.RecommenderOptions(embedding="a,b", seeds=(1, 2)))
+        run_options.each_run(print)(run_options.EmbeddingOptions(embedding="a,b", seeds=(1, 2)))

@@ -15,7 +15,10 @@ BATCH = sorted(
     if path.name not in NOT_BATCH
 )
 PUBLISHED = {"train.sh": ("48:00:00", "20G"), "train_bert.sh": ("12:00:00", "20G")}
-WITHOUT_GPU = {"knn.sh", "stage.sh", "musicnn.sh", "mfcc.sh", "mule.sh"}
+WITHOUT_GPU = {
+    *("knn.sh", "stage.sh", "mfcc.sh", "mule.sh"),
+    *("musicnn.sh", "musicnn_mtt.sh", "vgg_msd.sh", "vgg_mtt.sh"),
+}
 
 
 def settings(text: str) -> dict[str, str]:

@@ -44,11 +44,10 @@ def make(toy_root, tmp_path, monkeypatch):
     """Return a function that makes a Search over the stub, whose option x is from 0 to 6."""
     root, stub = toy_root(), tmp_path / "stub.py"
     stub.write_text(STUB)
-    monkeypatch.setitem(search.SCRIPTS, "shallow", stub)
     monkeypatch.setattr(search, "POLL", 0.02)
 
     def build(name="one", flags=(), **options):
-        options = {"trials": 6, "sampler": "random", "pruner": "none", **options}
+        options = {"trials": 6, "sampler": "random", "pruner": "none", "script": stub, **options}
         folder = root / "searches" / name
         space = {"x": Choice(low=0, high=6)}
         return Search(root, folder, "shallow", "toy", space, list(flags), **options)
@@ -122,9 +121,9 @@ def test_a_killed_search_goes_on_with_the_trial_it_was_at(make, tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import pathlib\nfrom study import search\n"
-        "search.SCRIPTS['shallow'] = pathlib.Path(sys.argv[2])\n"
         "search.Search(pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4]), 'shallow', 'toy',"
-        " {'x': search.Choice(low=0, high=6)}, ['--pause', '30'], sampler='random').run()\n"
+        " {'x': search.Choice(low=0, high=6)}, ['--pause', '30'], pathlib.Path(sys.argv[2]),"
+        " sampler='random').run()\n"
     )
     arguments = [HERE, tmp_path / "stub.py", one.root, one.folder]
     process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)])

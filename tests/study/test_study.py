@@ -12,8 +12,9 @@ from core.options import InputError, parse_config
 from extract_item_embeddings.engine.parts import Part, Parts
 from study import cluster, graph
 from study.cluster import Task, node_share
+from study.config import StudyConfig, flags_of
 from study.progress import describe
-from study.stages import StudyConfig, flags_of, plan
+from study.stages import plan
 
 
 def study(root, *flags):

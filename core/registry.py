@@ -1,0 +1,124 @@
+"""Every recommender, once: what the rest of the project has to know of it stands here.
+
+The options' sections, the search, the study's plan, its Slurm jobs, the tables, the report and the
+benchmarks read this list; nothing else knows a recommender by name, but its own script. So a new
+one is a script and a line here (docs/adding.md). It lies in the lowest room because the options
+of every script read it, and it imports nothing, so that a shell can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommender:
+    """One recommender.
+
+    Attributes:
+        name: of runs, sections of yaml files, rows of tables.
+        label: for people, in tables and figures.
+        script: at the project's top, with `section` NAME in its options.
+        batch: Slurm file; stage.sh takes any script, one of its own states what it needs.
+        options_file: yaml at the project's top that people edit, read before --config and flags.
+        hears: ranks by an embedding's vectors, so it is compared; else it is a control.
+        learns: has epochs (training.loop.FitOptions), a job for each seed, and takes --config.
+        trains_tracks: --train-tracks true learns the tracks' vectors as well.
+        from_nothing: takes the embedding `random`, vectors that are learned from nothing.
+        shuffled: the study makes its shuffled control of each embedding, unless asked otherwise.
+        by_default: the study runs it, unless asked otherwise.
+        space: what a sweep varies where search.yaml has no section of that name, in its syntax.
+        short: label where there is little room; default: the label.
+        dashes: matplotlib's pattern of a control's line in figures; None: no line is drawn.
+        is_chance: its lists are random, so that chance is what it is expected to reach.
+    """
+
+    name: str
+    label: str
+    script: str
+    batch: str = "stage.sh"
+    options_file: str | None = None
+    hears: bool = True
+    learns: bool = False
+    trains_tracks: bool = False
+    from_nothing: bool = False
+    shuffled: bool = True
+    by_default: bool = True
+    space: Mapping = field(default_factory=dict)
+    short: str = ""
+    dashes: tuple | None = None
+    is_chance: bool = False
+
+
+LISTED = (
+    Recommender(name="knn", label="KNN", script="knn.py", batch="knn.sh"),
+    Recommender(
+        name="shallow",
+        label="Shallow Net",
+        script="train.py",
+        batch="train.sh",
+        options_file="model.yaml",
+        learns=True,
+        trains_tracks=True,
+        from_nothing=True,
+    ),
+    Recommender(
+        name="bert4rec",
+        label="BERT4Rec",
+        script="train_bert.py",
+        batch="train_bert.sh",
+        options_file="bert4rec.yaml",
+        learns=True,
+        trains_tracks=True,
+        from_nothing=True,
+        shuffled=False,  # a third of the sample study's time
+    ),
+    Recommender(
+        name="ease",
+        label="EASE, which hears nothing",
+        short="EASE",
+        script="baselines.py",
+        hears=False,
+        dashes=(0, (8, 2, 1, 2)),
+    ),
+    Recommender(
+        name="popular",
+        label="most popular tracks",
+        short="most popular",
+        script="baselines.py",
+        hears=False,
+        dashes=(0, (4, 2)),
+    ),
+    Recommender(
+        name="random_lists",
+        label="random lists",
+        script="baselines.py",
+        hears=False,
+        is_chance=True,
+    ),
+)
+ALL = {each.name: each for each in LISTED}  # in the order of every table
+RECOMMENDERS = {name: each for name, each in ALL.items() if each.hears}
+CONTROLS = {name: each for name, each in ALL.items() if not each.hears}
+
+
+def label(name: str) -> str:
+    """Return the label of a recommender; of one that is not listed its name."""
+    return ALL[name].label if name in ALL else name
+
+
+def short_label(name: str) -> str:
+    """Return the label where there is little room."""
+    return (ALL[name].short if name in ALL else "") or label(name)
+
+
+def is_chance(name: str) -> bool:
+    """Say whether a recommender's lists are random."""
+    return name in ALL and ALL[name].is_chance
+
+
+def place(name: str) -> int:
+    """Return the recommender's place in tables: as listed, one of one's own before the controls."""
+    order = [*RECOMMENDERS, *CONTROLS]
+    return order.index(name) if name in order else len(RECOMMENDERS)

@@ -1,0 +1,124 @@
+"""What the commands that make runs take, and how one command becomes several runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from core.artifacts import sha256
+from core.names import NONE, SHUFFLED, shuffled_tag
+from core.options import ARRAY_INDEX, InputError, option
+from evaluation.measures import KS, check_lengths
+from recommenders.vectors import shuffled_rows
+
+HERE = Path(__file__).resolve().parents[1]
+ROOMS = (".", "core", "evaluation", "recommenders", "training")
+CODE = [path for room in ROOMS for path in (HERE / room).glob("*.py")]  # what makes a run
+MARK = ".overwritten"  # in a run's folder while a command with --overwrite is under way
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What every run takes."""
+
+    root: Path = option(Path("."), "folder of all that is read and written", outcome=False)
+    seed: int = option(1, "decides every random choice of the run")
+    seeds: tuple[int, ...] | None = option(None, "several runs, as 1,2,3", outcome=False)
+    tag: str | None = option(None, "more for the run's name, as -TAG", outcome=False)
+    overwrite: bool = option(False, "make a finished run again", outcome=False)
+    k: tuple[int, ...] = option(KS, "list lengths of the metrics, at most 100", outcome=False)
+
+    def __post_init__(self):
+        check_lengths(self.k)
+        if min(self.seeds or (self.seed,)) < 0:
+            raise InputError(f"--seed must be at least 0, got {self.seeds or self.seed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingOptions(RunOptions):
+    """What every recommender over an embedding takes; one that hears nothing has RunOptions."""
+
+    embedding: str = option(
+        help="name of ROOT/embeddings/NAME.npy, or random, or noise; several as A,B"
+    )
+    missing: Literal["error", "mean"] = option(
+        "error", "rows of NaN: error, or mean of the other train tracks"
+    )
+    width: int = option(128, "numbers a vector, of random and noise only")
+    shuffle: bool = option(
+        False, f"give the tracks each other's vectors, drawn by the seed; tag {SHUFFLED}"
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.shuffle:
+            if self.embedding == "random":
+                raise InputError("--shuffle needs vectors that say something; 'random' ones do not")
+            object.__setattr__(self, "tag", shuffled_tag(self.tag))
+        if self.width < 1:
+            raise InputError(f"--width must be at least 1, got {self.width}")
+
+    def arranged(self, vectors: np.ndarray | None) -> np.ndarray | None:
+        """Return the vectors (n_items, width) as this run's tracks have them: see --shuffle."""
+        return shuffled_rows(vectors, self.seed) if self.shuffle else vectors
+
+
+def each_seed(config: RunOptions):
+    """Yield the options of every run that the command asks for.
+
+    With --overwrite each run leaves a mark of the command, and all of them go when the last run
+    is finished: so the same command, after an interruption, keeps what it has made again.
+    """
+    seeds = config.seeds or (config.seed,)
+    for seed in seeds:
+        yield dataclasses.replace(config, seed=seed, seeds=None)
+    if config.overwrite:
+        for mark in (config.root / "runs").glob(f"*/{MARK}"):
+            if mark.read_text(encoding="utf-8") == command_hash(config):
+                mark.unlink()
+
+
+def command_hash(config: RunOptions) -> str:
+    """Return a fingerprint of a command and of the code it runs, whatever its seeds."""
+    alike = dataclasses.replace(config, seed=0, seeds=None)
+    return hashlib.sha256(f"{sha256(*sorted(CODE))} {alike!r}".encode()).hexdigest()
+
+
+def each_run(main):
+    """Return main as called for every embedding of `--embedding A,B`, each with all its seeds.
+
+    Options without an embedding are those of one embedding, called none.
+
+    A task of a Slurm array makes one run of all these: task 0 the first embedding's first seed,
+    task 1 its second seed, and so on.
+    """
+
+    def call(config: RunOptions) -> None:
+        over = isinstance(config, EmbeddingOptions)
+        embeddings = config.embedding.split(",") if over else [NONE]
+        task = os.environ.get(ARRAY_INDEX)
+        if task is None:
+            for embedding in embeddings:
+                main(one_embedding(config, embedding))
+            return
+        runs = list(itertools.product(embeddings, config.seeds or (config.seed,)))
+        if not task.isdecimal() or int(task) >= len(runs):
+            raise InputError(
+                f"{ARRAY_INDEX} is {task}, but --embedding and --seeds ask for {len(runs)} runs; "
+                f"submit with --array=0-{len(runs) - 1}"
+            )
+        embedding, seed = runs[int(task)]
+        main(dataclasses.replace(one_embedding(config, embedding), seed=seed, seeds=None))
+
+    def one_embedding(config: RunOptions, embedding: str) -> RunOptions:
+        over = isinstance(config, EmbeddingOptions)
+        return dataclasses.replace(config, embedding=embedding) if over else config
+
+    return call

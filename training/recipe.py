@@ -1,0 +1,87 @@
+"""What every recommender that learns does, in one function: from its options to a finished run.
+
+    train_and_recommend("shallow", config, build, batches, scorer)
+
+A script gives its name in the registry and three functions; the rest (devices and processes, the
+split, vectors, cold tracks, each seed's run, lists, numbers) is the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+
+from core.names import NONE
+from core.splits import split_hash
+from recommenders.cold import cold_vectors, load_cold
+from recommenders.interactions import Split, load_split
+from recommenders.run_options import EmbeddingOptions, each_seed
+from recommenders.runs import Run
+from recommenders.vectors import embedding_hash, load_item_vectors
+from training import parallel
+from training.device_lists import recommend_on
+from training.loop import FitOptions, fit, parameters, pick_device, validation_metric
+
+
+def train_and_recommend(
+    name: str,
+    config: FitOptions,
+    build: Callable[[FitOptions, Split, np.ndarray | None], torch.nn.Module],
+    batches: Callable[[FitOptions, Split, str], tuple],
+    scorer: Callable[[FitOptions, torch.nn.Module, Split, str], Callable],
+) -> None:
+    """Train the network of every seed that is asked for, and close its run.
+
+    Args:
+        name: of the recommender, as in the registry.
+        config: its options. Where they have an embedding, its vectors are read and cold tracks
+            are ranked, unless the network learned its tracks' vectors.
+        build: (options, split, vectors float32 (n_items, width), or None where nothing is heard or
+            vectors are learned from nothing) -> network. It has `loss(batch)`; `width`, numbers a
+            vector; and, to rank cold tracks, `items`, the tracks' vectors, learned or not.
+        batches: (options, split, device) -> what training.loop.fit takes: train and validation
+            batches as functions of a seed, and the number of train's.
+        scorer: (options, network, split, device) -> a function from candidates' vectors, float32
+            (n, width), or None for the tracks of train, to the function from user_idx (b,) to
+            scores (b, n) of the network as it is then.
+    """
+    device = parallel.start(pick_device(config.device))
+    split = load_split(config.root)
+    hears = isinstance(config, EmbeddingOptions)
+    cold, vectors, fingerprint = None, None, NONE
+    if hears:
+        cold = load_cold(config.root, split)
+        fingerprint = embedding_hash(config.root, config.embedding, config.width)
+        vectors = load_item_vectors(
+            config.root, config.embedding, split, missing=config.missing, width=config.width
+        )
+    made_from = {"split_hash": split_hash(config.root), "embedding_hash": fingerprint}
+    for options in each_seed(parallel.own(config)):
+        with parallel.one_run(Run(name, options, **made_from)) as this_run:
+            if this_run.finished:
+                continue
+            own = options.arranged(vectors) if hears else None
+            network = build(options, split, own).to(device)
+            scores = scorer(options, network, split, device)
+            result = fit(
+                network,
+                *batches(options, split, device),
+                partial(_validate, options.select, scores, split, device),
+                this_run,
+            )
+            if parallel.rank() > 0:
+                continue
+            lists = recommend_on(device, scores(None), split)
+            if cold and not network.items.requires_grad:
+                score = scores(cold_vectors(options, cold))
+                this_run.add_cold(recommend_on(device, score, cold), cold)
+            this_run.finish(
+                lists, split, device=device, width=network.width, **parameters(network), **result
+            )
+
+
+def _validate(select: str, scores: Callable, split: Split, device: str) -> float:
+    return validation_metric(select, split, scores(None), device)
