@@ -57,7 +57,7 @@ NO_TORCH = (
     *("metrics", "knn", "table", "report", "sweep"),
 )
 # pyarrow is imported where a table is written, which no backbone does.
-ENGINE = {"numpy", "pandas", "soundfile", "soxr", "threadpoolctl", "tqdm", "yaml", "pyarrow"}
+ENGINE = {"numpy", "pandas", "av", "soxr", "threadpoolctl", "tqdm", "yaml", "pyarrow"}
 
 
 def imports(name: str) -> set[str]:
