@@ -8,6 +8,7 @@ from core.options import InputError
 
 NAME = re.compile(r"[a-z0-9_]+")
 SHUFFLED = "shuffled"  # tag of the control
+PUBLISHED = "published"  # tag of runs of --as-published
 TRAINED = "trained"  # tag of the study's runs whose tracks are learned as well
 NONE = "none"  # what stands for the embedding of a recommender that hears nothing
 WITHOUT_FILE = ("random", "noise")  # embeddings that need none: learned from nothing, and fixed

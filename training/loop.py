@@ -53,6 +53,9 @@ class FitOptions(RunOptions):
     select: str = option(
         "loss", "what the best epoch is best in: validation loss, or a metric, as NDCG@50"
     )
+    fresh_validation: bool = option(
+        False, "validation draws anew each epoch, so that epochs do not compare, as published"
+    )
     max_minutes: float | None = option(
         None, "training ends with the epoch in which they are over, and the best so far is used"
     )
@@ -156,7 +159,8 @@ def fit(
         clock = time.monotonic()
         rate = optimizers[0].param_groups[0]["lr"]
         train_loss = train_epoch(network, optimizers, train_batches, epoch, n_batches, config)
-        val_loss = validation_loss(network, val_batches, config.seed, config.precision)
+        draws = (epoch,) if config.fresh_validation else ()
+        val_loss = validation_loss(network, val_batches, config.seed, config.precision, draws)
         if not math.isfinite(val_loss):
             raise WorkError(
                 f"the validation loss is {val_loss} after epoch {epoch + 1}, at learning rate "

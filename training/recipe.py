@@ -76,7 +76,7 @@ def train_and_recommend(
                 continue
             lists = recommend_on(device, scores(None), split)
             if cold and not network.items.requires_grad:
-                score = scores(cold_vectors(options, cold))
+                score = scores(cold_vectors(options, cold, vectors))
                 this_run.add_cold(recommend_on(device, score, cold), cold)
             this_run.finish(
                 lists, split, device=device, width=network.width, **parameters(network), **result

@@ -13,7 +13,8 @@ SHALLOW = ("train", *FIT, "--epochs", 40, "--batch-size", 200, "--learning-rate"
 BERT = ("train_bert", *FIT, "--epochs", 15, "--batch-size", 10, "--learning-rate", 0.005)
 RECOMMENDERS = {
     "knn": ("knn",),
-    "knn standardized": ("knn", "--standardize"),
+    "knn raw": ("knn", "--scale", "none"),
+    "knn whitened": ("knn", "--scale", "whiten"),
     "shallow": SHALLOW,
     "shallow by user": (*SHALLOW, "--sample", "user"),
     "shallow as published": (
