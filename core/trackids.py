@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from core.artifacts import atomic_path
-from core.options import InputError
+from core.options import InputError, refuse_special
 
 STAGE_0 = "python 0_get_plays_pqt.py"
 AUDIO = (".mp3", ".ogg", ".opus", ".flac", ".wav")
@@ -26,10 +26,16 @@ def read_trackids(root: Path) -> list[str]:
             embedding relies on; the message names the line.
     """
     path = Path(root) / "trackid_sorted.csv"
+    if not path.exists():
+        raise InputError(f"{path} is missing; make it with {STAGE_0}")
+    return read_trackids_file(path)
+
+
+def read_trackids_file(path: Path) -> list[str]:
+    """Return the track ids of a file in the form of trackid_sorted.csv; see read_trackids."""
+    refuse_special(path, str(path))
     try:
         return parse_trackids(path, path.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing; make it with {STAGE_0}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error}") from error
 

@@ -56,6 +56,7 @@ class JukemirConfig(TransformerConfig):
 
 class Jukemir(CheckpointBackbone):
     name = "jukemir"
+    licence = "OpenAI's, non-commercial"
     sample_rate = RATE
     clip_seconds = 30.0  # the study's clips: the loudest sample counts, 25 s are heard
     min_seconds = 6 * BLOCK * TOKEN / RATE

@@ -17,39 +17,17 @@ Source: Li et al., "MERT: acoustic music understanding model with large-scale se
 training", ICLR 2024; https://huggingface.co/m-a-p/MERT-v1-330M
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
-import torch
-import transformers
-from torch import nn
-
-from extract_item_embeddings.bases.transformer_backbone import TransformerBackbone
+from extract_item_embeddings.bases.mert_backbone import MertBackbone
 from extract_item_embeddings.engine import main
 
 
-class Mert(TransformerBackbone):
-    """Audio goes in as it is: the model was trained without normalising waveforms."""
-
+class Mert(MertBackbone):
     name = "mert"
-    sample_rate = 24_000  # Hz
-    clip_seconds = 30.0  # 2,249 frames
     embedding_size = 1024
     layers = 24
     batch_size = 4
     repository = "m-a-p/MERT-v1-330M"
     revision = "5240c2708a5acaee1007f43fb9735c7dcd0b78c9"
-
-    def read_model(self, folder: Path) -> tuple[nn.Module, dict]:
-        where = {"trust_remote_code": True, "local_files_only": True}
-        config = transformers.AutoConfig.from_pretrained(folder, **where)
-        config.feature_extractor_cqt = False  # its spectrogram fails at 24 kHz
-        # asked for by newer transformers than the model was written for; it has no batch norm
-        config.conv_pos_batch_norm = False
-        return transformers.AutoModel.from_pretrained(
-            folder, config=config, dtype=torch.float32, output_loading_info=True, **where
-        )
 
 
 if __name__ == "__main__":

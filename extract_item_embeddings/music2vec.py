@@ -42,6 +42,7 @@ class Music2VecConfig(TransformerConfig):
 
 class Music2Vec(TransformerBackbone):
     name = "music2vec"
+    licence = "CC-BY-NC-4.0"
     sample_rate = 16_000  # Hz
     clip_seconds = 30.0  # 1,499 frames
     embedding_size = 768

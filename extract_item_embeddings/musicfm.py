@@ -40,6 +40,7 @@ class MusicFMConfig(TransformerConfig):
 
 class MusicFM(ConformerBackbone):
     name = "musicfm"
+    licence = "MIT"
     embedding_size = 1024
     config_class = MusicFMConfig
     repository = "minzwon/MusicFM"

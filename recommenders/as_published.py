@@ -37,20 +37,13 @@ NOT_OFFERED = {
 }
 
 
-def set_published(config, section: str) -> None:
-    """Set a recommender's options, in its __post_init__, to what SETS lists.
-
-    Raises:
-        InputError: nothing is known of such a recommender, or an option was set to something else.
-    """
-    if section not in SETS:
-        raise InputError(f"--as-published knows {', '.join(SETS)}; the study had no {section}")
+def check_unchanged(config) -> None:
+    """Raise InputError where one of the options of SETS was asked to be something else."""
     fields = type(config).__dataclass_fields__
-    for name, value in SETS[section].items():
+    for name, value in SETS[type(config).section].items():
         given = getattr(config, name)
         if plain(given) not in (plain(fields[name].default), plain(value)):
             flag = "--" + name.replace("_", "-")
             raise InputError(
                 f"--as-published sets {flag} to {value}, got {given}; leave one of them away"
             )
-        object.__setattr__(config, name, value)

@@ -79,6 +79,7 @@ class Backbone:
     step_seconds: float = 0.1  # a clip shorter than clip_seconds is cut to a multiple of this
     embedding_size: int
     batch_size: int = 16
+    licence = ""  # of the weights, where there are some
     packages: tuple[str, ...] = ()  # whose versions decide the vectors
     own_environment = False  # made from requirements-NAME.txt: the main one's packages do not do
     config_class: type = ExtractConfig
@@ -120,6 +121,11 @@ class Backbone:
 
     def load(self, device: str) -> None:
         """Get ready for `embed`."""
+
+    @classmethod
+    def is_commercial(cls) -> bool:
+        """Say whether the weights' licence lets everybody use them for business too."""
+        return not any(word in cls.licence for word in ("-NC-", "non-commercial"))
 
     def embed(self, audio: np.ndarray) -> np.ndarray:
         """Return the vectors of equally long clips.

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from core.artifacts import read_json, sha256, write_json
-from core.options import outcome_options
+from core.options import outcome_options, recorded_options
 from extract_item_embeddings.engine.backbone import Backbone, ExtractConfig
 from extract_item_embeddings.engine.parts import Part, Parts, differences
 
@@ -52,11 +52,12 @@ def audio_hash(marks: np.ndarray, ids: list[str], failed: dict[str, str]) -> str
 
 
 def read_finished(
-    matrix: Path, facts: dict, marks: np.ndarray, ids: list[str]
+    matrix: Path, config: ExtractConfig, facts: dict, marks: np.ndarray, ids: list[str]
 ) -> tuple[dict, list[str]]:
     """Return the json of a matrix, and what is not as it was when the matrix was written.
 
     Args:
+        config: the options of now, which know what was done before there were such options.
         facts: what decides the vectors now, see `describe`.
         marks: of the audio that is there now.
         ids: the track ids.
@@ -64,6 +65,8 @@ def read_finished(
     path = matrix.with_suffix(".json")
     record = read_json(path, "the same command with --overwrite")
     record = {"failed": {}, "versions": {}, **record}
+    if isinstance(record.get("options"), dict):
+        record["options"] = recorded_options(record["options"], config)
     changed = differences({key: record.get(key) for key in facts}, facts)
     if record.get("audio_sha256") != audio_hash(marks, ids, record["failed"]):
         changed.append("the audio is not what it was made from")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from core.options import InputError
 from core.trackids import read_trackids
 from extract_item_embeddings.engine.audio_files import find_audio, fingerprint
 from extract_item_embeddings.engine.backbone import Backbone, ExtractConfig
+from extract_item_embeddings.engine.decoder_processes import read_clips
 from extract_item_embeddings.engine.finished import describe, fill, read_finished, versions
 from extract_item_embeddings.engine.parts import Parts, differences
 
@@ -33,6 +35,7 @@ class Job:
     parts: Parts
     batch_size: int
     command: str
+    read_clips: Callable = read_clips  # a stream of one's own, or a shared one
 
     @classmethod
     def prepare(cls, backbone_class: type[Backbone], config: ExtractConfig) -> Job:
@@ -90,7 +93,7 @@ def is_finished(job: Job) -> bool:
     config, matrix = job.config, job.matrix
     if config.overwrite or not (matrix.exists() and job.record.exists()):
         return False
-    record, changed = read_finished(matrix, job.facts, job.marks, job.ids)
+    record, changed = read_finished(matrix, config, job.facts, job.marks, job.ids)
     if config.mend and record["failed"]:
         changed += differences({"versions": record["versions"]}, {"versions": job.versions})
     if changed:
@@ -126,7 +129,7 @@ def begin(job: Job, *, alone: bool = True) -> None:
     parts.begin(job.plan)
     follow(job)
     if mend:
-        record, _ = read_finished(matrix, job.facts, job.marks, job.ids)
+        record, _ = read_finished(matrix, job.config, job.facts, job.marks, job.ids)
         fill(parts, matrix, record, job.marks, job.ids)
     job.record.unlink(missing_ok=True)  # last, so that from here on the parts are gone on with
     matrix.unlink(missing_ok=True)

@@ -18,6 +18,8 @@ import transformers
 from extract_item_embeddings.encodecmae import EncodecMae, EncodecMaeNetwork
 from extract_item_embeddings.jukemir import Jukemir
 from extract_item_embeddings.networks.jukebox import Jukebox
+from tests.extract_item_embeddings import tiny_transformers
+from tests.extract_item_embeddings.tiny_transformers import randomised
 
 SIZES = {
     "hidden_size": 32,
@@ -255,12 +257,8 @@ def change_config(folder, **values):
     path.write_text(json.dumps({**content, **values}))
 
 
-def randomised(model, seed):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    return model.eval()
+def mert_95m(folder, seed=0):
+    return mert(folder, seed)
 
 
 WRITERS = {
@@ -271,4 +269,6 @@ WRITERS = {
     "muq_mulan": muq_mulan,
     "encodecmae": encodecmae,
     "jukemir": jukemir,
+    "mert_95m": mert_95m,
+    **tiny_transformers.WRITERS,
 }
