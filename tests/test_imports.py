@@ -30,7 +30,7 @@ BELOW = {
     "study": {"core", "evaluation", ENGINE_ROOM, "recommenders"},
     "scripts": {
         *("core", "sample_data", "listening_log", "evaluation", "recommenders", "modules"),
-        *("training", "reporting", "study", "recommenders.networks"),
+        *("training", "reporting", "study", "recommenders.networks", ENGINE_ROOM),
     },
 }
 ROOMS = [*(room for room in BELOW if room not in ("modules", "scripts")), "benchmarks"]
