@@ -20,9 +20,13 @@ import sys
 from pathlib import Path
 
 from core.options import InputError, WorkError, run
-from study.config import HERE, StudyConfig
-from study.graph import submit_study, tree
+from study.config import HERE, StudyConfig, command_line
+from study.graph import decide, look
+from study.preflight import lacks_environment
+from study.record import Record
 from study.stages import Stage, plan
+from study.submission import submit_study
+from study.tree import tree
 
 
 def main(config: StudyConfig) -> None:
@@ -30,29 +34,28 @@ def main(config: StudyConfig) -> None:
         nodes = submit_study(config)
         print("\n".join(tree(nodes)))
         new = sum(node.submitted is not None for node in nodes)
-        print(
-            f"{new} jobs submitted; how far they are: python study_status.py --root {config.root}"
-        )
+        far = command_line("--root", config.root.absolute(), script="study_status.py")
+        print(f"{new} jobs submitted; how far they are: {far}")
         return
+    if not config.overwrite:
+        decide(look(config, Record.read(config.root), []), overwrite=False)
     for stage in plan(config):
         print(f"\n== {stage.name}", flush=True)
-        call(stage)
+        call(stage, overwrite=config.overwrite and bool(stage.changed()))
 
 
-def call(stage: Stage) -> None:
+def call(stage: Stage, *, overwrite: bool = False) -> None:
     """Run a stage's python; what stops this process stops it too.
 
     Raises:
         InputError, WorkError: it ended so and has said why, or there is no such python.
     """
     python, words = sys.executable, [*stage.script, *stage.flags]
+    words += ["--overwrite"] if overwrite else []
     if stage.interpreter:
         python = str(HERE / stage.interpreter)
         if not Path(python).exists():
-            raise InputError(
-                f"{stage.name} needs the environment of {stage.interpreter}, which is not there; "
-                f"the first lines of {words[1].replace('.', '/')}.py tell how to make it"
-            )
+            raise InputError(lacks_environment(stage))
     with subprocess.Popen([python, *words], cwd=HERE) as process:
         try:
             code = process.wait()

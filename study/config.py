@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,9 @@ class StudyConfig:
     )
     config: Path | None = option(
         None, "yaml of options for what learns; auto: sample.yaml for the sample", read=False
+    )
+    overwrite: bool = option(
+        False, "make again what was made from other things than asked for, and what follows from it"
     )
     slurm: bool = option(False, "submit the study as a graph of Slurm jobs", outcome=False)
     shards: int = option(32, "with --slurm: tasks an extraction is split into", outcome=False)
@@ -90,6 +94,12 @@ def flags_of(config: StudyConfig) -> list[str]:
             items = value if isinstance(value, tuple) else [value]
             flags += [name, ",".join(map(str, items))]
     return flags
+
+
+def command_line(*words, script: str = "run_all.sh") -> str:
+    """Return a command of the project that can be pasted, in any folder."""
+    starter = "bash" if script.endswith(".sh") else "python"
+    return shlex.join([starter, str(HERE / script), *map(str, words)])
 
 
 def lacking(name: str) -> list[str]:

@@ -6,6 +6,7 @@ there is run, submitted, waited for and reported like the others.
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from core.names import NONE, SHUFFLED, TRAINED, WITHOUT_FILE
 from core.registry import CONTROLS, RECOMMENDERS
+from study import checks
 from study.config import HERE, StudyConfig, lacking
 from study.on_disk import absent, metrics_files, missing_shards
 
@@ -26,6 +28,9 @@ class Stage:
         flags: its options.
         missing: returns the tasks of which something is not on the disk yet; a stage that is no
             array has one task, 0.
+        changed: returns {task: what it would refuse}: it is there, and made from other things.
+        labels: what each task is for, whatever its number: its seed, or its shard.
+        follows: it is done again when what it needs is.
         batch: file that is submitted with the flags; stage.sh takes the script as well.
         array: each task is a job of its own, told its number by Slurm.
         training: shares a node's GPUs with others.
@@ -37,6 +42,9 @@ class Stage:
     script: tuple[str, ...]
     flags: tuple[str, ...]
     missing: Callable[[], list[int]]
+    changed: Callable[[], dict[int, str]] = dict
+    labels: tuple[str, ...] = ("",)
+    follows: bool = True
     needs: tuple[str, ...] = ()
     batch: str = "stage.sh"
     array: bool = False
@@ -45,8 +53,17 @@ class Stage:
     interpreter: str | None = None
 
     @property
+    def tasks(self) -> list[int]:
+        return list(range(len(self.labels)))
+
+    @property
+    def asks(self) -> bool:
+        """Say whether it refuses what was made from other things, so that it takes --overwrite."""
+        return self.changed is not dict
+
+    @property
     def python(self) -> str:
-        """The command line that does it by hand."""
+        """The command line that does it, in the project's folder."""
         return shlex.join([self.interpreter or "python", *self.script, *self.flags])
 
 
@@ -55,7 +72,8 @@ def plan(config: StudyConfig) -> list[Stage]:
     root = config.root.absolute()
     stages, log, audio, options = [], config.log, config.audio, config.config
     if log is None:
-        stages.append(_stage("sample", "make_sample.py", root, [root / "sample.json"]))
+        sample = [root / "sample.json"]
+        stages.append(_stage("sample", "make_sample.py", root, sample, asks=True))
         log, audio = root / "userid_trackid_timestamp.tsv", root / "audio"
         options = options or HERE / "sample.yaml"
     log, audio = log.absolute(), audio.absolute()
@@ -66,9 +84,10 @@ def plan(config: StudyConfig) -> list[Stage]:
     if config.track_ids:
         flags = (*flags, "--tracks", str(config.track_ids.absolute()))
     needs = tuple(stage.name for stage in stages)
-    stages.append(_stage("plays", "0_get_plays_pqt.py", root, plays, needs, flags))
+    stages.append(_stage("plays", "0_get_plays_pqt.py", root, plays, needs, flags, asks=True))
     split = [root / "data" / "split.json"]
-    stages.append(_stage("split", "1_train_test_split.py", root, split, ("plays",)))
+    needs = ("plays",)
+    stages.append(_stage("split", "1_train_test_split.py", root, split, needs, asks=True))
     extracted = [name for name in config.embeddings if not lacking(name)]
     for name in extracted:
         stages += _extraction(name, root, audio, config.shards if config.slurm else None)
@@ -82,20 +101,28 @@ def plan(config: StudyConfig) -> list[Stage]:
         learns = any(CONTROLS[name].learns for name in names)
         more = (*flags, *taken) if learns else flags
         title = "controls" if script == "baselines.py" else " ".join(names)
-        controls.append(_stage(title, script, root, files, ("split",), more))
+        stage = _stage(title, script, root, files, ("split",), more)
+        asked = {"root": root, "seeds": config.seeds, "embedding": NONE, "tag": None}
+        changed = checks.of_runs(script, names, stage.flags, **asked, array=False)
+        controls.append(dataclasses.replace(stage, changed=changed))
         results += files
     stages += controls
     for recommender, name, tag, more in _runs(config):
         known = RECOMMENDERS[recommender]
         files = metrics_files(root, recommender, name, config.seeds, tag)
         results = results + files
+        flags = ("--root", str(root), "--embedding", name, "--seeds", seeds, *more)
+        flags += taken if known.learns else ()
+        asked = {"root": root, "seeds": config.seeds, "embedding": name, "tag": tag or None}
+        asked |= {"array": known.learns}
         stages.append(
             Stage(
                 name=" ".join(filter(None, (recommender, name, tag))),
                 script=(known.script,),
-                flags=("--root", str(root), "--embedding", name, "--seeds", seeds, *more)
-                + (taken if known.learns else ()),
+                flags=flags,
                 missing=absent(files, array=known.learns),
+                changed=checks.of_runs(known.script, [recommender], flags, **asked),
+                labels=tuple(map(str, config.seeds)) if known.learns else ("",),
                 needs=("split", *([f"embedding {name}"] if name in extracted else [])),
                 batch=known.batch,
                 array=known.learns,
@@ -130,10 +157,16 @@ def _runs(config: StudyConfig) -> Iterator[tuple[str, str, str, tuple[str, ...]]
                 yield recommender, name, SHUFFLED, ("--shuffle",)
 
 
-def _stage(name, script, root, files, needs=(), flags=(), newer_than=()) -> Stage:
+def _stage(
+    name, script, root, files, needs=(), flags=(), newer_than=(), asks: bool = False
+) -> Stage:
+    """Return a stage of stage.sh; `asks`: its script has an is_finished that can be asked."""
     flags = ("--root", str(root), *flags)
     missing = absent(files, array=False, newer_than=newer_than)
-    return Stage(name=name, script=(script,), flags=flags, missing=missing, needs=needs)
+    changed = checks.of_data(script, flags, files[-1]) if asks else dict
+    return Stage(
+        name=name, script=(script,), flags=flags, missing=missing, changed=changed, needs=needs
+    )
 
 
 def _extraction(name: str, root: Path, audio: Path, shards: int | None) -> list[Stage]:
@@ -146,18 +179,23 @@ def _extraction(name: str, root: Path, audio: Path, shards: int | None) -> list[
     own = (HERE / f"requirements-{name}.txt").exists()
     interpreter = f".venv-{name}/bin/python" if own else None
     common = {"script": script, "batch": batch, "interpreter": interpreter}
+    # It hears the tracks of trackid_sorted.csv, which stage 0 leaves as it is where there is one.
+    first = {
+        "changed": checks.of_embedding(root, name, audio),
+        "follows": not (root / "trackid_sorted.csv").exists(),
+        "needs": ("plays",),
+    }
     if shards is None:
-        return [
-            Stage(name=f"embedding {name}", flags=flags, missing=whole, needs=("plays",), **common)
-        ]
+        return [Stage(name=f"embedding {name}", flags=flags, missing=whole, **first, **common)]
     flags = (*flags, "--shards", str(shards))
     return [
         Stage(
             name=f"shards of {name}",
             flags=flags,
             missing=lambda: missing_shards(root, name, shards) if whole() else [],
-            needs=("plays",),
+            labels=tuple(f"{shard} of {shards}" for shard in range(shards)),
             array=True,
+            **first,
             **common,
         ),
         Stage(

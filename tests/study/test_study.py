@@ -6,77 +6,25 @@ import re
 
 import pytest
 from conftest import HERE, shell
+from made_up_slurm import SMALL, made_up_queue, study, touch
 
 from core.artifacts import write_json
 from core.options import InputError, parse_config
 from extract_item_embeddings.engine.parts import Part, Parts
-from study import cluster, graph
-from study.cluster import Task, node_share
+from study import cluster
+from study.cluster import node_share
 from study.config import StudyConfig, flags_of
+from study.graph import look
 from study.progress import describe
+from study.record import Record
 from study.stages import plan
-
-
-def study(root, *flags):
-    flags = ("--root", root, "--log", root / "log.tsv", "--audio", root / "audio", *flags)
-    return parse_config(StudyConfig, "", [str(flag) for flag in flags])
-
-
-def touch(root, *names):
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text("{}")
+from study.submission import submit_study
+from study.tree import tree
 
 
 @pytest.fixture
 def queue(monkeypatch):
-    """A Slurm that takes every job and never starts one; tests say what becomes of them."""
-
-    class Queue:
-        def __init__(self):
-            self.tasks, self.submitted, self.cancelled = [], [], []
-
-        def submit(self, batch, options, arguments):
-            job = 100 + len(self.submitted)
-            given = dict(o.removeprefix("--").partition("=")[::2] for o in options)
-            self.submitted.append({"id": job, "batch": batch, "args": arguments, **given})
-            indices = [0]
-            if "array" in given:
-                indices = []
-                for span in given["array"].partition("%")[0].split(","):
-                    first, _, last = span.partition("-")
-                    indices += range(int(first), int(last or first) + 1)
-            self.tasks += [
-                Task(job, i, "array" in given, "PENDING", "Priority", "", "0:00", given["comment"])
-                for i in indices
-            ]
-            return job
-
-        def cancel(self, which):
-            self.cancelled += [task.name for task in which]
-            self.tasks = [task for task in self.tasks if task not in which]
-
-        def becomes(self, state, job, *indices):
-            self.tasks = [
-                Task(*(vars(t) | {"state": state}).values())
-                if t.job == job and (not indices or t.index in indices)
-                else t
-                for t in self.tasks
-            ]
-
-        def job(self, stage):
-            return next(j for j in self.submitted[::-1] if j["comment"].endswith(f": {stage}"))
-
-    queue = Queue()
-    monkeypatch.setattr(cluster, "there_is_slurm", lambda: True)
-    monkeypatch.setattr(cluster, "tasks", lambda: queue.tasks)
-    monkeypatch.setattr(cluster, "submit", queue.submit)
-    monkeypatch.setattr(cluster, "cancel", queue.cancel)
-    return queue
-
-
-SMALL = ("--slurm", "--embeddings", "mfcc", "--recommenders", "knn,shallow", "--shuffled", "none")
-SMALL += ("--shards", "4")
+    return made_up_queue(monkeypatch)
 
 
 def test_every_stage_comes_after_what_it_needs_here_and_in_slurm(tmp_path):
@@ -185,7 +133,7 @@ def test_shards_are_missing_that_lack_a_track_or_hold_a_failed_one(tmp_path):
 
 def test_everything_is_submitted_once_each_job_after_those_it_needs(tmp_path, queue):
     config = study(tmp_path, "--seeds", "1,2", *SMALL)
-    nodes = graph.submit_study(config)
+    nodes = submit_study(config)
     ids = {node.stage.name: node.submitted for node in nodes}
     assert len(queue.submitted) == len(nodes) == 11
     assert "dependency" not in queue.job("plays")
@@ -199,22 +147,22 @@ def test_everything_is_submitted_once_each_job_after_those_it_needs(tmp_path, qu
     assert queue.job("table")["batch"] == "stage.sh" and queue.job("table")["args"][0] == "table.py"
     assert all(job["kill-on-invalid-dep"] == "yes" for job in queue.submitted)
 
-    again = graph.submit_study(config)
+    again = submit_study(config)
     assert len(queue.submitted) == 11 and not any(node.submitted for node in again)
     record = json.loads((tmp_path / "runs/study.json").read_text())
-    assert record["stages"]["shallow mfcc"]["jobs"][0]["tasks"] == [0, 1]
+    assert record["stages"]["shallow mfcc"][0]["tasks"] == [0, 1]
     assert parse_config(StudyConfig, "", record["flags"]) == config
 
 
 def test_only_what_failed_is_submitted_again_and_what_waits_for_it(tmp_path, queue):
     config = study(tmp_path, *SMALL)
-    graph.submit_study(config)
+    submit_study(config)
     ids = {job["comment"].split(": ")[1]: job["id"] for job in queue.submitted}
     touch(tmp_path, "data/plays.pqt", "data/plays.json", "data/split.json")
     queue.becomes("COMPLETED", ids["plays"])
     queue.becomes("FAILED", ids["shards of mfcc"], 1)
     queue.becomes("RUNNING", ids["shards of mfcc"], 2)
-    nodes = graph.submit_study(config)
+    nodes = submit_study(config)
     new = [node.stage.name for node in nodes if node.submitted]
     assert new == [
         "shards of mfcc",
@@ -232,17 +180,9 @@ def test_only_what_failed_is_submitted_again_and_what_waits_for_it(tmp_path, que
     assert str(ids["shallow noise"]) not in queue.cancelled
 
 
-def test_a_job_that_was_submitted_but_not_written_down_is_found_by_its_comment(tmp_path, queue):
-    config = study(tmp_path, *SMALL)
-    graph.submit_study(config)
-    (tmp_path / "runs/study.json").unlink()
-    graph.submit_study(config)
-    assert len(queue.submitted) == 11
-
-
 def test_another_study_does_not_get_in_the_way(tmp_path, queue):
-    graph.submit_study(study(tmp_path / "one", *SMALL))
-    graph.submit_study(study(tmp_path / "other", *SMALL))
+    submit_study(study(tmp_path / "one", *SMALL))
+    submit_study(study(tmp_path / "other", *SMALL))
     assert len(queue.submitted) == 22
 
 
@@ -253,14 +193,14 @@ def test_trainings_share_a_node_of_n_gpus(tmp_path, queue, monkeypatch):
     assert node_share(2, "train.sh") == ["--cpus-per-task=4", "--mem=20480M"], "no more than usual"
     with pytest.raises(InputError, match="--gpus 8: no node has so many, the largest has 4"):
         node_share(8, "train.sh")
-    graph.submit_study(study(tmp_path / "four", *SMALL, "--gpus", "4"))
+    submit_study(study(tmp_path / "four", *SMALL, "--gpus", "4"))
     assert queue.job("shallow mfcc")["mem"] == "15200M" and "mem" not in queue.job("knn mfcc")
-    graph.submit_study(study(tmp_path / "none", *SMALL, "--gpus", "0"))
+    submit_study(study(tmp_path / "none", *SMALL, "--gpus", "0"))
     assert queue.job("shallow mfcc")["gres"] == "none"
 
 
 def test_the_tree_shows_each_job_below_what_it_waits_for(tmp_path, queue):
-    lines = graph.tree(graph.submit_study(study(tmp_path, *SMALL)))
+    lines = tree(submit_study(study(tmp_path, *SMALL)))
     assert lines[0] == "plays: 100" and lines[-1].startswith("      └─ shallow mfcc: 107_[0]")
     assert "   └─ embedding mfcc: 103" in lines
     assert sum("table" in line for line in lines) == 1 and len(lines) == 11
@@ -268,14 +208,14 @@ def test_the_tree_shows_each_job_below_what_it_waits_for(tmp_path, queue):
 
 def test_what_a_stage_is_said_to_do(tmp_path, queue):
     config = study(tmp_path, *SMALL)
-    graph.submit_study(config)
+    submit_study(config)
     ids = {job["comment"].split(": ")[1]: job["id"] for job in queue.submitted}
     touch(tmp_path, "data/plays.pqt", "data/plays.json")
     queue.becomes("RUNNING", ids["shards of mfcc"], 0, 1)
     queue.becomes("OUT_OF_MEMORY", ids["shards of mfcc"], 2)
     for name in ("embedding mfcc", "knn mfcc"):
         queue.becomes("CANCELLED", ids[name])
-    nodes = graph.look(config, json.loads((tmp_path / "runs/study.json").read_text()))
+    nodes = look(config, Record.read(tmp_path), queue.tasks)
     by_name = {node.stage.name: node for node in nodes}
     states = {name: describe(node, by_name, 5) for name, node in by_name.items()}
     assert states["plays"][0] == "done" and states["split"][0] == "waiting"
@@ -320,4 +260,4 @@ def test_a_stage_that_fails_ends_the_study_with_its_exit_code(tmp_path):
 
 def test_without_a_study_the_status_says_how_to_submit_one(tmp_path):
     done = shell(f"python study_status.py --root {tmp_path}", tmp_path)
-    assert done.returncode == 2 and "bash run_all.sh --slurm" in done.stderr
+    assert done.returncode == 2 and f"bash {HERE}/run_all.sh --slurm" in done.stderr
