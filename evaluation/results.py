@@ -18,14 +18,17 @@ recommender, an embedding and a tag; its seeds are averaged for each user before
     groups.csv       recommender, embedding, tag, metric, mean, letters: rows of a recommender that
                      share a letter cannot be told apart (p_holm >= 0.05); `a` is with the best
     shuffled.csv     every row that has a shuffled control, against it: recommender, embedding,
-                     tag, metric, users, mean, shuffled_mean, difference, ci_low, ci_high, p, p_holm
-                     (over the rows of a recommender and metric), effect_size, beats_shuffled
+                     tag, metric, users, mean, shuffled_mean, difference, ci_low, ci_high, change,
+                     change_low, change_high (in % of the control's mean, paired bootstrap), p,
+                     p_holm (over the rows of a recommender and metric), effect_size, beats_shuffled
     beyond.csv       recommender, embedding, tag, k, Coverage, Gini, Popularity, Novelty: of the
                      lists of the test users, mean over seeds; beyond.py defines them
     segments.csv     recommender, embedding, tag, by (`activity` of users or `popularity` of
                      tracks), group (head, middle, tail), users, and M, M_ci95
     chance.csv       metric, chance: what random lists are expected to reach, exactly
-    cold.csv         as results.csv, of lists of cold tracks (only where the split has some)
+    cold.csv         as results.csv, of lists of cold tracks (only where the split has some), with
+                     cold_shuffled.csv and cold_chance.csv as those above
+    journal_hot.csv, journal_cold.csv    with table.py --layout journal; see journal.py
     published.csv    recommender, backbone, metric, published, embedding, tag, ours, ours_ci95,
                      seeds; `ours` is empty where there is no such run
 """
@@ -47,7 +50,8 @@ from core.registry import place
 from evaluation.beyond import GROUPS, STATISTICS
 from evaluation.measures import STATED, mean_and_interval
 
-TEXTS = {  # columns of tables that are texts; all others are numbers, or one of FLAGS
+TEXTS = {
+    "section",  # columns of tables that are texts; all others are numbers, or one of FLAGS
     *("recommender", "embedding", "tag", "embedding_a", "tag_a", "embedding_b", "tag_b"),
     *("metric", "letters", "by", "group", "backbone", "sampler", "pruner", "chosen"),
 }
@@ -234,9 +238,13 @@ def summarize_segments(rows: list[Row]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=None if lines else [*KEYS, "by", "group", "users"])
 
 
-def chance_levels(runs: Iterable[dict]) -> pd.DataFrame:
-    """Return chance.csv from what the runs of random lists say; no rows without one."""
-    levels = next((run["chance"]["test"] for run in runs if "chance" in run), {})
+def chance_levels(runs: Iterable[dict], part: str = "test") -> pd.DataFrame:
+    """Return chance.csv from what the runs of random lists say; no rows without one.
+
+    Args:
+        part: whose lists, test, val or cold.
+    """
+    levels = next((run["chance"].get(part, {}) for run in runs if "chance" in run), {})
     return pd.DataFrame({"metric": list(levels), "chance": list(levels.values())})
 
 

@@ -13,13 +13,13 @@ from typing import Literal
 import numpy as np
 
 from core.artifacts import sha256
-from core.names import NONE, SHUFFLED, shuffled_tag
+from core.names import NONE, SHUFFLED, published_tag, shuffled_tag
 from core.options import ARRAY_INDEX, InputError, option
 from evaluation.measures import KS, check_lengths
 from recommenders.vectors import shuffled_rows
 
 HERE = Path(__file__).resolve().parents[1]
-ROOMS = (".", "core", "evaluation", "recommenders", "training")
+ROOMS = (".", "core", "evaluation", "recommenders", "recommenders/networks", "training")
 CODE = [path for room in ROOMS for path in (HERE / room).glob("*.py")]  # what makes a run
 MARK = ".overwritten"  # in a run's folder while a command with --overwrite is under way
 
@@ -68,6 +68,19 @@ class EmbeddingOptions(RunOptions):
     def arranged(self, vectors: np.ndarray | None) -> np.ndarray | None:
         """Return the vectors (n_items, width) as this run's tracks have them: see --shuffle."""
         return shuffled_rows(vectors, self.seed) if self.shuffle else vectors
+
+
+def take_published(config: RunOptions, values: dict) -> None:
+    """Give frozen options, while they are made, the published values and the tag that says so.
+
+    Args:
+        values: by option; one that was asked for, in a yaml or by a flag, stays as it is.
+    """
+    defaults = {f.name: f.default for f in dataclasses.fields(config)}
+    for name, value in values.items():
+        if getattr(config, name) == defaults[name]:
+            object.__setattr__(config, name, value)
+    object.__setattr__(config, "tag", published_tag(config.tag))
 
 
 def each_seed(config: RunOptions):

@@ -33,7 +33,15 @@ class Run:
         earlier_seconds: what previous processes spent on it, if it is being continued.
     """
 
-    def __init__(self, recommender: str, config, *, split_hash: str, embedding_hash: str):
+    def __init__(
+        self,
+        recommender: str,
+        config,
+        *,
+        split_hash: str,
+        embedding_hash: str,
+        also: dict | None = None,
+    ):
         tag = check_name("tag", config.tag) if config.tag else None
         self.recommender, self.config = recommender, config
         self.embedding = getattr(config, "embedding", NONE)  # of one that hears nothing
@@ -46,7 +54,9 @@ class Run:
             "options": options,
             "split": split_hash,
             "embedding_hash": embedding_hash,
+            **(also or {}),
         }
+        self.also = also or {}  # fingerprints of what else it is made from, by name
         self.finished = False
         self.earlier_seconds = 0.0
         self.cold: dict = {}
@@ -123,9 +133,11 @@ class Run:
             for name, value in self.options.items()
             if options.get(name) != value
         ]
-        for key, what in (("split", "the split"), ("embedding_hash", "the embedding")):
-            if recorded[key] != self.made_from[key]:
-                changed.append(f"{what} is another one ({str(recorded[key])[:12]} then)")
+        whats = {"split": "the split", "embedding_hash": "the embedding"}
+        whats |= {key: f"its {key}" for key in self.also}
+        for key, what in whats.items():
+            if recorded.get(key) != self.made_from[key]:
+                changed.append(f"{what} is another one ({str(recorded.get(key))[:12]} then)")
         return changed
 
     def _write_config(self, measured: dict) -> None:

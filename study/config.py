@@ -34,7 +34,7 @@ class StudyConfig:
         "the sample, else frozen",
     )
     shuffled: tuple[str, ...] = option(
-        tuple(n for n, each in RECOMMENDERS.items() if each.by_default and each.shuffled),
+        tuple(n for n, each in RECOMMENDERS.items() if each.shuffled),
         "recommenders with a shuffled control of each embedding, or none",
     )
     config: Path | None = option(

@@ -102,8 +102,14 @@ def plan(config: StudyConfig) -> list[Stage]:
         more = (*flags, *taken) if learns else flags
         title = "controls" if script == "baselines.py" else " ".join(names)
         stage = _stage(title, script, root, files, ("split",), more)
+        if learns:
+            jobs = {"batch": CONTROLS[names[0]].batch, "array": True, "training": True}
+            labels = tuple(map(str, config.seeds))
+            stage = dataclasses.replace(
+                stage, missing=absent(files, array=True), labels=labels, **jobs
+            )
         asked = {"root": root, "seeds": config.seeds, "embedding": NONE, "tag": None}
-        changed = checks.of_runs(script, names, stage.flags, **asked, array=False)
+        changed = checks.of_runs(script, names, stage.flags, **asked, array=learns)
         controls.append(dataclasses.replace(stage, changed=changed))
         results += files
     stages += controls
@@ -115,6 +121,8 @@ def plan(config: StudyConfig) -> list[Stage]:
         flags += taken if known.learns else ()
         asked = {"root": root, "seeds": config.seeds, "embedding": name, "tag": tag or None}
         asked |= {"array": known.learns}
+        for other in (n for n, each in RECOMMENDERS.items() if each.made_by == recommender):
+            results = results + metrics_files(root, other, name, config.seeds, tag)
         stages.append(
             Stage(
                 name=" ".join(filter(None, (recommender, name, tag))),
@@ -123,7 +131,11 @@ def plan(config: StudyConfig) -> list[Stage]:
                 missing=absent(files, array=known.learns),
                 changed=checks.of_runs(known.script, [recommender], flags, **asked),
                 labels=tuple(map(str, config.seeds)) if known.learns else ("",),
-                needs=("split", *([f"embedding {name}"] if name in extracted else [])),
+                needs=(
+                    "split",
+                    *([f"embedding {name}"] if name in extracted else []),
+                    *known.learns_from,
+                ),
                 batch=known.batch,
                 array=known.learns,
                 training=known.learns,
@@ -141,7 +153,7 @@ def plan(config: StudyConfig) -> list[Stage]:
 def _runs(config: StudyConfig) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
     """Yield (recommender, embedding, tag, flags) of everything that is trained and compared."""
     tracks = config.tracks or (("frozen",) if config.log else ("frozen", "trained"))
-    for recommender in config.recommenders:
+    for recommender in dict.fromkeys(RECOMMENDERS[n].made_by or n for n in config.recommenders):
         known = RECOMMENDERS[recommender]
         for name in dict.fromkeys((*config.embeddings, "noise")):
             if name == "random" and not known.from_nothing:
@@ -153,7 +165,7 @@ def _runs(config: StudyConfig) -> Iterator[tuple[str, str, str, tuple[str, ...]]
                 continue
             if known.trains_tracks and "trained" in tracks:
                 yield recommender, name, TRAINED, ("--train-tracks", "true", "--tag", TRAINED)
-            if recommender in config.shuffled:
+            if known.name in (RECOMMENDERS[n].made_by or n for n in config.shuffled if n != "none"):
                 yield recommender, name, SHUFFLED, ("--shuffle",)
 
 

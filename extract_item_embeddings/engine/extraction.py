@@ -24,7 +24,7 @@ from core.artifacts import atomic_path, exclusive
 from core.options import InputError, WorkError, run
 from extract_item_embeddings.engine.backbone import Backbone, ExtractConfig
 from extract_item_embeddings.engine.batches import Batches
-from extract_item_embeddings.engine.decoder_processes import messages_to, read_clips
+from extract_item_embeddings.engine.decoder_processes import messages_to
 from extract_item_embeddings.engine.finished import audio_hash, write
 from extract_item_embeddings.engine.jobs import Job, begin, follow, is_finished
 from extract_item_embeddings.engine.parts import PENDING
@@ -49,13 +49,18 @@ def extract(backbone_class: type[Backbone], config: ExtractConfig) -> None:
 
     With --shards one part of it is computed, or all parts are joined.
     """
-    if config.join:
-        extract_all(Job.prepare(backbone_class, config), join=True)
-    elif config.shards:
-        shard = shard_index(config.shards, config.shard)
-        extract_shard(Job.prepare(backbone_class, config), shard)
+    if config.shards and not config.join:
+        shard_index(config.shards, config.shard)  # before anything is looked at
+    extract_job(Job.prepare(backbone_class, config))
+
+
+def extract_job(job: Job) -> None:
+    """Do what the job's options ask for, as `extract` says."""
+    config = job.config
+    if config.shards and not config.join:
+        extract_shard(job, shard_index(config.shards, config.shard))
     else:
-        extract_all(Job.prepare(backbone_class, config), join=False)
+        extract_all(job, join=config.join)
 
 
 def extract_all(job: Job, *, join: bool) -> None:
@@ -155,7 +160,9 @@ def compute(
     if not backbone.is_commercial():
         print(f"{backbone.name}: weights under {backbone.licence}, not for commercial use")
     ahead = 2 * job.batch_size + 2 * backbone.workers
-    clips = read_clips(job.files, rows, backbone.clip_length, workers=backbone.workers, ahead=ahead)
+    clips = job.read_clips(
+        job.files, rows, backbone.clip_length, workers=backbone.workers, ahead=ahead
+    )
     batches = Batches(backbone, job.batch_size)
     with (
         contextlib.closing(clips),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from core.options import InputError
 from core.trackids import read_trackids
 from extract_item_embeddings.engine.audio_files import find_audio, fingerprint
 from extract_item_embeddings.engine.backbone import Backbone, ExtractConfig
+from extract_item_embeddings.engine.decoder_processes import read_clips
 from extract_item_embeddings.engine.finished import describe, fill, read_finished, versions
 from extract_item_embeddings.engine.parts import Parts, differences
 
@@ -33,6 +35,7 @@ class Job:
     parts: Parts
     batch_size: int
     command: str
+    read_clips: Callable = read_clips  # a stream of one's own, or a shared one
 
     @classmethod
     def prepare(cls, backbone_class: type[Backbone], config: ExtractConfig) -> Job:

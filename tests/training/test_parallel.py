@@ -16,6 +16,9 @@ from dataset import MaskedBatch, PairBatch
 COMMANDS = {
     "bert4rec": "train_bert.py --dropout 0 --batch-size 7 --epochs 4",
     "shallow": "train.py --batch-size 50 --epochs 4 --l2 0.0001 --confidence true",
+    "hybrid": "train_hybrid.py --batch-size 7 --epochs 4 --hidden 8",
+    "bimodal_average": "train_bimodal.py --batch-size 30 --epochs 4 --hidden 8 --loss sdcl "
+    "--weighted true --select train_loss",
 }
 
 
@@ -49,7 +52,7 @@ def train(root, name, processes, *flags):
 def curve(root, name) -> np.ndarray:
     """Return train and validation loss of every epoch."""
     lines = (root / "runs" / f"{name}-toy-s1" / "log.jsonl").read_text().splitlines()
-    return np.array([[e["train_loss"], e["val_loss"]] for e in map(json.loads, lines)])
+    return np.array([[e["train_loss"], e.get("val_loss", 0)] for e in map(json.loads, lines)])
 
 
 @pytest.mark.parametrize("name", COMMANDS)
