@@ -1,6 +1,7 @@
 """A Slurm that takes every job and never starts one; and files that only look like a study's."""
 
 from core.options import parse_config
+from core.registry import CONTROLS
 from study import checks, cluster
 from study.cluster import Task
 from study.config import StudyConfig
@@ -79,3 +80,14 @@ def made_up_queue(monkeypatch):
 
 SMALL = ("--slurm", "--embeddings", "mfcc", "--recommenders", "knn,shallow", "--shuffled", "none")
 SMALL += ("--shards", "4")
+CONTROL_STAGES = tuple(  # as plan names them
+    dict.fromkeys(
+        "controls" if each.script == "baselines.py" else name
+        for name, each in CONTROLS.items()
+        if each.by_default
+    )
+)
+CONTROL_RUNS = tuple(
+    f"runs/{name}-none-s1/metrics.json" for name, each in CONTROLS.items() if each.by_default
+)
+N_STAGES = 10 + len(CONTROL_STAGES)  # of a SMALL study

@@ -6,6 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 from conftest import call_main
+from made_up_slurm import CONTROL_STAGES
 
 import run_study
 from core.artifacts import sha256, write_json
@@ -77,7 +78,8 @@ def test_another_log_is_named_and_so_is_a_split_of_other_plays(copy):
     with pytest.raises(InputError, match="plays: .*other.tsv is not the log.*--overwrite makes"):
         decide(nodes, overwrite=False)
     decide(nodes, overwrite=True)
-    assert [n.stage.name for n in nodes if n.remade] == ["plays", "split", "controls", "knn noise"]
+    remade = ["plays", "split", *CONTROL_STAGES, "knn noise"]
+    assert [n.stage.name for n in nodes if n.remade] == remade
     call_main("0_get_plays_pqt", *other[:6], "--overwrite")
     assert "plays.pqt has changed" in changed(other)["split"]
 
