@@ -2,8 +2,9 @@
 #
 # `./train.sh --embedding mert` submits itself with the settings of cluster.env, also from a shell
 # that salloc or srun has opened. As a batch job, or a step of srun's, Python runs until it ends or
-# Slurm warns: 120 s before the time limit or a preemption. Then Python stops (what is done is kept, exit code 138) and the job, or this one task of an array,
-# is put back into the queue, at most MAX_REQUEUES times; it goes on where it stopped.
+# Slurm warns: 120 s before the time limit or a preemption. Then Python stops (what is done is kept,
+# exit code 138) and the job, or this one task of an array, is put back into the queue, at most
+# MAX_REQUEUES times; it goes on where it stopped.
 
 # Whether this file is what Slurm runs: sbatch's copy, or what srun has started. A shell inside an
 # allocation has SLURM_JOB_ID too, and is told here how to submit as one outside.
@@ -48,7 +49,17 @@ submit() {
     mkdir -p logs || return 1
     leave_allocation
     settings "$file" "${1:-}" ${options[@]+"${options[@]}"}
-    sbatch ${site[@]+"${site[@]}"} ${options[@]+"${options[@]}"} "$file" "$@"
+    if [[ " ${site[*]-} " != *" --mem-per-cpu="* ]]; then
+        sbatch ${site[@]+"${site[@]}"} ${options[@]+"${options[@]}"} "$file" "$@"
+    else # which sbatch does not take beside the file's --mem
+        local copy code
+        copy=$(mktemp) || return 1
+        sed '/^#SBATCH --mem=/d' "$file" >"$copy"
+        sbatch "${site[@]}" ${options[@]+"${options[@]}"} "$copy" "$@"
+        code=$?
+        rm -f "$copy"
+        return "$code"
+    fi
 }
 
 # settings FILE ARGUMENT [OPTION OF SBATCH...]: set `site` to the options that cluster.env asks for.

@@ -187,23 +187,36 @@ def test_a_job_that_was_stopped_goes_back_into_the_queue_a_limited_number_of_tim
 
 def test_resources_of_a_stage_are_set_in_one_place(sbatch):
     (sbatch.project / "cluster.env").write_text(
-        "TIME=9:00:00\nTIME_train_bert=4:00:00\nMEM_PER_CPU=5G\nQOS_table=short\nMAIL=a@b\n"
+        "TIME=9:00:00\nTIME_train_bert=4:00:00\nMEM_train=7G\nQOS_table=short\nMAIL=a@b\n"
         "CPUS_knn=2\nPARTITION_knn=cpu\nACCOUNT=us\n"
     )
     (sbatch.commands / "sbatch").write_text('#!/bin/bash\necho "$*"\n')
     mail = "--mail-user=a@b --mail-type=FAIL,END"
     assert sbatch("./train_bert.sh --x").stdout == (
-        f"--time=4:00:00 --mem-per-cpu=5G --account=us {mail} ./train_bert.sh --x\n"
+        f"--time=4:00:00 --account=us {mail} ./train_bert.sh --x\n"
     )
     assert sbatch("./knn.sh").stdout == (
-        f"--time=9:00:00 --mem-per-cpu=5G --cpus-per-task=2 --partition=cpu --account=us {mail} "
-        "./knn.sh\n"
+        f"--time=9:00:00 --cpus-per-task=2 --partition=cpu --account=us {mail} ./knn.sh\n"
     )
     assert "--qos=short" in sbatch("./stage.sh table.py --root R").stdout
     assert "--qos" not in sbatch("./stage.sh report.py --root R").stdout
-    line = ". ./cluster.sh; submit train.sh --mem=7M -- --x"
-    shared = sbatch(line).stdout
-    assert "--mem=7M" in shared and "--mem-per-cpu" not in shared
+    assert "--mem=7G" in sbatch("./train.sh").stdout
+    shared = sbatch(". ./cluster.sh; submit train.sh --mem=7M -- --x").stdout
+    assert "--mem=7M" in shared and "--mem=7G" not in shared, "a share of a node goes before"
+
+
+def test_memory_for_each_processor_replaces_that_of_the_batch_file(sbatch):
+    (sbatch.project / "cluster.env").write_text("MEM_PER_CPU=5G\n")
+    for name in ("sed", "mktemp", "rm"):
+        (sbatch.commands / name).symlink_to(shutil.which(name))
+    (sbatch.commands / "sbatch").write_text('#!/bin/bash\necho "$1 $3"\ncat "$2"\n')
+    said, _, text = sbatch("./knn.sh --x").stdout.partition("\n")
+    assert said == "--mem-per-cpu=5G --x"
+    assert settings(text) == {
+        name: value
+        for name, value in settings((HERE / "knn.sh").read_text()).items()
+        if name != "mem"
+    }
 
 
 @pytest.mark.parametrize("opened", [{}, {"SLURM_TASK_PID": "1", "SLURM_STEP_ID": "0"}])
