@@ -21,15 +21,22 @@ from pathlib import Path
 
 from core.options import InputError, WorkError, run
 from study.config import HERE, StudyConfig, command_line
+from study.forecast import foretell
 from study.graph import decide, look
 from study.preflight import lacks_environment
 from study.record import Record
 from study.stages import Stage, plan
-from study.submission import submit_study
+from study.submission import cancel_study, foresee_study, submit_study
 from study.tree import tree
 
 
 def main(config: StudyConfig) -> None:
+    if config.cancel:
+        print(f"{cancel_study(config)} jobs of the study of {config.root} cancelled")
+        return
+    if config.dry_run:
+        print("\n".join(foretell(config, foresee_study(config))))
+        return
     if config.slurm:
         nodes = submit_study(config)
         print("\n".join(tree(nodes)))

@@ -66,6 +66,26 @@ def tasks(user: str | None = None) -> list[Task]:
     return found
 
 
+def resources(batch: str, script: str, options: list[str]) -> dict[str, str]:
+    """Return what a job would ask for: its batch file's options, the site's, its own.
+
+    Args:
+        script: what stage.sh would run, or else anything.
+        options: of sbatch, as submit takes them.
+
+    Returns:
+        {"time": "4:00:00", "mem": "20G", "cpus-per-task": "4", "gres": "gpu:1", ...}
+    """
+    line = '. ./cluster.sh && settings "$@" && printf "%s\\n" ${site[@]+"${site[@]}"}'
+    site = _call(["bash", "-c", line, "cluster.sh", batch, script, *options]).split("\n")
+    text = (HERE / batch).read_text(encoding="utf-8")
+    words = " ".join(re.findall(r"^#SBATCH (.*)$", text, re.M)).split()
+    asked = dict(w.removeprefix("--").partition("=")[::2] for w in (*words, *site, *options) if w)
+    if "mem-per-cpu" in asked and not any(o.startswith("--mem=") for o in options):
+        asked.pop("mem", None)
+    return asked
+
+
 def limits() -> dict[str, int]:
     """Return the numbers among Slurm's settings, as {"MaxArraySize": 1001, ...}."""
     lines = (line.partition("=") for line in _call(["scontrol", "show", "config"]).splitlines())

@@ -14,6 +14,9 @@ from core.registry import RECOMMENDERS
 HERE = Path(__file__).resolve().parents[1]
 
 
+ONCE = ("wave", "dry_run", "cancel")  # what one command does, and not what a study is
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
     root: Path = option(Path("sample"), "folder of all that is read and written")
@@ -52,6 +55,15 @@ class StudyConfig:
         "and memory; 0: without GPUs; auto: as the batch files say",
         outcome=False,
     )
+    at_most: int | None = option(
+        None,
+        "with --slurm: jobs of this study in the queue at a time, for sites with limits; a task of "
+        "an array counts as one, and the last of them submits the next",
+        outcome=False,
+    )
+    wave: bool = option(False, "with --slurm: go on after --at-most; jobs use it", outcome=False)
+    dry_run: bool = option(False, "with --slurm: say what it would submit", outcome=False)
+    cancel: bool = option(False, "with --slurm: cancel this study's jobs alone", outcome=False)
 
     def __post_init__(self):
         if self.recommenders == ("all",):
@@ -77,12 +89,19 @@ class StudyConfig:
         if min(self.shards, self.at_once) < 1 or (self.gpus or 0) < 0:
             raise InputError("--shards and --at-once must be at least 1, --gpus at least 0")
 
+        if self.at_most is not None and self.at_most < 2:
+            raise InputError(f"--at-most must be at least 2, got {self.at_most}: one submits")
+        if (self.cancel or self.dry_run or self.wave) and not self.slurm:
+            raise InputError("--cancel, --dry-run and --wave go with --slurm")
+
 
 def flags_of(config: StudyConfig) -> list[str]:
     """Return the flags that give these options again, from any folder."""
     flags = []
     for option_field in dataclasses.fields(config):
         value = getattr(config, option_field.name)
+        if option_field.name in ONCE:
+            continue
         if isinstance(value, Path):
             value = value.absolute()
         elif value == option_field.default:

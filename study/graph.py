@@ -26,7 +26,7 @@ class Node:
         todo: tasks to submit; `decide` sets it.
         let_go: jobs to cancel first: they differ, or wait for jobs that have failed.
         remade: it is done again because of what has changed.
-        submitted: the job that was submitted just now.
+        taken: tasks that were submitted just now, as the job `submitted`.
     """
 
     stage: Stage
@@ -40,6 +40,7 @@ class Node:
     let_go: list[Task] = field(default_factory=list)
     remade: bool = False
     submitted: int | None = None
+    taken: list[int] = field(default_factory=list)
 
     @property
     def done(self) -> bool:
@@ -57,6 +58,10 @@ class Node:
     def open(self) -> list[int]:
         """Return the missing tasks that no job of the queue will do."""
         return [index for index in self.missing if index not in self.working]
+
+    def uncovered(self) -> list[int]:
+        """Return the missing tasks that no job does or will do, those of just now included."""
+        return [index for index in self.open() if index not in self.taken]
 
     def last_job(self, index: int) -> dict | None:
         """Return the newest job that was to do a task; None: there was none."""
