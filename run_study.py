@@ -2,6 +2,7 @@
 
     python run_study.py                                    # the sample, what run_all.sh runs
     python run_study.py --root m4a --log FILE --audio DIR --embeddings mfcc,mert --seeds 1,2,3
+    python run_study.py --onion small --root onion         # open data, from nothing
     python run_study.py --slurm --root m4a --log FILE --audio DIR ...   # submits what is missing
 
 Reads   --log, --audio
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from core.options import InputError, WorkError, run
 from study.config import HERE, StudyConfig, command_line
+from study.estimates import announce
 from study.forecast import foretell
 from study.graph import decide, look
 from study.preflight import lacks_environment
@@ -44,11 +46,19 @@ def main(config: StudyConfig) -> None:
         far = command_line("--root", config.root.absolute(), script="study_status.py")
         print(f"{new} jobs submitted; how far they are: {far}")
         return
+    stages = plan(config)
+    if config.onion:
+        print(announce(config, stages), flush=True)
     if not config.overwrite:
         decide(look(config, Record.read(config.root), []), overwrite=False)
-    for stage in plan(config):
+    for stage in stages:
         print(f"\n== {stage.name}", flush=True)
-        call(stage, overwrite=config.overwrite and bool(stage.changed()))
+        try:
+            call(stage, overwrite=config.overwrite and bool(stage.changed()))
+        except (InputError, WorkError) as error:
+            if not stage.optional:
+                raise
+            print(f"the study goes on without {stage.name}: {error}", flush=True)
 
 
 def call(stage: Stage, *, overwrite: bool = False) -> None:

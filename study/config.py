@@ -6,20 +6,40 @@ import dataclasses
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from core.names import WITHOUT_FILE
 from core.options import InputError, option
 from core.registry import RECOMMENDERS
 
 HERE = Path(__file__).resolve().parents[1]
-
-
+OPEN_TABLES = {"full": ("mfcc_stats", "musicnn", "maest"), "small": ("mfcc_stats", "maest")}
 ONCE = ("wave", "dry_run", "cancel")  # what one command does, and not what a study is
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
     root: Path = option(Path("sample"), "folder of all that is read and written")
+    onion: Literal["full", "small"] | None = option(
+        None,
+        "open data, Music4All-Onion, from nothing; small: its published split and two tables",
+        bare="full",
+    )
+    published: bool = option(
+        False, "with --onion: the extended study's split (100 MB) in place of the log (2.2 GB)"
+    )
+    tables: tuple[str, ...] | None = option(
+        None,
+        "with --onion: tables of vectors, see get_data.py --list; auto: mfcc_stats,musicnn,maest, "
+        "small: mfcc_stats,maest",
+    )
+    sources: Path = option(HERE / "data_sources.yaml", "with --onion: the list of files")
+    mirror: str | None = option(
+        None, "with --onion: server or folder that has the files", outcome=False
+    )
+    limit_rate: str | None = option(
+        None, "with --onion: most bytes a second, as 2MB", outcome=False
+    )
     log: Path | None = option(None, "the listening log; auto: of a sample that is made")
     audio: Path | None = option(None, "folder of TRACKID.mp3 ...; auto: of that sample")
     track_ids: Path | None = option(
@@ -66,6 +86,7 @@ class StudyConfig:
     cancel: bool = option(False, "with --slurm: cancel this study's jobs alone", outcome=False)
 
     def __post_init__(self):
+        self._settle_open_data()
         if self.recommenders == ("all",):
             object.__setattr__(self, "recommenders", tuple(RECOMMENDERS))
         for flag, names, known in (
@@ -79,7 +100,7 @@ class StudyConfig:
         for name in self.embeddings:
             there = (self.root / "embeddings" / f"{name}.npy").exists()
             absent = lacking(name)
-            if name not in WITHOUT_FILE and absent and not there:
+            if name not in WITHOUT_FILE and absent and not there and not self.onion:
                 raise InputError(
                     f"--embeddings: '{name}' is unknown: there is no {' and no '.join(absent)}, "
                     f"and no {self.root}/embeddings/{name}.npy"
@@ -88,11 +109,43 @@ class StudyConfig:
             raise InputError("--log and --audio go together; without both a sample is made")
         if min(self.shards, self.at_once) < 1 or (self.gpus or 0) < 0:
             raise InputError("--shards and --at-once must be at least 1, --gpus at least 0")
-
         if self.at_most is not None and self.at_most < 2:
             raise InputError(f"--at-most must be at least 2, got {self.at_most}: one submits")
         if (self.cancel or self.dry_run or self.wave) and not self.slurm:
             raise InputError("--cancel, --dry-run and --wave go with --slurm")
+
+    def _settle_open_data(self) -> None:
+        """Fill in what --onion leaves open: root, tables, their embeddings, recommenders."""
+        if not self.onion:
+            if self.published or self.tables or self.mirror or self.limit_rate:
+                raise InputError("--published, --tables, --mirror, --limit-rate go with --onion")
+            return
+        if self.log or self.audio or self.slurm:
+            raise InputError(
+                "--onion brings its own data and runs here: no --log, --audio, --slurm"
+            )
+        tables = self.tables or OPEN_TABLES[self.onion]
+        settled = {"tables": tables, "embeddings": tuple(open_name(name) for name in tables)}
+        if self.onion == "small":
+            settled["published"] = True
+        if self.root == Path("sample"):
+            settled["root"] = Path("onion")
+        default = next(f for f in dataclasses.fields(self) if f.name == "recommenders").default
+        if self.recommenders is default:  # not merely equal: a user may ask for just these
+            fits = (n for n in default if has_gpu() or not RECOMMENDERS[n].wants_gpu)
+            settled["recommenders"] = tuple(fits)
+        for name, value in settled.items():
+            object.__setattr__(self, name, value)
+
+
+def open_name(table: str) -> str:
+    """Return the name of the embedding that a table of open data becomes."""
+    return f"{table}_onion".replace("-", "_")
+
+
+def has_gpu() -> bool:
+    """Say whether there is an NVIDIA GPU, without loading torch."""
+    return Path("/dev/nvidia0").exists()
 
 
 def flags_of(config: StudyConfig) -> list[str]:
@@ -100,12 +153,11 @@ def flags_of(config: StudyConfig) -> list[str]:
     flags = []
     for option_field in dataclasses.fields(config):
         value = getattr(config, option_field.name)
-        if option_field.name in ONCE:
+        usual = value == option_field.default and option_field.name != "root"
+        if usual or option_field.name in ONCE:
             continue
         if isinstance(value, Path):
             value = value.absolute()
-        elif value == option_field.default:
-            continue
         name = "--" + option_field.name.replace("_", "-")
         if value is True:
             flags.append(name)
