@@ -11,8 +11,8 @@ where user and seed are random, and the difference of two rows on the same n use
 
 s_D^2 of the users' differences, seeds averaged; s_S^2 of the seeds' means; s_E^2 of what is left of
 a row when users and seeds are taken out, which is in both others. p and interval are Student's t's
-with Satterthwaite's degrees of freedom. Source: Satterthwaite, Biometrics Bulletin 2, 1946; the crossed
-model in Searle, Casella and McCulloch, Variance Components, 1992, chapter 4.
+with Satterthwaite's degrees of freedom. Source: Satterthwaite, Biometrics Bulletin 2, 1946; the
+crossed model in Searle, Casella and McCulloch, Variance Components, 1992, chapter 4.
 
 Why no bootstrap of users and seeds: with three seeds it draws from three numbers, and calls equal
 rows different far more than 5 times in 100 (benchmarks/bench_inference.py has both).
