@@ -30,7 +30,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
-from core.options import InputError, option, run
+from core.options import InputError, option, refuse_special, run
 from core.trackids import audio_ids, read_trackids, read_trackids_file, write_trackids
 from listening_log.large_tables import OWN, hide_pandas, memory_bytes, scratch_folder, thread_count
 from listening_log.plays import Conversion, convert_log, fingerprint, is_same_file, renumber
@@ -61,8 +61,8 @@ def main(config: PlaysConfig) -> None:
     threads = thread_count(config.threads)
     block_bytes = (memory_bytes(config.memory) - OWN) // (24 * (threads + 2))
     if not config.log.is_file():
-        what = "is a folder" if config.log.is_dir() else "is missing"
-        raise InputError(f"--log {config.log} {what}; expected a tab-separated file")
+        refuse_special(config.log, f"--log {config.log}")
+        raise InputError(f"--log {config.log} is missing; expected a tab-separated file")
     data = config.root / "data"
     with exclusive(data / ".lock", f"{data}"), scratch_folder(data) as scratch:
         if not config.overwrite and is_finished(config):

@@ -53,7 +53,9 @@ BUDGET = ("trials", "complete", "pruned", "failed", "seconds")
 
 @dataclass(frozen=True)
 class SweepConfig:
-    recommender: Literal[tuple(RECOMMENDERS)] = option(help="whose options")
+    recommender: Literal[tuple(n for n, each in RECOMMENDERS.items() if not each.made_by)] = option(
+        help="whose options"
+    )
     embeddings: tuple[str, ...] = option(help="a search for each, as mfcc,musicnn")
     root: Path = option(Path("."), "folder of all that is read and written")
     space: Path = option(Path(__file__).with_name("search.yaml"), "yaml of what varies")
@@ -88,6 +90,7 @@ def check_metric(name: str) -> None:
 
 def main(config: SweepConfig) -> None:
     space = read_space(config.space, config.recommender)
+    split_hash(config.root)
     made = {}
     for embedding in config.embeddings:
         embedding_hash(config.root, embedding, config.width)  # all are there before hours are spent

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.artifacts import atomic_path
 from core.audio_folder import AUDIO, scan
-from core.options import InputError
+from core.options import InputError, refuse_special
 
 STAGE_0 = "python 0_get_plays_pqt.py"
 
@@ -33,6 +33,7 @@ def read_trackids(root: Path) -> list[str]:
 
 def read_trackids_file(path: Path) -> list[str]:
     """Return the track ids of a file in the form of trackid_sorted.csv; see read_trackids."""
+    refuse_special(path, str(path))
     try:
         return parse_trackids(path, path.read_bytes())
     except OSError as error:

@@ -25,8 +25,9 @@ import yaml
 from optuna.trial import Trial, TrialState
 
 from core.artifacts import read_json, write_json
-from core.options import InputError, WorkError
+from core.options import InputError, WorkError, refuse_special
 from core.registry import RECOMMENDERS
+from core.yamls import load_yaml
 
 HERE = Path(__file__).resolve().parents[1]
 LINKED = ("data", "embeddings", "trackid_sorted.csv")
@@ -62,8 +63,9 @@ def read_space(path: Path, recommender: str) -> dict[str, Choice]:
     Raises:
         InputError: no such file or section, or an entry that is neither.
     """
+    refuse_special(path, f"--space {path}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"--space {path} cannot be read as yaml ({error})") from error
     section = content.get(recommender) if isinstance(content, dict) else None

@@ -23,7 +23,6 @@ from core.artifacts import atomic_path, exclusive
 from core.options import InputError, WorkError, run
 from extract_item_embeddings.engine.backbone import Backbone, ExtractConfig
 from extract_item_embeddings.engine.batches import Batches
-from extract_item_embeddings.engine.decoder_processes import read_clips
 from extract_item_embeddings.engine.decoding import CANCELLED, LOUD, OUT_OF_RANGE, SILENT
 from extract_item_embeddings.engine.finished import audio_hash, write
 from extract_item_embeddings.engine.jobs import (
@@ -62,13 +61,18 @@ def extract(backbone_class: type[Backbone], config: ExtractConfig) -> None:
 
     With --shards one part of it is computed, or all parts are joined.
     """
-    if config.join:
-        extract_all(Job.prepare(backbone_class, config), join=True)
-    elif config.shards:
-        shard = shard_index(config.shards, config.shard)
-        extract_shard(Job.prepare(backbone_class, config), shard)
+    if config.shards and not config.join:
+        shard_index(config.shards, config.shard)  # before anything is looked at
+    extract_job(Job.prepare(backbone_class, config))
+
+
+def extract_job(job: Job) -> None:
+    """Do what the job's options ask for, as `extract` says."""
+    config = job.config
+    if config.shards and not config.join:
+        extract_shard(job, shard_index(config.shards, config.shard))
     else:
-        extract_all(Job.prepare(backbone_class, config), join=False)
+        extract_all(job, join=config.join)
 
 
 def extract_all(job: Job, *, join: bool) -> None:
@@ -171,16 +175,17 @@ def compute(job: Job, windows: list[range], marks: np.ndarray, device: str) -> t
     if not rows:
         return 0, 0.0
 
-    print(f"{len(rows):,} tracks on {device}, {job.batch_size} at once", flush=True)
+    name = backbone.name
+    print(f"{name}: {len(rows):,} tracks on {device}, {job.batch_size} at once", flush=True)
     job.load(device)
     if not backbone.is_commercial():
         print(f"{backbone.name}: weights under {backbone.licence}, not for commercial use")
     remarks: dict[int, str] = {}
     ahead = 2 * job.batch_size + 2 * backbone.workers
     how = {"workers": backbone.workers, "ahead": ahead, "remarks": remarks}
-    clips = read_clips(job.files, rows, backbone.clip_length, **how)
+    clips = job.read_clips(job.files, rows, backbone.clip_length, **how)
     batches = Batches(backbone, job.batch_size)
-    with contextlib.closing(clips), Progress(total, done) as progress:
+    with contextlib.closing(clips), Progress(name, total, done) as progress:
         for window, wanted in work.items():
             begun = time.monotonic()
             part = parts.load(window)

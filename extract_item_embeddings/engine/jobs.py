@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from core.options import InputError
 from core.trackids import read_trackids
 from extract_item_embeddings.engine.audio_files import find_audio, fingerprint
 from extract_item_embeddings.engine.backbone import Backbone, ExtractConfig
+from extract_item_embeddings.engine.decoder_processes import read_clips
 from extract_item_embeddings.engine.finished import describe, fill, read_finished, versions
 from extract_item_embeddings.engine.parts import Parts, differences
 from extract_item_embeddings.engine.shards import shard_windows
@@ -36,6 +38,7 @@ class Job:
     batch_size: int
     command: str
     loaded: bool = False  # whether the backbone has its weights
+    read_clips: Callable = read_clips  # a stream of one's own, or a shared one
 
     @classmethod
     def prepare(cls, backbone_class: type[Backbone], config: ExtractConfig) -> Job:
