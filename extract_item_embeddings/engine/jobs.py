@@ -37,8 +37,8 @@ class Job:
     parts: Parts
     batch_size: int
     command: str
-    loaded: bool = False  # whether the backbone has its weights
     read_clips: Callable = read_clips  # a stream of one's own, or a shared one
+    loaded: bool = False  # whether the backbone has its weights
 
     @classmethod
     def prepare(cls, backbone_class: type[Backbone], config: ExtractConfig) -> Job:
