@@ -30,7 +30,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
-from core.options import InputError, option, run
+from core.options import InputError, option, refuse_special, run
 from core.trackids import audio_ids, read_trackids, read_trackids_file, write_trackids
 from listening_log.large_tables import OWN, hide_pandas, memory_bytes, scratch_folder, thread_count
 from listening_log.plays import Conversion, convert_log, fingerprint, is_same_file, renumber
@@ -47,7 +47,8 @@ class PlaysConfig:
     tracks: Path | None = option(
         None, "csv of idx,trackid that the root starts from where it has none of its own"
     )
-    audio: Path | None = option(None, "folder of TRACKID.mp3 (or ogg, opus, flac, wav) files")
+    audio: Path | None = option(None, "folder of TRACKID.mp3 (or ogg, flac, wav, m4a ...) files")
+    pattern: str | None = option(None, "the files in --audio that are meant, such as '**/*.mp3'")
     max_rejected: float = option(0.01, "share of rows, 0 to 1, that may be unusable", outcome=False)
     memory: str = option("2GB", "most memory, from 300MB; less: smaller blocks", outcome=False)
     threads: int | None = option(None, "threads to use; auto: one a core", outcome=False)
@@ -60,8 +61,8 @@ def main(config: PlaysConfig) -> None:
     threads = thread_count(config.threads)
     block_bytes = (memory_bytes(config.memory) - OWN) // (24 * (threads + 2))
     if not config.log.is_file():
-        what = "is a folder" if config.log.is_dir() else "is missing"
-        raise InputError(f"--log {config.log} {what}; expected a tab-separated file")
+        refuse_special(config.log, f"--log {config.log}")
+        raise InputError(f"--log {config.log} is missing; expected a tab-separated file")
     data = config.root / "data"
     with exclusive(data / ".lock", f"{data}"), scratch_folder(data) as scratch:
         if not config.overwrite and is_finished(config):
@@ -97,7 +98,7 @@ def make_plays(config: PlaysConfig, scratch: Path, block_bytes: int, threads: in
     elif config.tracks:
         ids = read_trackids_file(config.tracks)
     else:
-        ids = audio_ids(config.audio) if config.audio else None
+        ids = audio_ids(config.audio, config.pattern) if config.audio else None
     if has_ids and config.tracks and ids != read_trackids_file(config.tracks):
         raise InputError(
             f"{root}/trackid_sorted.csv holds other ids than --tracks {config.tracks}; leave "

@@ -24,7 +24,6 @@ import numpy as np
 from core.names import NONE
 from core.options import InputError, option, parse_config, run
 from core.registry import CONTROLS, is_chance
-from core.splits import split_hash
 from evaluation.chance import chance
 from evaluation.measures import mean_metric
 from recommenders.cold import load_cold
@@ -60,7 +59,7 @@ class BaselineConfig(RunOptions):
 def main(config: BaselineConfig) -> None:
     split = load_split(config.root)
     cold = load_cold(config.root, split)
-    fingerprint = split_hash(config.root)
+    fingerprint = split.fingerprint
     for options in each_seed(config):
         for name in options.only:
             if CONTROLS[name].learns:

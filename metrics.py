@@ -25,9 +25,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core.artifacts import atomic_path, read_json, read_record
+from core.artifacts import atomic_path, exclusive, read_json
 from core.options import InputError, option, run
 from core.splits import read_split, read_trackids
+from evaluation.finished import AGAIN, COMPLETE, read_finished, read_table
 from evaluation.measures import KS, check_lengths, describe, evaluate
 
 
@@ -60,19 +61,21 @@ def main(config: MetricsConfig) -> None:
 def measure_again(config: MetricsConfig, name: str, split) -> None:
     """Compute a run's metrics again from its lists, and export these if that is asked for."""
     folder = config.root / "runs" / name
-    results = read_json(folder / "metrics.json", "the command that makes this run")
-    known = read_record(folder / "config.yaml", ("split",), "make the run again with --overwrite")
-    if known["split"] != split.fingerprint:
-        raise InputError(
-            f"{folder} was made from another split than {config.root / 'data'} holds; make the run "
-            "again with --overwrite"
-        )
-    recs = pd.read_parquet(folder / "recs.pqt")
-    if config.export:
-        export_lists(recs, read_trackids(config.root), config.export)
-        print(f"{config.export}: {len(recs):,} rows")
-    evaluate(folder, recs, split, config.k, results)
-    print(describe(results))
+    if not folder.is_dir():
+        raise InputError(f"{folder} is missing; --run takes a folder's name under ROOT/runs")
+    with exclusive(folder / ".lock", str(folder)):
+        known = read_finished(folder)
+        if known["split"] != split.fingerprint:
+            raise InputError(
+                f"{folder} was made from another split than {config.root / 'data'} holds; make the "
+                "run again with --overwrite"
+            )
+        recs = read_table(folder, "recs.pqt", known)
+        if config.export:
+            export_lists(recs, read_trackids(config.root), config.export)
+            print(f"{config.export}: {len(recs):,} rows")
+        results = read_json(folder / COMPLETE, AGAIN)
+        print(describe(evaluate(folder, recs, split, config.k, results)))
 
 
 def export_lists(recs: pd.DataFrame, trackids: np.ndarray, path: Path) -> None:

@@ -57,7 +57,7 @@ class BimodalConfig(FitOptions, EmbeddingOptions):
     sigma: float = option(0.5, "of the weights")
     hidden: int = option(768, "width of both towers and of what they return")
     unit_length: bool = option(True, "rank by outputs of length 1, as the loss sees them")
-    elsa: str | None = option(
+    elsa_run: str | None = option(
         None, "run whose vectors the collaborative tower sees; auto: elsa-none-sSEED"
     )
     as_published: bool = option(
@@ -88,13 +88,13 @@ def main(config: BimodalConfig) -> None:
 
 def elsa_of(config: BimodalConfig) -> Path:
     """Return the folder of the ELSA run whose vectors are seen; it is made if it is missing."""
-    more = {"run": config.elsa, "config": config.config, "device": config.device}
+    more = {"run": config.elsa_run, "config": config.config, "device": config.device}
     return elsa_run(config.root, config.seed, **more)
 
 
 def inputs(config: BimodalConfig, split: Split) -> dict:
     """Return the fingerprint of ELSA's vectors."""
-    return {"elsa": sha256(elsa_of(config) / "best.pt")}
+    return {"collaborative vectors": sha256(elsa_of(config) / "best.pt")}
 
 
 def build(config: BimodalConfig, split: Split, vectors: np.ndarray) -> Bimodal:

@@ -10,6 +10,7 @@ NAME = re.compile(r"[a-z0-9_]+")
 SHUFFLED = "shuffled"  # tag of the control
 PUBLISHED = "published"  # tag of what --as-published makes
 TRAINED = "trained"  # tag of the study's runs whose tracks are learned as well
+TUNED = "tuned"  # of runs with the options that sweep.py chose
 NONE = "none"  # what stands for the embedding of a recommender that hears nothing
 WITHOUT_FILE = ("random", "noise")  # embeddings that need none: learned from nothing, and fixed
 

@@ -34,6 +34,7 @@ class Recommender:
         space: what a sweep varies where search.yaml has no section of that name, in its syntax.
         short: label where there is little room; default: the label.
         dashes: matplotlib's pattern of a control's line in figures; None: no line is drawn.
+        wants_gpu: hours at the study's size without one, so that it is run there only if asked for.
         is_chance: its lists are random, so that chance is what it is expected to reach.
     """
 
@@ -54,6 +55,7 @@ class Recommender:
     space: Mapping = field(default_factory=dict)
     short: str = ""
     dashes: tuple | None = None
+    wants_gpu: bool = False
     is_chance: bool = False
 
 
@@ -78,6 +80,7 @@ LISTED = (
         learns=True,
         trains_tracks=True,
         from_nothing=True,
+        wants_gpu=True,
         shuffled=False,  # a third of the sample study's time
     ),
     Recommender(

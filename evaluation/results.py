@@ -43,20 +43,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core.artifacts import read_json, read_record
 from core.names import WITHOUT_FILE
 from core.options import InputError
 from core.registry import place
 from evaluation.beyond import GROUPS, STATISTICS
+from evaluation.finished import has_table, read_finished, read_table
 from evaluation.measures import STATED, mean_and_interval
 
-TEXTS = {
-    "section",  # columns of tables that are texts; all others are numbers, or one of FLAGS
-    *("recommender", "embedding", "tag", "embedding_a", "tag_a", "embedding_b", "tag_b"),
+TEXTS = {  # columns of tables that are texts; all others are numbers, or one of FLAGS
+    *("section", "recommender", "embedding", "tag", "embedding_a", "tag_a", "embedding_b", "tag_b"),
     *("metric", "letters", "by", "group", "backbone", "sampler", "pruner", "chosen"),
 }
 FLAGS = {"beats_shuffled"}
-RECORDED = ("options", "split", "embedding_hash", "changed")  # what a run's config.yaml must hold
+SEGMENTS = "segments_test.pqt"
 METRIC = re.compile(r"\w+@\d+")
 KEYS = ["recommender", "embedding", "tag"]
 
@@ -114,9 +113,7 @@ def read_runs(root: Path, pattern: str = "*") -> list[dict]:
         raise InputError(f"no finished run matches {root / 'runs' / pattern}; train one first")
     runs = []
     for path in finished:
-        known = read_record(path.parent / "config.yaml", RECORDED, "make it again with --overwrite")
-        results = read_json(path, "the command of this run")
-        runs.append({**known, **results, "folder": path.parent.name, "path": path.parent})
+        runs.append({**read_finished(path.parent), "folder": path.parent.name, "path": path.parent})
     firsts: dict[tuple, dict] = {}
     for each in runs:
         _refuse_to_mix(runs[0], each, ("split",))
@@ -151,11 +148,11 @@ def average_seeds(runs: list[dict], file: str = "per_user_test.pqt") -> list[Row
     """
     members: dict[tuple, list[dict]] = {}
     for each in runs:
-        if (each["path"] / file).exists():
+        if has_table(each["path"], file, each):
             members.setdefault(_key(each), []).append(each)
     rows, users = [], None
     for key in sorted(members, key=_place):
-        tables = [_read_per_user(run["path"] / file) for run in members[key]]
+        tables = [_read_per_user(run, file) for run in members[key]]
         users = tables[0].index if users is None else users
         for run, table in zip(members[key], tables, strict=True):
             if not table.index.equals(users):
@@ -176,13 +173,15 @@ def _place(key: tuple) -> tuple:
     return place(recommender), recommender, embedding in WITHOUT_FILE, embedding, tag
 
 
-def _read_per_user(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path).set_index("user_id").sort_index()
-    except (ValueError, OSError, KeyError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}); run python metrics.py --run {path.parent.name}"
-        ) from error
+def _read_per_user(run: dict, file: str) -> pd.DataFrame:
+    table = read_table(run["path"], file, run, _remedy(run))
+    if "user_id" not in table:
+        raise InputError(f"{run['path'] / file} lacks the column user_id; {_remedy(run)}")
+    return table.set_index("user_id").sort_index()
+
+
+def _remedy(run: dict) -> str:
+    return f"run python metrics.py --run {run['folder']}"
 
 
 def summarize_rows(rows: list[Row]) -> pd.DataFrame:
@@ -219,8 +218,8 @@ def summarize_segments(rows: list[Row]) -> pd.DataFrame:
     """Return segments.csv: the metrics by activity of users and popularity of tracks."""
     lines = []
     for row in rows:
-        paths = [run["path"] / "segments_test.pqt" for run in row.runs]
-        frames = [pd.read_parquet(path) for path in paths if path.exists()]
+        having = [run for run in row.runs if has_table(run["path"], SEGMENTS, run)]
+        frames = [read_table(run["path"], SEGMENTS, run, _remedy(run)) for run in having]
         if not frames:
             continue
         metrics = [c for c in frames[0] if "@" in c and all(c in f for f in frames)]

@@ -16,7 +16,7 @@ import yaml
 from core.artifacts import atomic_path, exclusive, read_record, write_table
 from core.names import NONE, WITHOUT_FILE, check_name, run_name
 from core.options import InputError, changed_options, outcome_options, recorded_options, yaml_files
-from core.splits import read_split
+from evaluation.finished import COMPLETE, check_whole
 from evaluation.measures import describe, evaluate, per_user_metrics, summarize
 from recommenders.interactions import Split
 from recommenders.lists import Lists
@@ -89,7 +89,8 @@ class Run:
                     f"{self.folder} was made from other things: {'; '.join(changed)}; "
                     "--overwrite makes it again, --tag NAME keeps both"
                 )
-        if (self.folder / "metrics.json").exists():
+        if (self.folder / COMPLETE).exists():
+            check_whole(self.folder)
             self.finished = True
             before = "made again before an interruption" if self.config.overwrite else ""
             print(f"{self.folder} is finished; {before or '--overwrite makes it again'}")
@@ -192,7 +193,7 @@ class Run:
             **(more or {}),
             **self.cold,
         }
-        evaluate(self.folder, recs, read_split(self.config.root), self.config.k, results)
+        evaluate(self.folder, recs, split.tables(), self.config.k, results)
         print(describe(results))
         return results
 

@@ -17,6 +17,7 @@ BELOW = {
     "core": set(),
     "sample_data": {"core"},
     "listening_log": {"core"},
+    "open_data": {"core", "listening_log"},
     ENGINE_ROOM: {"core"},
     NETWORKS: {"core"},
     BASES: {"core", ENGINE_ROOM, NETWORKS},
@@ -27,10 +28,10 @@ BELOW = {
     "modules": {"core", "recommenders"},
     "training": {"core", "evaluation", "recommenders", "recommenders.networks"},
     "reporting": {"core", "evaluation", "recommenders"},
-    "study": {"core", "evaluation", ENGINE_ROOM, "recommenders"},
+    "study": {"core", "open_data", "evaluation", ENGINE_ROOM, "recommenders"},
     "scripts": {
-        *("core", "sample_data", "listening_log", "evaluation", "recommenders", "modules"),
-        *("training", "reporting", "study", "recommenders.networks", ENGINE_ROOM),
+        *("core", "sample_data", "listening_log", "open_data", "evaluation", "recommenders"),
+        *("modules", "training", "reporting", "study", "recommenders.networks", ENGINE_ROOM),
     },
 }
 ROOMS = [*(room for room in BELOW if room not in ("modules", "scripts")), "benchmarks"]
@@ -56,7 +57,7 @@ NO_TORCH = (
     *("metrics", "knn", "table", "report", "sweep"),
 )
 # pyarrow is imported where a table is written, which no backbone does.
-ENGINE = {"numpy", "pandas", "soundfile", "soxr", "threadpoolctl", "tqdm", "yaml", "pyarrow"}
+ENGINE = {"numpy", "pandas", "av", "soxr", "threadpoolctl", "tqdm", "yaml", "pyarrow"}
 
 
 def imports(name: str) -> set[str]:

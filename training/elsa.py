@@ -13,16 +13,17 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from core.artifacts import read_record
 from core.names import NONE, run_name
 from core.options import InputError, option, parse_config
 from core.splits import split_hash
+from evaluation.finished import AGAIN, read_finished
 from recommenders.cold import load_cold
 from recommenders.interactions import Split
 from recommenders.networks.elsa import Elsa
 from recommenders.networks.histories import HistoryDataset, Ragged, histories_of
 from recommenders.networks.ranking import mean_scorer
 from recommenders.run_options import take_published
+from training.checkpoints import load
 from training.epochs import derived_seed
 from training.loop import FitOptions
 from training.parallel import first, rank
@@ -139,7 +140,7 @@ def elsa_run(root: Path, seed: int, *, run: str | None, config: Path | None, dev
         flags = ["--root", str(root), "--seed", str(seed), "--device", device]
         flags += ["--config", str(config)] if config else []
         train_elsa(parse_config(ElsaConfig, __doc__, flags))
-    recorded = read_record(folder / "config.yaml", ("split",), "make it again with --overwrite")
+    recorded = read_finished(folder)
     if recorded["split"] != split_hash(root):
         raise InputError(f"{folder} is of another split; make it again with --overwrite")
     return folder
@@ -151,7 +152,9 @@ def learned_vectors(folder: Path, split: Split) -> np.ndarray:
     Raises:
         InputError: the run is none of ELSA's.
     """
-    saved = torch.load(folder / "best.pt", map_location="cpu", weights_only=True)["model"]
+    saved = load(folder / "best.pt", "cpu", AGAIN)["model"]
     if "items" not in saved or len(saved["items"]) < split.n_items:
-        raise InputError(f"{folder} holds no tracks' vectors; --elsa takes a run of train_elsa.py")
+        raise InputError(
+            f"{folder} holds no tracks' vectors; --elsa-run takes a run of train_elsa.py"
+        )
     return saved["items"][: split.n_items].numpy()

@@ -21,17 +21,18 @@ import numpy as np
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from core.artifacts import atomic_path
 from core.options import InputError, WorkError, option
 from evaluation.measures import METRICS, list_metrics
 from recommenders.interactions import Split
 from recommenders.run_options import RunOptions
 from recommenders.runs import Run
+from training.checkpoints import load, save
 from training.curves import Curves, describe_epoch
 from training.device_lists import recommend_on
 from training.epochs import optimizers_of, train_epoch, validation_loss
 from training.parallel import first, rank
 
+REMEDY = "--overwrite trains it again from the start"
 LOSSES = ("loss", "train_loss", "last")  # what may select beside a metric
 SELECT = re.compile(rf"({'|'.join(METRICS)})@[1-9][0-9]*")
 
@@ -211,7 +212,7 @@ def fit(
             print(describe_epoch(record, config.epochs, better), flush=True)
 
     if rank() == 0:
-        best = torch.load(folder / "best.pt", map_location=device, weights_only=True)
+        best = load(folder / "best.pt", device, REMEDY)
         network.load_state_dict(best["model"])
     network.eval()
     return {
@@ -238,7 +239,7 @@ def _resume(path: Path, network, optimizers, schedulers, device) -> dict:
     fresh = {"epoch": 0, "best_cost": math.inf, "best_epoch": 0, "seconds": 0.0, "log": []}
     if not path.exists():
         return fresh
-    saved = torch.load(path, map_location=device, weights_only=True)
+    saved = load(path, device, REMEDY)
     network.load_state_dict(saved["model"])
     for parts, states in ((optimizers, "optimizers"), (schedulers, "schedulers")):
         for part, state in zip(parts, saved[states], strict=True):
@@ -249,8 +250,5 @@ def _resume(path: Path, network, optimizers, schedulers, device) -> dict:
 
 
 def _save(path: Path, content: dict) -> None:
-    if rank() > 0:
-        return
-    # To an open file: given a path, torch names the archive inside by the temporary name.
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        torch.save(content, file)
+    if rank() == 0:
+        save(path, content)

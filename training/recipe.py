@@ -17,7 +17,6 @@ import torch
 
 from core.names import NONE
 from core.registry import ALL
-from core.splits import split_hash
 from recommenders.cold import cold_vectors, load_cold
 from recommenders.interactions import Split, load_split
 from recommenders.run_options import EmbeddingOptions, each_seed
@@ -66,7 +65,7 @@ def train_and_recommend(
         vectors = load_item_vectors(
             config.root, config.embedding, split, missing=config.missing, width=config.width
         )
-    made_from = {"split_hash": split_hash(config.root), "embedding_hash": fingerprint}
+    made_from = {"split_hash": split.fingerprint, "embedding_hash": fingerprint}
     scorers = {name: scorer, **(others or {})}
     for options in each_seed(parallel.own(config)):
         also = inputs(options, split) if inputs else {}

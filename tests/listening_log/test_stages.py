@@ -297,7 +297,7 @@ def test_a_zst_log_without_checksum_is_told_that_it_has_none(tmp_path, log, caps
     ("script", "flags", "message"),
     [
         (STAGE_0, ["--log", "nowhere.tsv"], "nowhere.tsv is missing"),
-        (STAGE_0, ["--log", str(HERE)], "is a folder; expected a tab-separated file"),
+        (STAGE_0, ["--log", str(HERE)], "is a folder; expected a file"),
         (STAGE_0, [], "--log is required"),
         (STAGE_0, ["--log", "log.tsv", "--max-rejected", "2"], "--max-rejected must be between"),
         (STAGE_0, ["--log", "log.tsv", "--memory", "lots"], "--memory must be a size"),

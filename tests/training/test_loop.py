@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from torch import nn
 
 from core.artifacts import sha256
 from core.options import InputError, WorkError
+from recommenders.run_options import EmbeddingOptions
 from training import curves, epochs
 from training.epochs import derived_seed
 from training.loop import FitOptions, fit, pick_device
@@ -68,6 +70,8 @@ def assert_same_run(run, expected):
     assert_equal(*logs, "log.jsonl")
     assert [record["epoch"] for record in logs[0]] == list(range(1, len(logs[0]) + 1))
     results = [json.loads((f / "metrics.json").read_text()) for f in (run, expected)]
+    for each in results:  # config.yaml and log.jsonl hold times
+        del each["sealed"], each["files"]["config.yaml"], each["files"]["log.jsonl"]
     assert_equal(*results, "metrics.json")
     assert_curves_are_the_log(run, logs[0])
     assert not list(run.glob(".*.tmp"))
@@ -300,7 +304,7 @@ BATCHES = [SimpleNamespace(size=n) for n in (3, 3, 3, 1)]
 
 
 def fit_scripted(folder, network, metric=None, batches=BATCHES, **options):
-    config = FitOptions(embedding="toy", device="cpu", **options)
+    config = FitOptions(device="cpu", **options)
     run = SimpleNamespace(config=config, folder=folder, earlier_seconds=0)
     values = iter(metric or ())
     ended = fit(
@@ -459,6 +463,11 @@ def test_a_device_that_is_not_there_is_an_error(name):
         pick_device(name)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Both(FitOptions, EmbeddingOptions):
+    """What one that hears and learns takes."""
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -480,4 +489,4 @@ def test_a_device_that_is_not_there_is_an_error(name):
 def test_options_outside_their_range_are_errors_that_name_the_flag(name, value):
     flag = "--" + name.replace("_", "-")
     with pytest.raises(InputError, match=flag.removesuffix("s")):
-        FitOptions(embedding="toy", **{name: value})
+        Both(embedding="toy", **{name: value})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import HERE, make_root
+from conftest import HERE, call_main, make_root
 
 from dataset import MaskedBatch, PairBatch
 
@@ -58,6 +59,10 @@ def curve(root, name) -> np.ndarray:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_two_processes_have_the_loss_curve_of_one(name, tmp_path):
     roots = [make_root(tmp_path / which, users=30, tracks=60) for which in ("one", "two")]
+    if name.startswith("bimodal"):
+        elsa = ("--epochs", 2, "--factors", 8, "--device", "cpu")
+        call_main("train_elsa", "--root", roots[0], *elsa)
+        shutil.copytree(roots[0] / "runs", roots[1] / "runs")
     for root, processes in zip(roots, (1, 2), strict=True):
         started, said = train(root, name, processes)
         assert all(process.returncode == 0 for process in started), said
