@@ -15,6 +15,7 @@ What is finished is not done again, so after anything the same command goes on.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -53,22 +54,23 @@ def main(config: StudyConfig) -> None:
         decide(look(config, Record.read(config.root), []), overwrite=False)
     for stage in stages:
         print(f"\n== {stage.name}", flush=True)
+        if config.overwrite and stage.changed():
+            stage = dataclasses.replace(stage, flags=(*stage.flags, "--overwrite"))
         try:
-            call(stage, overwrite=config.overwrite and bool(stage.changed()))
+            call(stage)
         except (InputError, WorkError) as error:
             if not stage.optional:
                 raise
             print(f"the study goes on without {stage.name}: {error}", flush=True)
 
 
-def call(stage: Stage, *, overwrite: bool = False) -> None:
+def call(stage: Stage) -> None:
     """Run a stage's python; what stops this process stops it too.
 
     Raises:
         InputError, WorkError: it ended so and has said why, or there is no such python.
     """
     python, words = sys.executable, [*stage.script, *stage.flags]
-    words += ["--overwrite"] if overwrite else []
     if stage.interpreter:
         python = str(HERE / stage.interpreter)
         if not Path(python).exists():
