@@ -40,6 +40,12 @@ def main(config: StudyConfig) -> None:
     if config.dry_run:
         print("\n".join(foretell(config, foresee_study(config))))
         return
+    if config.fetch:
+        for stage in plan(config):
+            if words := fetching(stage):
+                call(dataclasses.replace(stage, script=words, flags=()))
+        if not config.slurm:
+            return
     if config.slurm:
         nodes = submit_study(config)
         print("\n".join(tree(nodes)))
@@ -62,6 +68,14 @@ def main(config: StudyConfig) -> None:
             if not stage.optional:
                 raise
             print(f"the study goes on without {stage.name}: {error}", flush=True)
+
+
+def fetching(stage: Stage) -> tuple[str, ...]:
+    """Return what python runs to bring the weights of a stage here; nothing if it needs none."""
+    module = stage.script[-1].rpartition(".")
+    if module[0] != "extract_item_embeddings" or "--join" in stage.flags or not stage.missing():
+        return ()
+    return ("-m", "study.weights", "--backbone", module[2])
 
 
 def call(stage: Stage) -> None:
