@@ -2,11 +2,14 @@
 
     python 0_get_plays_pqt.py --log userid_trackid_timestamp.tsv
     python 0_get_plays_pqt.py --root study --log userid_trackid_timestamp.tsv.bz2 --audio clips
+    python 0_get_plays_pqt.py --root m4a --log userid_trackid_timestamp.tsv.bz2 \\
+        --tracks trackid_sorted.csv                  # rows of embeddings as in the published study
 
 Reads   --log                 user_id, track_id, timestamp; tab separated with a header, columns in
                               any order, plain or .gz, .bz2, .zst; one row a play
-        trackid_sorted.csv    idx, trackid; where it is absent it is made from the names of the
-                              files in --audio, or else from the ids of the log
+        trackid_sorted.csv    idx, trackid; where it is absent it is made from --tracks, a file of
+                              its form, or from the names of the files in --audio, or else from the
+                              ids of the log
 Writes  trackid_sorted.csv    only where it is absent; ascending by code point
         data/plays.pqt        user_id int64, track_idx int32, timestamp timestamp[us] (UTC); one row
                               a play, in the order of the log
@@ -27,12 +30,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
-from core.options import InputError, option, run
-from core.trackids import audio_ids, read_trackids, write_trackids
+from core.options import InputError, option, refuse_special, run
+from core.trackids import audio_ids, read_trackids, read_trackids_file, write_trackids
 from listening_log.large_tables import OWN, hide_pandas, memory_bytes, scratch_folder, thread_count
 from listening_log.plays import Conversion, convert_log, fingerprint, is_same_file, renumber
 
 RECORD = ("log", "trackid_sorted_sha256", "sha256", "bytes")  # what plays.json must hold
+UNCHECKED = "the zst file has no checksum (zstd --check): what it lost, nobody can notice"
 BLOCK = 4 << 20  # bytes of the log parsed at a time, when memory allows
 
 
@@ -40,7 +44,11 @@ BLOCK = 4 << 20  # bytes of the log parsed at a time, when memory allows
 class PlaysConfig:
     log: Path = option(help="the listening log")
     root: Path = option(Path("."), "folder of trackid_sorted.csv and data/", outcome=False)
-    audio: Path | None = option(None, "folder of TRACKID.mp3 (or ogg, opus, flac, wav) files")
+    tracks: Path | None = option(
+        None, "csv of idx,trackid that the root starts from where it has none of its own"
+    )
+    audio: Path | None = option(None, "folder of TRACKID.mp3 (or ogg, flac, wav, m4a ...) files")
+    pattern: str | None = option(None, "the files in --audio that are meant, such as '**/*.mp3'")
     max_rejected: float = option(0.01, "share of rows, 0 to 1, that may be unusable", outcome=False)
     memory: str = option("2GB", "most memory, from 300MB; less: smaller blocks", outcome=False)
     threads: int | None = option(None, "threads to use; auto: one a core", outcome=False)
@@ -53,8 +61,8 @@ def main(config: PlaysConfig) -> None:
     threads = thread_count(config.threads)
     block_bytes = (memory_bytes(config.memory) - OWN) // (24 * (threads + 2))
     if not config.log.is_file():
-        what = "is a folder" if config.log.is_dir() else "is missing"
-        raise InputError(f"--log {config.log} {what}; expected a tab-separated file")
+        refuse_special(config.log, f"--log {config.log}")
+        raise InputError(f"--log {config.log} is missing; expected a tab-separated file")
     data = config.root / "data"
     with exclusive(data / ".lock", f"{data}"), scratch_folder(data) as scratch:
         if not config.overwrite and is_finished(config):
@@ -87,8 +95,15 @@ def make_plays(config: PlaysConfig, scratch: Path, block_bytes: int, threads: in
     has_ids = (root / "trackid_sorted.csv").exists()
     if has_ids:
         ids = read_trackids(root)
+    elif config.tracks:
+        ids = read_trackids_file(config.tracks)
     else:
-        ids = audio_ids(config.audio) if config.audio else None
+        ids = audio_ids(config.audio, config.pattern) if config.audio else None
+    if has_ids and config.tracks and ids != read_trackids_file(config.tracks):
+        raise InputError(
+            f"{root}/trackid_sorted.csv holds other ids than --tracks {config.tracks}; leave "
+            "--tracks away, or use a new --root"
+        )
     with atomic_path(data / "plays.pqt") as target, fingerprint(config.log) as log:
         with tqdm(total=config.log.stat().st_size, unit="B", unit_scale=True, disable=None) as bar:
             found = convert_log(
@@ -124,6 +139,8 @@ def make_plays(config: PlaysConfig, scratch: Path, block_bytes: int, threads: in
     print(f"plays     {found.rows:>13,} rows {found.users:>10,} users {found.tracks:>10,} tracks")
     print(f"rejected  {found.rejected.total:>13,} rows {found.rejected}".rstrip())
     print(f"from      {found.first} to {found.last} UTC")
+    if found.unchecked:
+        print(f"note      {UNCHECKED}")
 
 
 def check_rejected(config: PlaysConfig, found: Conversion) -> None:
@@ -139,7 +156,8 @@ def check_rejected(config: PlaysConfig, found: Conversion) -> None:
     if rejected.total > config.max_rejected * found.lines or not found.rows:
         raise InputError(
             f"--log {config.log}: {rejected.total:,} of the {found.lines:,} rows read cannot be "
-            f"used, more than --max-rejected {config.max_rejected:g} allows: {rejected}; see {path}"
+            f"used, more than --max-rejected {config.max_rejected:g} allows: {rejected}; "
+            f"{rejected.explain()}; see {path}" + (f"; {UNCHECKED}" if found.unchecked else "")
         )
 
 

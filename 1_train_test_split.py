@@ -4,8 +4,11 @@
     python 1_train_test_split.py --root study --test-from 2020-01-20 --seed 7
     python 1_train_test_split.py --root journal --protocol journal
     python 1_train_test_split.py --root study --check           # audit a finished split
+    python 1_train_test_split.py --root onion --published onion/downloads/journal
 
 Reads   data/plays.pqt        user_id, track_idx, timestamp; one row a play (written by stage 0)
+        --published FOLDER    the extended study's own split instead, as get_data.py --split journal
+                              fetches it: {train,val,hot_test,cold_test}.pqt, trackid_sorted.csv
 Writes  data/train.pqt        user_id int64, track_idx int32, timestamp timestamp[us] (first play),
                               count int64 (plays before --test-from); by user_id, track_idx
         data/val.pqt          the same columns: tracks that train knows, but not of this user, first
@@ -13,6 +16,7 @@ Writes  data/train.pqt        user_id int64, track_idx int32, timestamp timestam
         data/test.pqt         the same for the other users
         data/cold_test.pqt    with --protocol journal, where users with such a track never validate:
                               tracks that train does not know, of users whom it knows
+        trackid_sorted.csv    with --published, where it is absent
         data/split.json       configuration, counts and fingerprints; written last
 
 Takes 0.6 s and 250 MB for 20 million plays of which one in 17 is within the dates, 4 s and 500 MB
@@ -31,6 +35,7 @@ from listening_log.audit import check_split
 from listening_log.large_tables import OWN, hide_pandas, memory_bytes, scratch_folder, thread_count
 from listening_log.pairs import connect
 from listening_log.plays import fingerprint
+from listening_log.published_split import check_published, compare, take_published
 from listening_log.split_files import describe
 from listening_log.split_plays import PARTS, PROTOCOLS, Rule, split_plays
 
@@ -56,6 +61,9 @@ class SplitConfig:
         None, "share of the held-out users who validate; auto: 0.5, of the journal 0.3"
     )
     seed: int = option(42, "decides which users validate")
+    published: Path | None = option(
+        None, "folder of the extended study's published split, taken as it is", outcome=False
+    )
     memory: str = option(
         "2GB", "most memory to use, from 300MB; beyond it work is spilled to data/", outcome=False
     )
@@ -77,10 +85,19 @@ def main(config: SplitConfig) -> None:
     memory = memory_bytes(config.memory) - OWN
     limits = {"memory": memory, "threads": thread_count(config.threads)}
     data = config.root / "data"
+    if config.published and not config.check:
+        with exclusive(data / ".lock", f"{data}"):
+            print(take_published(config.root, config.published, overwrite=config.overwrite))
+        return
     needed = data / ("split.json" if config.check else "plays.pqt")
     if not needed.exists():
         maker = "python 1_train_test_split.py" if config.check else STAGE_0
         raise InputError(f"{needed} is missing; make it with {maker}")
+    if config.check:
+        made = read_json(data / "split.json", "python 1_train_test_split.py", SPLIT_RECORD)
+        if made.get("published"):
+            print(check_published(config.root, made["counts"]))
+            return
     with exclusive(data / ".lock", f"{data}"), scratch_folder(data) as scratch:
         if config.check:
             check(config, scratch, **limits)
@@ -114,6 +131,15 @@ def split(config: SplitConfig, rule: Rule, scratch: Path, **limits) -> None:
     }
     write_json(data / "split.json", record)
     print(describe(counts))
+    if is_of_the_journal(config):
+        print(compare(counts))
+
+
+def is_of_the_journal(config: SplitConfig) -> bool:
+    """Say whether these are all the options of the extended study."""
+    published = asdict(PROTOCOLS["journal"])
+    theirs = all(getattr(config, name) == published[name] for name in published if name != "cold")
+    return config.protocol == "journal" and theirs and config.seed == 42
 
 
 def check(config: SplitConfig, scratch: Path, memory: int, threads: int) -> None:
@@ -182,6 +208,8 @@ def is_finished(config: SplitConfig) -> bool:
     files = {part: data / f"{part}.pqt" for part in made["sha256"]}
     if not all(path.exists() for path in files.values()):
         return False
+    if made.get("published"):
+        raise InputError(f"{data}/split.json is of a published split; --overwrite splits the plays")
     changed = [
         f"--{name.replace('_', '-')} was {made['config'].get(name)} and is {value}"
         for name, value in outcome_options(config).items()

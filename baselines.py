@@ -1,7 +1,8 @@
-"""The recommenders without an embedding: most popular tracks, random lists, EASE.
+"""The recommenders without an embedding: most popular tracks, random lists, EASE; ELSA if asked.
 
     python baselines.py --root sample
     python baselines.py --root sample --only popular,random_lists
+    python baselines.py --root R --only elsa            # train_elsa.py without its options
     python baselines.py --root sample --only ease --l2 200 --tag l2_200
 
 Reads   data/{train,val,test}.pqt, trackid_sorted.csv
@@ -21,11 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.names import NONE
-from core.options import InputError, option, run
+from core.options import InputError, option, parse_config, run
 from core.registry import CONTROLS, is_chance
-from core.splits import split_hash
 from evaluation.chance import chance
 from evaluation.measures import mean_metric
+from recommenders.cold import load_cold
 from recommenders.ease import ease_scorer
 from recommenders.interactions import Split, load_split
 from recommenders.lists import recommend
@@ -49,24 +50,39 @@ class BaselineConfig(RunOptions):
     def __post_init__(self):
         super().__post_init__()
         for name in self.only:
-            if name not in BASELINES:
-                raise InputError(f"--only knows {', '.join(BASELINES)}, got '{name}'")
+            if name not in CONTROLS:
+                raise InputError(f"--only knows {', '.join(CONTROLS)}, got '{name}'")
         if not all(value > 0 for value in self.l2):
             raise InputError(f"--l2 must be above 0, got {', '.join(map(str, self.l2))}")
 
 
 def main(config: BaselineConfig) -> None:
     split = load_split(config.root)
-    fingerprint = split_hash(config.root)
+    cold = load_cold(config.root, split)
+    fingerprint = split.fingerprint
     for options in each_seed(config):
         for name in options.only:
+            if CONTROLS[name].learns:
+                learn(options)
+                continue
             with Run(name, options, split_hash=fingerprint, embedding_hash=NONE) as this_run:
                 if this_run.finished:
                     continue
                 score, measured = BASELINES[name](split, options)
-                more = {"chance": expected(split, options.k)} if is_chance(name) else {}
+                more = {"chance": expected(split, cold, options.k)} if is_chance(name) else {}
                 lists = recommend(score, split)
                 this_run.finish(lists, split, more=more, device="cpu", parameters=0, **measured)
+
+
+def learn(config: BaselineConfig) -> None:
+    """Make the run of the one that learns (training/elsa.py), by the options of its yaml."""
+    from training.elsa import ElsaConfig, train_elsa  # torch, which the others do without
+
+    own = ("root", "seed", "tag", "overwrite", "k")
+    flags = {f"--{name}": getattr(config, name) for name in own}
+    flags["--k"] = ",".join(map(str, config.k))
+    words = [str(word) for pair in flags.items() if pair[1] is not None for word in pair]
+    train_elsa(parse_config(ElsaConfig, __doc__, words))
 
 
 def popular(split: Split, config: BaselineConfig):
@@ -103,12 +119,17 @@ def ease(split: Split, config: BaselineConfig):
     return score, {"chosen_l2": best}
 
 
-def expected(split: Split, ks) -> dict:
+def expected(split: Split, cold: Split | None, ks) -> dict:
     """Return what random lists are expected to reach, as {"val": {"HitRate@50": x, ...}, ...}."""
     heard = np.diff(split.train.offsets)
     levels = {}
-    for part, held_out in (("val", split.val), ("test", split.test)):
-        candidates = split.n_items - heard[held_out.users]
+    parts = [
+        (name, held_out, split.n_items - heard[held_out.users])
+        for name, held_out in (("val", split.val), ("test", split.test))
+    ]
+    if cold:  # ranked among themselves; nobody has heard one, so the most popular say nothing
+        parts.append(("cold", cold.test, np.full(len(cold.test.users), cold.n_items)))
+    for part, held_out, candidates in parts:
         levels[part] = {
             f"{name}@{k}": float(values.mean())
             for k in ks

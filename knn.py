@@ -21,7 +21,6 @@ from typing import ClassVar
 import numpy as np
 
 from core.options import InputError, option, run
-from core.splits import split_hash
 from recommenders.cold import cold_vectors, load_cold
 from recommenders.interactions import load_split
 from recommenders.lists import recommend
@@ -45,7 +44,7 @@ def main(config: KnnConfig) -> None:
     split = load_split(config.root)
     cold = load_cold(config.root, split)
     hashes = {
-        "split_hash": split_hash(config.root),
+        "split_hash": split.fingerprint,
         "embedding_hash": embedding_hash(config.root, config.embedding, config.width),
     }
     for options in each_seed(config):

@@ -2,6 +2,7 @@
 
     python metrics.py --root sample --run knn-mfcc-s1                  # again from the saved lists
     python metrics.py --root sample --run knn-mfcc-s1 --k 5,50
+    python metrics.py --root sample --run all --k 5,50                 # of every finished run
     python metrics.py --root sample --run knn-mfcc-s1 --export lists.csv
 
 Reads   runs/RUN/{metrics.json,config.yaml,recs.pqt}, data/{train,val,test}.pqt, trackid_sorted.csv
@@ -24,15 +25,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core.artifacts import atomic_path, read_json, read_record
+from core.artifacts import atomic_path, exclusive, read_json
 from core.options import InputError, option, run
 from core.splits import read_split, read_trackids
+from evaluation.finished import AGAIN, COMPLETE, read_finished, read_table
 from evaluation.measures import KS, check_lengths, describe, evaluate
 
 
 @dataclass(frozen=True)
 class MetricsConfig:
-    run: str = option(help="name of a finished run under ROOT/runs")
+    run: str = option(help="name of a finished run under ROOT/runs, or all")
     root: Path = option(Path("."), "folder of all that is read and written")
     k: tuple[int, ...] = option(KS, "list lengths, at most 100, as 10,50")
     export: Path | None = option(None, "csv file for the lists with original track ids")
@@ -42,21 +44,38 @@ class MetricsConfig:
 
 
 def main(config: MetricsConfig) -> None:
-    folder = config.root / "runs" / config.run
-    results = read_json(folder / "metrics.json", "the command that makes this run")
-    known = read_record(folder / "config.yaml", ("split",), "make the run again with --overwrite")
+    names = [config.run]
+    if config.run == "all":
+        if config.export:
+            raise InputError("--export takes the lists of one run; name it with --run")
+        names = sorted(path.parent.name for path in (config.root / "runs").glob("*/metrics.json"))
+        if not names:
+            raise InputError(f"{config.root / 'runs'} holds no finished run; train one first")
     split = read_split(config.root)
-    if known["split"] != split.fingerprint:
-        raise InputError(
-            f"{folder} was made from another split than {config.root / 'data'} holds; make the run "
-            "again with --overwrite"
-        )
-    recs = pd.read_parquet(folder / "recs.pqt")
-    if config.export:
-        export_lists(recs, read_trackids(config.root), config.export)
-        print(f"{config.export}: {len(recs):,} rows")
-    evaluate(folder, recs, split, config.k, results)
-    print(describe(results))
+    for name in names:
+        if len(names) > 1:
+            print(name)
+        measure_again(config, name, split)
+
+
+def measure_again(config: MetricsConfig, name: str, split) -> None:
+    """Compute a run's metrics again from its lists, and export these if that is asked for."""
+    folder = config.root / "runs" / name
+    if not folder.is_dir():
+        raise InputError(f"{folder} is missing; --run takes a folder's name under ROOT/runs")
+    with exclusive(folder / ".lock", str(folder)):
+        known = read_finished(folder)
+        if known["split"] != split.fingerprint:
+            raise InputError(
+                f"{folder} was made from another split than {config.root / 'data'} holds; make the "
+                "run again with --overwrite"
+            )
+        recs = read_table(folder, "recs.pqt", known)
+        if config.export:
+            export_lists(recs, read_trackids(config.root), config.export)
+            print(f"{config.export}: {len(recs):,} rows")
+        results = read_json(folder / COMPLETE, AGAIN)
+        print(describe(evaluate(folder, recs, split, config.k, results)))
 
 
 def export_lists(recs: pd.DataFrame, trackids: np.ndarray, path: Path) -> None:

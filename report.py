@@ -31,9 +31,10 @@ import numpy as np
 from tqdm import tqdm
 
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
+from core.audio_folder import AUDIO
 from core.options import InputError, option, outcome_options, run
 from core.splits import read_split
-from core.trackids import AUDIO, read_trackids
+from core.trackids import read_trackids
 from reporting.against import KEPT, changes, read_old
 from reporting.answer import answer
 from reporting.drawing import draw_all, figure_metrics
@@ -41,7 +42,7 @@ from reporting.gains import first_pair, write_gains
 from reporting.listening import audio_files, listening_data, sample
 from reporting.pages import write_index, write_listen
 from reporting.study import Study, read_study
-from reporting.tracks import read_tracks
+from reporting.tracks import found_about, read_tracks
 from reporting.users import user_rows
 
 HERE = Path(__file__).resolve().parent
@@ -53,7 +54,9 @@ class ReportConfig:
     audio: Path | None = option(None, "folder of TRACKID.EXT, to hear tracks; none: no players")
     copy_audio: bool = option(False, "copy the audio that the page links to into report/audio")
     about: tuple[Path, ...] = option(
-        (), "tables with a column id and artist, song or genres: Music4All's, by commas"
+        (),
+        "tables with a column id and artist, song or genres: Music4All's, by commas; auto: "
+        "about.tsv, what get_data.py --about found",
     )
     listen_tracks: int = option(1000, "tracks that a random one is drawn from on the page, at most")
     listen_users: int = option(100, "users to choose from on the listening page, at most")
@@ -167,7 +170,11 @@ def fingerprint(config: ReportConfig, study: Study, audio: dict) -> str:
     small = [*(root / "tables").glob("*.csv"), *(root / "embeddings").glob("*.json")]
     if config.against:
         small += [config.against / "tables" / "results.csv", config.against / "data" / KEPT]
-    small += [root / "data" / "split.json", root / "sample.json", *config.about]
+    small += [
+        root / "data" / "split.json",
+        root / "sample.json",
+        *(config.about or found_about(config.root)),
+    ]
     small += [p for run in study.runs for p in (root / "runs" / run["folder"]).glob("[cm]*.[yj]*")]
     small += [HERE / "report.py", *(HERE / "reporting").rglob("*.*")]
     digest = hashlib.sha256(repr(sorted(outcome_options(config).items())).encode())

@@ -2,13 +2,17 @@
 # The whole study with one command: set-up, data, every stage, the table, the report.
 #
 #   bash run_all.sh                                   # on sample data it makes, in sample/
+#   bash run_all.sh --onion [small]                   # on open data, from nothing: docs/open-data.md
+#       [--published]                  the extended study's split (100 MB) for the log (2.2 GB)
+#       [--tables maest,jukebox]       tables of vectors; get_data.py --list names them
+#       [--mirror URL_OR_FOLDER] [--sources FILE] [--limit-rate 2MB]
 #   bash run_all.sh --root R --log FILE --audio DIR   # on Music4All
 #       [--embeddings mfcc,musicnn]    backbones to extract and compare
-#       [--recommenders knn,shallow,bert4rec]
+#       [--recommenders A,B | all]     which: the last line of this help names them
 #       [--seeds 1,2,3]                one run for each
 #       [--tracks frozen,trained]      vectors of tracks in the networks: frozen, trained, or both
-#       [--shuffled knn,shallow]       recommenders with a shuffled control of each embedding, or none
-#       [--config FILE]                yaml of options for train.py and train_bert.py
+#       [--shuffled A,B]               recommenders with a shuffled control of each embedding, or none
+#       [--config FILE]                yaml of options for what learns
 #   bash run_all.sh --slurm ...                       # the same as a graph of Slurm jobs, docs/slurm.md
 #       [--shards 32] [--at-once 8]    tasks an extraction is split into, and that run at a time
 #       [--gpus N]                     trainings that share a node
@@ -19,6 +23,9 @@ set -euo pipefail
 case " $* " in
     *" --help "* | *" -h "*)
         sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"
+        cd "$(dirname "${BASH_SOURCE[0]}")"
+        "${PYTHON:-python3}" -c "from core.registry import RECOMMENDERS as known
+print('recommenders:', ', '.join(known))"
         exit 0 ;;
 esac
 from=$PWD here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -2,6 +2,7 @@
 
     python run_study.py                                    # the sample, what run_all.sh runs
     python run_study.py --root m4a --log FILE --audio DIR --embeddings mfcc,mert --seeds 1,2,3
+    python run_study.py --onion small --root onion         # open data, from nothing
     python run_study.py --slurm --root m4a --log FILE --audio DIR ...   # submits what is missing
 
 Reads   --log, --audio
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from core.options import InputError, WorkError, run
 from study.config import HERE, StudyConfig
+from study.estimates import announce
 from study.graph import submit_study, tree
 from study.stages import Stage, plan
 
@@ -34,9 +36,17 @@ def main(config: StudyConfig) -> None:
             f"{new} jobs submitted; how far they are: python study_status.py --root {config.root}"
         )
         return
-    for stage in plan(config):
+    stages = plan(config)
+    if config.onion:
+        print(announce(config, stages), flush=True)
+    for stage in stages:
         print(f"\n== {stage.name}", flush=True)
-        call(stage)
+        try:
+            call(stage)
+        except (InputError, WorkError) as error:
+            if not stage.optional:
+                raise
+            print(f"the study goes on without {stage.name}: {error}", flush=True)
 
 
 def call(stage: Stage) -> None:

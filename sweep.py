@@ -33,7 +33,8 @@ from typing import Literal
 
 import yaml
 
-from core.artifacts import atomic_path, exclusive, read_json
+from core.artifacts import atomic_path, exclusive, read_json, read_record, write_json
+from core.names import TUNED, run_name
 from core.options import (
     InputError,
     WorkError,
@@ -45,15 +46,21 @@ from core.options import (
 from core.registry import RECOMMENDERS
 from core.splits import split_hash
 from evaluation.measures import METRICS, check_lengths
+from recommenders.run_options import EmbeddingOptions
 from recommenders.vectors import embedding_hash
 from study.search import HERE, Search, read_space, write_outcome
 
+HEADS = ("recommender", "embedding", "metric", "sampler", "pruner")
+# What the search gives to each trial, and to the runs with the chosen options.
+GIVEN = {"root", "embedding", "seed", "seeds", "tag", "overwrite", "k", "config"}
 BUDGET = ("trials", "complete", "pruned", "failed", "seconds")
 
 
 @dataclass(frozen=True)
 class SweepConfig:
-    recommender: Literal[tuple(RECOMMENDERS)] = option(help="whose options")
+    recommender: Literal[tuple(n for n, each in RECOMMENDERS.items() if not each.made_by)] = option(
+        help="whose options"
+    )
     embeddings: tuple[str, ...] = option(help="a search for each, as mfcc,musicnn")
     root: Path = option(Path("."), "folder of all that is read and written")
     space: Path = option(Path(__file__).with_name("search.yaml"), "yaml of what varies")
@@ -69,7 +76,9 @@ class SweepConfig:
     final_seeds: tuple[int, ...] | None = option(
         (1,), "of the runs with the chosen options, tag tuned; none: make no runs"
     )
-    width: int = option(128, "numbers a vector, of random and noise only")
+    width: int | None = option(
+        None, "numbers a vector, of random and noise only; auto: the recommender's own"
+    )
     overwrite: bool = option(False, "forget a search that is there, and its trials")
 
     def __post_init__(self):
@@ -88,9 +97,12 @@ def check_metric(name: str) -> None:
 
 def main(config: SweepConfig) -> None:
     space = read_space(config.space, config.recommender)
+    split_hash(config.root)
     made = {}
     for embedding in config.embeddings:
-        embedding_hash(config.root, embedding, config.width)  # all are there before hours are spent
+        embedding_hash(
+            config.root, embedding, width(config)
+        )  # all are there before hours are spent
     for embedding in config.embeddings:
         folder = config.root / "searches" / f"{config.recommender}-{embedding}"
         with exclusive(folder / ".lock", str(folder)):
@@ -114,10 +126,9 @@ def search_one(config: SweepConfig, space: dict, embedding: str, folder: Path) -
             path.unlink(missing_ok=True)
         shutil.rmtree(folder / "trials", ignore_errors=True)
     if record.exists():
-        refuse_changes(folder, read_json(record, "python sweep.py"), made_from)
+        refuse_changes(folder, read_json(record, "python sweep.py --overwrite"), made_from)
     else:
-        with atomic_path(record) as temporary:
-            temporary.write_text(json.dumps(made_from, indent=2) + "\n")
+        write_json(record, made_from)
     base = read_base(config)
     learns = RECOMMENDERS[config.recommender].learns
     trained = {"select": config.metric} if learns else {}
@@ -139,14 +150,20 @@ def search_one(config: SweepConfig, space: dict, embedding: str, folder: Path) -
         seed=config.seed,
         workers=config.workers,
     ).run()
-    chosen = folder / "chosen.yaml"
+    chosen, options = folder / "chosen.yaml", {**base, **trained, **outcome["chosen"]}
+    (folder / "search.json").unlink(missing_ok=True)  # until choice and runs are of one search
     with atomic_path(chosen) as temporary:
-        options = {**base, **trained, **outcome["chosen"]}
         temporary.write_text(yaml.safe_dump({config.recommender: options}, sort_keys=False))
-    write_outcome(folder / "search.json", made_from, outcome)
     if config.final_seeds:
-        final_runs(config, embedding, chosen)
+        final_runs(config, embedding, chosen, options)
+    write_outcome(folder / "search.json", made_from, outcome)
     return outcome
+
+
+def width(config: SweepConfig) -> int:
+    """Return the width of vectors that need no file, as the trials have it."""
+    own = EmbeddingOptions.__dataclass_fields__["width"].default
+    return read_base(config).get("width", own)
 
 
 def describe(config: SweepConfig, space: dict, embedding: str) -> dict:
@@ -158,33 +175,46 @@ def describe(config: SweepConfig, space: dict, embedding: str) -> dict:
         "sampler": config.sampler,
         "pruner": config.pruner,
         "seed": config.seed,
-        "space": {name: {k: v for k, v in asdict(c).items() if v} for name, c in space.items()},
+        "space": {name: asdict(choice) for name, choice in space.items()},
         "options": read_base(config),
         "split": split_hash(config.root),
-        "embedding_hash": embedding_hash(config.root, embedding, config.width),
+        "embedding_hash": embedding_hash(config.root, embedding, width(config)),
     }
 
 
 def read_base(config: SweepConfig) -> dict:
-    """Return the options that do not vary: the recommender's own yaml and, over it, --config."""
+    """Return the options that do not vary: the recommender's yaml, over it --config and --width.
+
+    Raises:
+        InputError: one of them is given by the search itself, to each trial and run.
+    """
     base = {}
     for path in yaml_files(config.recommender, config.config):
         base |= read_yaml_options(path, config.recommender)
-    return base
+    for name in GIVEN & set(base):
+        raise InputError(f"--config {config.config}: '{name}' is given by the search; remove it")
+    return base if config.width is None else {**base, "width": config.width}
 
 
 def refuse_changes(folder: Path, begun: dict, made_from: dict) -> None:
     """Raise InputError if the search there is another one than is asked for."""
-    now = json.loads(json.dumps(made_from))
-    changed = [name for name in now if begun.get(name) != now[name]]
+    # As texts: 2 and 2.0 are equal numbers, and other choices.
+    changed = [n for n in made_from if _text(begun.get(n)) != _text(made_from[n])]
     if changed:
         raise InputError(
             f"{folder} holds a search of other {', '.join(changed)}; --overwrite forgets it"
         )
 
 
-def final_runs(config: SweepConfig, embedding: str, chosen: Path) -> None:
-    """Make the study's runs with the chosen options, by the recommender's own command."""
+def _text(value) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def final_runs(config: SweepConfig, embedding: str, chosen: Path, options: dict) -> None:
+    """Make the study's runs with the chosen options, by the recommender's own command.
+
+    Runs of an earlier choice, of fewer trials, are made again.
+    """
     seeds = ",".join(map(str, config.final_seeds))
     command = [
         sys.executable,
@@ -192,22 +222,34 @@ def final_runs(config: SweepConfig, embedding: str, chosen: Path) -> None:
         "--root",
         config.root,
     ]
-    command += ["--embedding", embedding, "--config", chosen, "--seeds", seeds, "--tag", "tuned"]
+    command += ["--embedding", embedding, "--config", chosen, "--seeds", seeds, "--tag", TUNED]
+    names = [run_name(config.recommender, embedding, seed, TUNED) for seed in config.final_seeds]
+    if any(of_another_choice(config.root / "runs" / name, options) for name in names):
+        command.append("--overwrite")
     done = subprocess.run(list(map(str, command)))
     if done.returncode:
         raise WorkError(f"the runs with the chosen options failed; again: {' '.join(command[1:])}")
+
+
+def of_another_choice(folder: Path, options: dict) -> bool:
+    """Say whether there is a run, finished or not, of other options than these."""
+    path = folder / "config.yaml"
+    if not path.exists():
+        return False
+    made = read_record(path, ("options",), "remove the folder, and run the same command")["options"]
+    return any(name in made and _text(made[name]) != _text(v) for name, v in options.items())
 
 
 def collect(root: Path) -> None:
     """Write tables/search.csv from every search that is finished."""
     lines = []
     for path in sorted((root / "searches").glob("*/search.json")):
-        found = read_json(path, "python sweep.py")
-        heads = [found[n] for n in ("recommender", "embedding", "metric", "sampler", "pruner")]
+        found = read_json(path, "python sweep.py", ("outcome", *HEADS))
+        heads = [found[n] for n in HEADS]
         outcome = found["outcome"]
         budget = [outcome[name] for name in BUDGET]
         lines.append([*heads, outcome["value"], *budget, json.dumps(outcome["chosen"])])
-    heads = ["recommender", "embedding", "metric", "sampler", "pruner", "value", *BUDGET, "chosen"]
+    heads = [*HEADS, "value", *BUDGET, "chosen"]
     with atomic_path(root / "tables" / "search.csv") as temporary:
         with open(temporary, "w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([heads, *lines])

@@ -2,6 +2,7 @@
 
     python table.py --root sample
     python table.py --root sample --runs 'bert4rec-*'
+    python table.py --root sample --layout journal   # the extended study, hot and cold
 
 Reads   runs/*/{metrics.json,config.yaml,per_user_test.pqt,segments_test.pqt}, sample.json,
         data/split.json
@@ -10,6 +11,7 @@ Writes  tables/results.csv               a row for each recommender, embedding a
         tables/RECOMMENDER.csv           the same for one recommender
         tables/results.md, results.tex   for people and for papers
         tables/compare_published.md      ours beside the published numbers, the data of both named
+        tables/journal_{hot,cold}.{csv,md,tex}    with --layout journal, in that study's order
         tables/{comparisons,groups,shuffled,beyond,segments,chance,cold,published}.csv
                                          results.py names their columns
 
@@ -21,13 +23,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from core.artifacts import atomic_path
 from core.options import InputError, option, run
 from core.registry import label
-from evaluation import grids
+from evaluation import grids, journal
 from evaluation.comparisons import ALPHA, against_shuffled, compare, groups
 from evaluation.measures import HEADLINE, METRICS
 from evaluation.published import beside_published, compare_page, describe_data
@@ -47,6 +50,9 @@ from evaluation.results import (
 class TableConfig:
     root: Path = option(Path("."), "folder of all that is read and written")
     runs: str = option("*", "which folders under ROOT/runs, as a glob")
+    layout: Literal["study", "journal"] = option(
+        "study", "journal: the tables of the extended study as well, and its numbers beside ours"
+    )
     resamples: int = option(10_000, "of the bootstrap; the permutation test makes at least as many")
     seed: int = option(0, "of bootstrap and permutation test")
 
@@ -70,7 +76,10 @@ def main(config: TableConfig) -> None:
     _write(folder / "results.md", page + "\n" + full_table(tables["results"]))
     caption = f"on the test users of {describe_data(config.root)[0]}, mean and 95 % interval."
     _write(folder / "results.tex", grids.tex(tables, shown(tables["results"]), caption))
-    _write(folder / "compare_published.md", compare_page(tables["published"], config.root))
+    if config.layout == "journal":
+        page = write_journal(tables, runs, config.root)
+    else:
+        _write(folder / "compare_published.md", compare_page(tables["published"], config.root))
     print(page)
     print(f"{folder / 'results.md'}, {folder / 'results.csv'}: {len(runs)} runs")
 
@@ -87,9 +96,35 @@ def make_tables(runs: list[dict], resamples: int = 10_000, seed: int = 0) -> dic
     tables["beyond"] = summarize_lists(rows)
     tables["segments"] = summarize_segments(rows)
     tables["chance"] = chance_levels(runs)
-    tables["cold"] = summarize_rows(average_seeds(runs, "per_user_cold.pqt"))
+    cold = average_seeds(runs, "per_user_cold.pqt")
+    tables["cold"] = summarize_rows(cold)
+    tables["cold_chance"] = chance_levels(runs, "cold")
+    found = [name for name in metrics if name in tables["cold"]]
+    tables["cold_shuffled"] = against_shuffled(cold, found, resamples=resamples, seed=seed)
     tables["published"] = beside_published(tables["results"])
     return tables
+
+
+def write_journal(tables: dict, runs: list[dict], root: Path) -> str:
+    """Write the extended study's tables and the page beside its numbers; return the tables."""
+    folder, pages, ours = root / "tables", [], {}
+    data, same = describe_data(root, journal.read_journal())
+    for part, prefix in (("hot", ""), ("cold", "cold_")):
+        results = tables[{"hot": "results", "cold": "cold"}[part]]
+        if not len(results):
+            continue
+        pretrained = [run for run in runs if part == "cold" and "cold_vectors" in run]
+        pretrained = {(r["recommender"], r["embedding"], r["tag"] or "") for r in pretrained}
+        own = journal.journal_table(part, results, tables[f"{prefix}shuffled"], pretrained)
+        exact = tables[f"{prefix}chance"]
+        exact = dict(zip(exact.metric, exact.chance, strict=True))
+        pages.append(journal.in_markdown(own, part, exact))
+        _write_csv(own, folder / f"journal_{part}.csv")
+        _write(folder / f"journal_{part}.md", f"Data: {data}.\n\n{pages[-1]}")
+        _write(folder / f"journal_{part}.tex", journal.in_tex(own, part, exact, f"of {data}."))
+        ours[part] = own
+    _write(folder / "compare_published.md", journal.compare_page(ours, data, same))
+    return "\n".join(pages)
 
 
 def shown(table: pd.DataFrame) -> list[str]:

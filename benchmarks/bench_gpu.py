@@ -75,11 +75,12 @@ def main(config: GpuConfig) -> None:
     print(
         f"{name}, {config.precision}: {rate / 1e12:.2f} TFLOP/s (one large product, measured now)"
     )
-    epochs: dict = {"shallow": {}, "bert4rec": {}}
-    shares: dict = {"shallow": {}, "bert4rec": {}}
+    makers = {make.__name__: make for make in (shallow, bert4rec)}
+    epochs: dict = {name: {} for name in makers}
+    shares: dict = {name: {} for name in makers}
     for width in config.widths:
         size = Size(config.users, config.tracks, config.pairs, width, length=config.length)
-        for network_name, make in (("shallow", shallow), ("bert4rec", bert4rec)):
+        for network_name, make in makers.items():
             torch.manual_seed(config.seed)
             network, batches, n_batches, cost = make(size, config, device)
             seconds, flops = timed_steps(network.to(device), batches, cost, config, device)

@@ -31,6 +31,7 @@ from benchmarks.made_up_study import make_data, make_embeddings, make_lists
 from core.artifacts import write_json, write_table
 from core.names import run_name
 from core.options import option, run
+from core.registry import RECOMMENDERS
 from evaluation import grids
 from evaluation.beyond import GROUPS, STATISTICS
 from evaluation.comparisons import against_shuffled, compare, groups
@@ -46,7 +47,6 @@ from evaluation.results import (
 )
 
 HERE = Path(__file__).resolve().parents[1]
-RECOMMENDERS = ("knn", "shallow", "bert4rec")
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def make_runs(root: Path, embeddings: int, seeds: int, users: int) -> None:
     rng = np.random.default_rng(0)
     taste = rng.normal(size=users)
     group_of_user = rng.integers(0, 3, users)
-    for recommender in RECOMMENDERS:
+    for recommender in [name for name, each in RECOMMENDERS.items() if each.by_default]:
         for number in range(embeddings):
             embedding, tag = f"e{number:02d}", None
             if number == embeddings - 1:

@@ -50,21 +50,41 @@ class LogConfig:
 def main(config: LogConfig) -> None:
     if config.rows < 1:
         raise InputError(f"--rows must be at least 1, got {config.rows}")
-    pack = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": _zstd}.get(config.out.suffix, bytes)
-    with atomic_path(config.out) as temporary, open(temporary, "wb") as file:
-        file.write(pack(b"user_id\ttrack_id\ttimestamp\n"))
-        bar = tqdm(total=config.rows, unit="row", unit_scale=True, disable=None)
-        for rows, packed in _in_threads(pack, make_plays(config.rows, config.seed, config.start)):
-            file.write(packed)
-            bar.update(rows)
+    write_tables(
+        config.out,
+        b"user_id\ttrack_id\ttimestamp\n",
+        make_plays(config.rows, config.seed, config.start),
+        config.rows,
+    )
     print(f"{config.out}  {config.rows:,} rows  {config.out.stat().st_size:,} bytes")
 
 
-def make_plays(rows: int, seed: int, start: str) -> Iterator[pa.Table]:
-    """Yield the plays in tables of `CHUNK` rows, in the order of time."""
+def write_tables(out: Path, header: bytes, tables: Iterator[pa.Table], rows: int) -> None:
+    """Write a header and the tables as tab-separated text, packed as the file's name says."""
+    pack = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": _zstd}.get(out.suffix, bytes)
+    with atomic_path(out) as temporary, open(temporary, "wb") as file:
+        file.write(pack(header))
+        bar = tqdm(total=rows, unit="row", unit_scale=True, disable=None, desc=out.name)
+        for n, packed in _in_threads(pack, tables):
+            file.write(packed)
+            bar.update(n)
+
+
+def track_ids(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Return n ids of 16 characters, distinct and ascending by code point."""
+    return np.unique(rng.choice(LETTERS, (n, 16)).view("S16").ravel()).astype(str)
+
+
+def make_plays(
+    rows: int, seed: int, start: str, tracks: int = TRACKS, users: int | None = None
+) -> Iterator[pa.Table]:
+    """Yield the plays in tables of `CHUNK` rows, in the order of time.
+
+    Their track ids are the first that `track_ids` draws from the seed.
+    """
     rng = np.random.default_rng(seed)
-    n_users = max(20, round(rows * USERS / ROWS))
-    ids = pa.array(np.unique(rng.choice(LETTERS, (TRACKS, 16)).view("S16").ravel()).astype(str))
+    n_users = users or max(20, round(rows * USERS / ROWS))
+    ids = pa.array(track_ids(rng, tracks))
     user_ids = rng.permutation(n_users)
 
     # Everything in time is drawn in shares of all plays, 0 to 1, and dated at the end.

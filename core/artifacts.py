@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from core.options import InputError, WorkError
+from core.options import InputError, WorkError, refuse_special
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+SEALED = "sealed"  # key of a json's own fingerprint
 
 
 @contextlib.contextmanager
@@ -33,6 +34,7 @@ def atomic_path(path: Path):
     for want of room becomes a WorkError that says so.
     """
     path = Path(path)
+    refuse_special(path, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_stale(path)
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
@@ -105,10 +107,8 @@ def exclusive(path: Path, what: str):
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise _held(what) from error
+        if not lock(file, fcntl.LOCK_EX):
+            raise _held(what)
         yield
 
 
@@ -130,15 +130,30 @@ def shared(path: Path, what: str, wait: float = 10.0):
         return
     with file:
         until = time.monotonic() + wait
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > until:
-                    raise _held(what) from error
-                time.sleep(0.05)
+        while not lock(file, fcntl.LOCK_SH):
+            if time.monotonic() > until:
+                raise _held(what)
+            time.sleep(0.05)
         yield
+
+
+def lock(file, kind: int) -> bool:
+    """Take a lock of fcntl's kinds on an open file; False if another process has one in its way.
+
+    Raises:
+        InputError: the file system has no locks.
+    """
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise InputError(
+            f"{Path(file.name).parent} is on a file system without locks (flock: {error.strerror}),"
+            " so two processes could not be kept apart; use a --root on another disk, or have this "
+            "one mounted with locks (Lustre: -o flock)"
+        ) from error
+    return True
 
 
 def _held(what: str) -> InputError:
@@ -146,13 +161,31 @@ def _held(what: str) -> InputError:
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write the content as indented json; NaN is refused, because json has none."""
+    """Write the content as indented json, sealed; NaN is refused, because json has none.
+
+    A last key, `sealed`, holds the fingerprint of all others, so that read_json knows a file that
+    was damaged from one that was not.
+    """
+    content = {**content, SEALED: _seal(content)}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def _seal(content: dict) -> str:
+    return hashlib.sha256(json.dumps(content, allow_nan=False).encode()).hexdigest()
+
+
 def read_json(path: Path, made_by: str, keys: tuple[str, ...] = ()) -> dict:
-    """Return the json at `path`; one that is gone, damaged or short of a key names its maker."""
+    """Return the json at `path` without its seal.
+
+    Args:
+        made_by: what the message tells to make it with.
+        keys: what it must hold.
+
+    Raises:
+        InputError: it is gone, damaged, of another shape, or changed since write_json wrote it.
+    """
+    refuse_special(Path(path), str(path))
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -161,6 +194,44 @@ def read_json(path: Path, made_by: str, keys: tuple[str, ...] = ()) -> dict:
         raise InputError(f"{path} cannot be read ({error}); make it with {made_by}") from error
     if absent := _absent(content, keys):
         raise InputError(f"{path} does not hold {absent}: it is damaged; make it with {made_by}")
+    seal = content.pop(SEALED, None)
+    if seal is not None and seal != _seal_of_read(content):
+        raise InputError(
+            f"{path} is not what was written, it was damaged or edited; make it with {made_by}, or "
+            f"remove its line '{SEALED}' if the edit is meant"
+        )
+    return content
+
+
+def _seal_of_read(content: dict) -> str | None:
+    try:
+        return _seal(content)
+    except ValueError:  # NaN, which write_json never writes
+        return None
+
+
+def read_sealed(path: Path, digest: str | None, remedy: str) -> bytes:
+    """Return the content of a file that has the fingerprint, which was written where it was made.
+
+    Args:
+        digest: its sha256; None where nobody wrote it down, as for files of one's own.
+        remedy: what the message tells to do.
+
+    Raises:
+        InputError: the file is gone, cannot be read, or is another one.
+    """
+    refuse_special(Path(path), str(path))
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing; {remedy}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; {remedy}") from error
+    if digest is not None and (found := hashlib.sha256(content).hexdigest()) != digest:
+        raise InputError(
+            f"{path} is not the file that was written, it was damaged or replaced (sha256 "
+            f"{found[:12]}, expected {str(digest)[:12]}); {remedy}"
+        )
     return content
 
 
@@ -171,17 +242,19 @@ def _absent(content, keys: tuple[str, ...]) -> str:
     return ", ".join(key for key in keys if key not in content)
 
 
-def read_record(path: Path, keys: tuple[str, ...], remedy: str) -> dict:
+def read_record(path: Path, keys: tuple[str, ...], remedy: str, digest: str | None = None) -> dict:
     """Return a run's config.yaml; one that is gone, damaged or short of a key is an error.
 
     Args:
         keys: what it must hold.
         remedy: what the message tells to do.
+        digest: its sha256, once the run is finished.
     """
+    content = read_sealed(path, digest, remedy)
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if it is there
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), loader)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = yaml.load(content.decode("utf-8"), loader)
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}); {remedy}") from error
     if absent := _absent(content, keys):
         raise InputError(f"{path} does not hold {absent}: it is damaged; {remedy}")

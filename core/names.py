@@ -8,7 +8,9 @@ from core.options import InputError
 
 NAME = re.compile(r"[a-z0-9_]+")
 SHUFFLED = "shuffled"  # tag of the control
+PUBLISHED = "published"  # tag of what --as-published makes
 TRAINED = "trained"  # tag of the study's runs whose tracks are learned as well
+TUNED = "tuned"  # of runs with the options that sweep.py chose
 NONE = "none"  # what stands for the embedding of a recommender that hears nothing
 WITHOUT_FILE = ("random", "noise")  # embeddings that need none: learned from nothing, and fixed
 
@@ -32,6 +34,16 @@ def plain_tag(tag: str | None) -> str | None:
     if tag == SHUFFLED:
         return ""
     return tag.removesuffix(f"_{SHUFFLED}") if tag and tag.endswith(f"_{SHUFFLED}") else None
+
+
+def published_tag(tag: str | None) -> str:
+    """Return the tag of a row with that tag as the published code made it; one of these stays."""
+    plain = plain_tag(tag)
+    if plain is not None:
+        return shuffled_tag(published_tag(plain))
+    if tag and tag != PUBLISHED and not tag.endswith(f"_{PUBLISHED}"):
+        return f"{tag}_{PUBLISHED}"
+    return tag or PUBLISHED
 
 
 def run_name(recommender: str, embedding: str, seed: int, tag: str | None = None) -> str:

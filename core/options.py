@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import dataclasses
 import difflib
+import math
 import os
 import signal
 import sys
@@ -28,8 +29,10 @@ from pathlib import Path
 import yaml
 
 from core.registry import ALL
+from core.yamls import load_yaml
 
 UNSET = dataclasses.MISSING
+MOST = 2**63  # whole numbers from here on are none that an array holds
 HERE = Path(__file__).resolve().parents[1]
 ARRAY_INDEX = "SLURM_ARRAY_TASK_ID"  # where Slurm tells a task of an array its number
 
@@ -52,7 +55,15 @@ class Terminated(BaseException):
         self.signal = signal.Signals(signum)
 
 
-def option(default=UNSET, help: str = "", *, outcome: bool = True, read: bool = True):
+def option(
+    default=UNSET,
+    help: str = "",
+    *,
+    outcome: bool = True,
+    read: bool = True,
+    before=UNSET,
+    bare: str | None = None,
+):
     """Declare one option of a script's dataclass.
 
     Args:
@@ -61,8 +72,11 @@ def option(default=UNSET, help: str = "", *, outcome: bool = True, read: bool = 
         outcome: False when the option cannot change what is computed (device, folder): a finished
             run made under another value of it is still the same run.
         read: False for a `config` that is passed on to other scripts, and not read as one's own.
+        before: of an option that came later: its value in everything that was made without it, so
+            that this stays finished. Without one, what does not record the option is another thing.
+        bare: the value of a flag that stands alone, where it may.
     """
-    metadata = {"help": help, "outcome": outcome, "read": read}
+    metadata = {"help": help, "outcome": outcome, "read": read, "before": before, "bare": bare}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -70,6 +84,16 @@ def outcome_options(config) -> dict:
     """Return the options that decide what is computed, as plain yaml-ready values."""
     fields = [f for f in dataclasses.fields(config) if f.metadata.get("outcome", True)]
     return {f.name: plain(getattr(config, f.name)) for f in fields}
+
+
+def recorded_options(recorded: dict, config) -> dict:
+    """Return the options that something was made with, and those that came after it."""
+    later = {
+        f.name: plain(f.metadata["before"])
+        for f in dataclasses.fields(config)
+        if f.metadata.get("before", UNSET) is not UNSET
+    }
+    return later | recorded
 
 
 def changed_options(config) -> dict:
@@ -136,8 +160,9 @@ def read_yaml_options(path: Path, section: str | None) -> dict:
     Raises:
         InputError: it cannot be read, or is not of 'key: value' lines.
     """
+    refuse_special(path, f"--config {path}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = load_yaml(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise InputError(f"--config {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -154,22 +179,52 @@ def read_yaml_options(path: Path, section: str | None) -> dict:
 
 def run(main, config_class, doc: str) -> typing.NoReturn:
     """Parse the command line, call main(config) and exit with the codes of the module docstring."""
-    for signum in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(signum, _raise_terminated)
+    arrived: list[int] = []  # signals
+
+    def note(signum, frame):
+        arrived.append(signum)
+        raise KeyboardInterrupt if signum == signal.SIGINT else Terminated(signum)
+
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(signum, note)
     script = Path(sys.argv[0]).name
-    resume = "what is done so far is kept; the same command goes on from there"
     try:
         with _reader_may_leave():
             main(parse_config(config_class, doc))
     except InputError as error:
         sys.exit(_say(script, error, 2))
-    except (WorkError, OSError) as error:
-        sys.exit(_say(script, error, 1))
-    except KeyboardInterrupt:
-        sys.exit(_say(script, f"interrupted; {resume}", 130))
-    except Terminated as error:
-        sys.exit(_say(script, f"terminated by {error.signal.name}; {resume}", 128 + error.signal))
+    except (KeyboardInterrupt, Terminated) as error:
+        signum = getattr(error, "signal", signal.SIGINT)
+        sys.exit(_say(script, _stopped(signum), 128 + signum))
+    except Exception as error:
+        if arrived:  # some libraries answer a signal by an error of their own
+            sys.exit(_say(script, _stopped(arrived[0]), 128 + arrived[0]))
+        if isinstance(error, MemoryError):
+            sys.exit(_say(script, f"not enough memory ({error}); see --help for what takes it", 1))
+        if isinstance(error, WorkError | OSError):
+            sys.exit(_say(script, error, 1))
+        raise
     sys.exit(0)
+
+
+def _stopped(signum: int) -> str:
+    name = signal.Signals(signum).name
+    said = "interrupted" if signum == signal.SIGINT else f"terminated by {name}"
+    return f"{said}; what is done so far is kept; the same command goes on from there"
+
+
+def refuse_special(path: Path, what: str) -> None:
+    """Raise InputError if there is something at the path that is no file: a folder, a FIFO, a disk.
+
+    What such a thing holds is gone once it is read, and a rename would put a file in its place.
+
+    Args:
+        what: the path, as messages name it.
+    """
+    if path.exists() and not path.is_file():
+        kinds = ((path.is_dir, "a folder"), (path.is_fifo, "a FIFO"), (path.is_socket, "a socket"))
+        kind = next((name for is_kind, name in kinds if is_kind()), "a device")
+        raise InputError(f"{what} is {kind}; expected a file")
 
 
 class _Stdout:
@@ -203,6 +258,8 @@ class _Stdout:
 @contextlib.contextmanager
 def _reader_may_leave():
     """Let `| head -1` end as it would without a pipe: hours of work are not given up for a line."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal of ASCII gets ? for what it lacks
     with contextlib.redirect_stdout(_Stdout(sys.stdout)) as stdout:
         try:
             yield
@@ -214,10 +271,6 @@ def _say(script: str, message, code: int) -> int:
     line = " ".join(str(message).split())
     print(f"{script}: {line}", file=sys.stderr, flush=True)
     return code
-
-
-def _raise_terminated(signum, frame):
-    raise Terminated(signum)
 
 
 def _flag(name: str) -> str:
@@ -232,13 +285,14 @@ def _parse_flags(fields: dict, kinds: dict, doc: str, argv: list[str]) -> dict:
     parser.error = lambda message: (_ for _ in ()).throw(InputError(f"{message}; see --help"))
     for name, field in fields.items():
         default = "required" if field.default is UNSET else f"default {plain(field.default)}"
+        bare = "true" if kinds[name] is bool else field.metadata.get("bare")
         parser.add_argument(
             *dict.fromkeys([_flag(name), f"--{name}"]),
             dest=name,
             default=argparse.SUPPRESS,
             metavar=_metavar(kinds[name]),
             help=f"{field.metadata.get('help', '')} ({default})".replace("%", "%%"),
-            **({"nargs": "?", "const": "true"} if kinds[name] is bool else {}),
+            **({"nargs": "?", "const": bare} if bare else {}),
         )
     given, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -294,9 +348,15 @@ def _convert(name: str, value, kind):
     if value is None or isinstance(value, bool | dict | list):
         raise InputError(f"{_flag(name)} must be {_kind_name(kind)}, got {value!r}")
     try:
-        return kind(str(value).strip())
+        converted = kind(str(value).strip())
     except ValueError as error:
-        raise InputError(f"{_flag(name)} must be {_kind_name(kind)}, got {value!r}") from error
+        shown = repr(value) if len(str(value)) < 60 else f"{str(value)[:57]!r}..."
+        raise InputError(f"{_flag(name)} must be {_kind_name(kind)}, got {shown}") from error
+    if kind is float and not math.isfinite(converted):
+        raise InputError(f"{_flag(name)} must be a finite number, got {value!r}")
+    if kind is int and abs(converted) >= MOST:
+        raise InputError(f"{_flag(name)} must be a whole number below 2^63, got {value!r}")
+    return converted
 
 
 def _kind_name(kind) -> str:

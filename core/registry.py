@@ -26,11 +26,15 @@ class Recommender:
         learns: has epochs (training.loop.FitOptions), a job for each seed, and takes --config.
         trains_tracks: --train-tracks true learns the tracks' vectors as well.
         from_nothing: takes the embedding `random`, vectors that are learned from nothing.
+        ranks_cold: ranks tracks that train does not know, by their vectors.
+        learns_from: controls by default whose runs its training reads.
+        made_by: another recommender whose command makes this one's runs as well.
         shuffled: the study makes its shuffled control of each embedding, unless asked otherwise.
         by_default: the study runs it, unless asked otherwise.
         space: what a sweep varies where search.yaml has no section of that name, in its syntax.
         short: label where there is little room; default: the label.
         dashes: matplotlib's pattern of a control's line in figures; None: no line is drawn.
+        wants_gpu: hours at the study's size without one, so that it is run there only if asked for.
         is_chance: its lists are random, so that chance is what it is expected to reach.
     """
 
@@ -43,11 +47,15 @@ class Recommender:
     learns: bool = False
     trains_tracks: bool = False
     from_nothing: bool = False
+    ranks_cold: bool = True
+    learns_from: tuple[str, ...] = ()
+    made_by: str = ""
     shuffled: bool = True
     by_default: bool = True
     space: Mapping = field(default_factory=dict)
     short: str = ""
     dashes: tuple | None = None
+    wants_gpu: bool = False
     is_chance: bool = False
 
 
@@ -72,7 +80,55 @@ LISTED = (
         learns=True,
         trains_tracks=True,
         from_nothing=True,
+        wants_gpu=True,
         shuffled=False,  # a third of the sample study's time
+    ),
+    Recommender(
+        name="bimodal_collaborative",
+        label="Bimodal Collaborative",
+        short="Bimodal Collab.",
+        script="train_bimodal.py",
+        made_by="bimodal_average",
+        ranks_cold=False,
+        by_default=False,
+    ),
+    Recommender(
+        name="bimodal_average",
+        label="Bimodal Average",
+        script="train_bimodal.py",
+        batch="train_bimodal.sh",
+        options_file="bimodal.yaml",
+        learns=True,
+        learns_from=("elsa",),
+        ranks_cold=False,
+        by_default=False,
+    ),
+    Recommender(
+        name="bimodal_content",
+        label="Bimodal Content",
+        script="train_bimodal.py",
+        made_by="bimodal_average",
+        by_default=False,
+    ),
+    Recommender(
+        name="hybrid",
+        label="Hybrid",
+        script="train_hybrid.py",
+        batch="train_hybrid.sh",
+        options_file="hybrid.yaml",
+        learns=True,
+        by_default=False,
+    ),
+    Recommender(
+        name="elsa",
+        label="ELSA, which hears nothing",
+        short="ELSA",
+        script="train_elsa.py",
+        batch="train_elsa.sh",
+        options_file="elsa.yaml",
+        hears=False,
+        learns=True,
+        dashes=(0, (8, 2, 1, 2, 1, 2)),
     ),
     Recommender(
         name="ease",

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from core.artifacts import read_json, shared
-from core.options import InputError
+from core.options import InputError, refuse_special
 from core.split_parts import COLD, STAGE_1, check_between, read_part
 from core.trackids import STAGE_0, parse_trackids
 from core.trackids import read_trackids as read_trackids
@@ -136,9 +136,8 @@ def _compare(root: Path, made: dict, trackids: bytes, parts: dict[str, bytes]) -
 
 
 def _read_bytes(path: Path, maker: str) -> bytes:
+    refuse_special(path, str(path))
     try:
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path} is no file; expected one made by {maker}")
         return path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; make it with {maker}") from error

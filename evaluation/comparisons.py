@@ -58,7 +58,7 @@ def against_shuffled(
         plain = plain_tag(row.tag)
         if plain is not None and (row.recommender, row.embedding, plain) in place:
             pairs.append((place[row.recommender, row.embedding, plain], i))
-    table = _paired(rows, pairs, metrics, resamples, seed)
+    table = _paired(rows, pairs, metrics, resamples, seed, relative=True)
     table["beats_shuffled"] = (table.difference > 0) & (table.p_holm < ALPHA)
     names = {
         "embedding_a": "embedding",
@@ -67,11 +67,17 @@ def against_shuffled(
         "mean_b": "shuffled_mean",
     }
     columns = [*KEYS, "metric", "users", "mean", "shuffled_mean", "difference", "ci_low", "ci_high"]
-    return table.rename(columns=names)[[*columns, "p", "p_holm", "effect_size", "beats_shuffled"]]
+    columns += ["change", "change_low", "change_high", "p", "p_holm", "effect_size"]
+    return table.rename(columns=names)[[*columns, "beats_shuffled"]]
 
 
-def _paired(rows: list[Row], pairs: list[tuple], metrics, resamples: int, seed: int):
-    """Return every statistic of paired.py for the pairs of rows and the metrics."""
+def _paired(
+    rows: list[Row], pairs: list[tuple], metrics, resamples: int, seed: int, relative: bool = False
+):
+    """Return every statistic of paired.py for the pairs of rows and the metrics.
+
+    With `relative` also change, change_low and change_high: the difference in % of the second mean.
+    """
     cells = [
         (metric, a, b)
         for metric in metrics
@@ -92,6 +98,8 @@ def _paired(rows: list[Row], pairs: list[tuple], metrics, resamples: int, seed: 
         }
     )
     numbers = ("mean_a", "mean_b", "difference", "ci_low", "ci_high", "p", "p_holm")
+    if relative:
+        numbers += ("change", "change_low", "change_high")
     if not cells:
         return table.assign(**dict.fromkeys((*numbers, "effect_size", "better_a", "better_b"), 0.0))
     values = np.stack([rows[i].column(metric) for metric, i in used], axis=1)
@@ -103,6 +111,12 @@ def _paired(rows: list[Row], pairs: list[tuple], metrics, resamples: int, seed: 
     table["ci_low"], table["ci_high"] = bootstrap_interval(
         values, of, resamples=resamples, seed=seed
     )
+    if relative:
+        second = np.where(table.mean_b > 0, table.mean_b, np.nan)
+        table["change"] = 100 * table.difference / second
+        table["change_low"], table["change_high"] = bootstrap_interval(
+            values, of, resamples=resamples, seed=seed, relative=True
+        )
     families = table.groupby(["recommender", "metric"], sort=False).indices
     flips = enough_permutations(max(map(len, families.values())), resamples)
     table["p"] = permutation_p(values, of, permutations=flips, seed=seed)

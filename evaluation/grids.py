@@ -139,7 +139,7 @@ def tex(tables: dict[str, pd.DataFrame], metrics: list[str], caption: str) -> st
     for metric in metrics:
         head, *lines = grid(tables, metric, in_tex, r"\,$\pm$\,")
         control = tables["results"].recommender.isin(CONTROLS)
-        rows = [" & ".join([_escape(line[0]), *line[1:]]) for line in lines]
+        rows = [" & ".join([escape(line[0]), *line[1:]]) for line in lines]
         rule = next(
             (
                 i
@@ -152,11 +152,11 @@ def tex(tables: dict[str, pd.DataFrame], metrics: list[str], caption: str) -> st
             rows[rule] = "\\midrule\n" + rows[rule]
         if control.any():
             below = controls(tables["results"], tables["chance"], metric)
-            text = r"\\ ".join(_escape(line).replace("±", r"$\pm$") for line in below)
+            text = r"\\ ".join(escape(line).replace("±", r"$\pm$") for line in below)
             rows.append(rf"\midrule\multicolumn{{{len(head)}}}{{l}}{{\shortstack[l]{{{text}}}}}")
         parts += [
             r"\begin{table}",
-            rf"\caption{{{_escape(metric)} {_escape(caption)} {_explained(tables, metric)}}}",
+            rf"\caption{{{escape(metric)} {escape(caption)} {_explained(tables, metric)}}}",
             rf"\label{{tab:{metric.lower().replace('@', '-')}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
             r"\toprule",
@@ -188,7 +188,7 @@ def _explained(tables: dict[str, pd.DataFrame], metric: str) -> str:
     return " ".join(told)
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Return the text with what LaTeX would take for commands escaped."""
     replaced = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(replaced.get(c, f"\\{c}" if c in "_%&#${}" else c) for c in text)

@@ -21,6 +21,7 @@ from core.artifacts import write_json, write_table
 from core.options import InputError
 from core.splits import LIST_LENGTH
 from evaluation import beyond
+from evaluation.finished import COMPLETE, FILES, fingerprints
 
 HEADLINE = ("HitRate", "NDCG")  # what the table's page, the report and the figures show first
 STATED = 50  # the k they are shown at: the study's
@@ -29,40 +30,36 @@ KS = (10, 20, 50, 100)
 
 
 def evaluate(folder: Path, recs: pd.DataFrame, split: dict, ks, results: dict) -> dict:
-    """Write per_user_*.pqt, segments_*.pqt and, last, metrics.json; columns of other k are kept.
+    """Write per_user_*.pqt, segments_*.pqt and, last, metrics.json with all files' fingerprints.
 
     Args:
         folder: the run's.
         recs: user_id, track_idx, rank.
         split: tables by name; all have user_id and track_idx.
-        ks: list lengths.
-        results: what metrics.json holds beside `val`, `test` and `lists`; they are put in.
+        ks: list lengths, beside those that results tells of already.
+        results: what metrics.json holds beside `val`, `test`, `lists` and `files`, which are put
+            in; those it has are replaced.
     """
-    statistics = dict(results.get("lists", {}))
+    ks = sorted({*ks, *known_lengths(results)})
+    results["lists"] = {}
     for part in ("val", "test"):
         users = np.unique(split[part].user_id)
         lists = user_lists(users, recs, ks)
-        table = _keep_others(
-            folder / f"per_user_{part}.pqt", per_user_metrics(split[part], recs, ks), ["user_id"]
-        )
+        table = per_user_metrics(split[part], recs, ks)
         write_table(folder / f"per_user_{part}.pqt", table)
         segments = segment_metrics(split["train"], split[part], lists, ks)
-        path = folder / f"segments_{part}.pqt"
-        write_table(path, _keep_others(path, segments, ["user_id", "by", "group"]))
-        statistics[part] = {**statistics.get(part, {}), **_statistics(split["train"], lists, ks)}
+        write_table(folder / f"segments_{part}.pqt", segments)
+        results["lists"][part] = _statistics(split["train"], lists, ks)
         results[part] = summarize(table)
-    results["lists"] = statistics
-    write_json(folder / "metrics.json", results)
+    results[FILES] = fingerprints(folder)
+    write_json(folder / COMPLETE, results)
     return results
 
 
-def _keep_others(path: Path, table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Return the table with those columns of the one at path that it lacks."""
-    if not path.exists():
-        return table
-    others = pd.read_parquet(path)
-    others = others[[c for c in others if c in keys or c not in table]]
-    return others.merge(table, on=keys, validate="one_to_one")
+def known_lengths(results: dict) -> set[int]:
+    """Return the list lengths of the metrics that a metrics.json holds."""
+    names = (name for part in ("val", "test") for name in results.get(part, {}))
+    return {int(name.partition("@")[2]) for name in names if name.partition("@")[2].isdigit()}
 
 
 def _statistics(train: pd.DataFrame, lists: np.ndarray, ks) -> dict:

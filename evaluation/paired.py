@@ -23,10 +23,12 @@ def bootstrap_interval(
     resamples: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
+    relative: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the percentile interval of the mean difference of each pair, low and high (p,).
 
-    Users are drawn with replacement, n of n, and each brings its values in both columns.
+    Users are drawn with replacement, n of n, and each brings its values in both columns. A relative
+    difference is in % of the second column's mean over the same draw; NaN if one of them is 0.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """
     n, columns = values.shape
@@ -42,7 +44,11 @@ def bootstrap_interval(
     low, high = np.empty(len(pairs)), np.empty(len(pairs))
     for chosen in _chunks(len(pairs), resamples):
         a, b = pairs[chosen].T
-        difference = means.take(a, axis=1) - means.take(b, axis=1)
+        second = means.take(b, axis=1)
+        difference = means.take(a, axis=1) - second
+        if relative:
+            second[second <= 0] = np.nan
+            difference *= 100 / second
         low[chosen], high[chosen] = np.percentile(difference, tails, axis=0)
     return low, high
 

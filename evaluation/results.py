@@ -18,14 +18,17 @@ recommender, an embedding and a tag; its seeds are averaged for each user before
     groups.csv       recommender, embedding, tag, metric, mean, letters: rows of a recommender that
                      share a letter cannot be told apart (p_holm >= 0.05); `a` is with the best
     shuffled.csv     every row that has a shuffled control, against it: recommender, embedding,
-                     tag, metric, users, mean, shuffled_mean, difference, ci_low, ci_high, p, p_holm
-                     (over the rows of a recommender and metric), effect_size, beats_shuffled
+                     tag, metric, users, mean, shuffled_mean, difference, ci_low, ci_high, change,
+                     change_low, change_high (in % of the control's mean, paired bootstrap), p,
+                     p_holm (over the rows of a recommender and metric), effect_size, beats_shuffled
     beyond.csv       recommender, embedding, tag, k, Coverage, Gini, Popularity, Novelty: of the
                      lists of the test users, mean over seeds; beyond.py defines them
     segments.csv     recommender, embedding, tag, by (`activity` of users or `popularity` of
                      tracks), group (head, middle, tail), users, and M, M_ci95
     chance.csv       metric, chance: what random lists are expected to reach, exactly
-    cold.csv         as results.csv, of lists of cold tracks (only where the split has some)
+    cold.csv         as results.csv, of lists of cold tracks (only where the split has some), with
+                     cold_shuffled.csv and cold_chance.csv as those above
+    journal_hot.csv, journal_cold.csv    with table.py --layout journal; see journal.py
     published.csv    recommender, backbone, metric, published, embedding, tag, ours, ours_ci95,
                      seeds; `ours` is empty where there is no such run
 """
@@ -40,19 +43,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core.artifacts import read_json, read_record
 from core.names import WITHOUT_FILE
 from core.options import InputError
 from core.registry import place
 from evaluation.beyond import GROUPS, STATISTICS
+from evaluation.finished import has_table, read_finished, read_table
 from evaluation.measures import STATED, mean_and_interval
 
 TEXTS = {  # columns of tables that are texts; all others are numbers, or one of FLAGS
-    *("recommender", "embedding", "tag", "embedding_a", "tag_a", "embedding_b", "tag_b"),
+    *("section", "recommender", "embedding", "tag", "embedding_a", "tag_a", "embedding_b", "tag_b"),
     *("metric", "letters", "by", "group", "backbone", "sampler", "pruner", "chosen"),
 }
 FLAGS = {"beats_shuffled"}
-RECORDED = ("options", "split", "embedding_hash", "changed")  # what a run's config.yaml must hold
+SEGMENTS = "segments_test.pqt"
 METRIC = re.compile(r"\w+@\d+")
 KEYS = ["recommender", "embedding", "tag"]
 
@@ -110,9 +113,7 @@ def read_runs(root: Path, pattern: str = "*") -> list[dict]:
         raise InputError(f"no finished run matches {root / 'runs' / pattern}; train one first")
     runs = []
     for path in finished:
-        known = read_record(path.parent / "config.yaml", RECORDED, "make it again with --overwrite")
-        results = read_json(path, "the command of this run")
-        runs.append({**known, **results, "folder": path.parent.name, "path": path.parent})
+        runs.append({**read_finished(path.parent), "folder": path.parent.name, "path": path.parent})
     firsts: dict[tuple, dict] = {}
     for each in runs:
         _refuse_to_mix(runs[0], each, ("split",))
@@ -147,11 +148,11 @@ def average_seeds(runs: list[dict], file: str = "per_user_test.pqt") -> list[Row
     """
     members: dict[tuple, list[dict]] = {}
     for each in runs:
-        if (each["path"] / file).exists():
+        if has_table(each["path"], file, each):
             members.setdefault(_key(each), []).append(each)
     rows, users = [], None
     for key in sorted(members, key=_place):
-        tables = [_read_per_user(run["path"] / file) for run in members[key]]
+        tables = [_read_per_user(run, file) for run in members[key]]
         users = tables[0].index if users is None else users
         for run, table in zip(members[key], tables, strict=True):
             if not table.index.equals(users):
@@ -172,13 +173,15 @@ def _place(key: tuple) -> tuple:
     return place(recommender), recommender, embedding in WITHOUT_FILE, embedding, tag
 
 
-def _read_per_user(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path).set_index("user_id").sort_index()
-    except (ValueError, OSError, KeyError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}); run python metrics.py --run {path.parent.name}"
-        ) from error
+def _read_per_user(run: dict, file: str) -> pd.DataFrame:
+    table = read_table(run["path"], file, run, _remedy(run))
+    if "user_id" not in table:
+        raise InputError(f"{run['path'] / file} lacks the column user_id; {_remedy(run)}")
+    return table.set_index("user_id").sort_index()
+
+
+def _remedy(run: dict) -> str:
+    return f"run python metrics.py --run {run['folder']}"
 
 
 def summarize_rows(rows: list[Row]) -> pd.DataFrame:
@@ -215,8 +218,8 @@ def summarize_segments(rows: list[Row]) -> pd.DataFrame:
     """Return segments.csv: the metrics by activity of users and popularity of tracks."""
     lines = []
     for row in rows:
-        paths = [run["path"] / "segments_test.pqt" for run in row.runs]
-        frames = [pd.read_parquet(path) for path in paths if path.exists()]
+        having = [run for run in row.runs if has_table(run["path"], SEGMENTS, run)]
+        frames = [read_table(run["path"], SEGMENTS, run, _remedy(run)) for run in having]
         if not frames:
             continue
         metrics = [c for c in frames[0] if "@" in c and all(c in f for f in frames)]
@@ -234,9 +237,13 @@ def summarize_segments(rows: list[Row]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=None if lines else [*KEYS, "by", "group", "users"])
 
 
-def chance_levels(runs: Iterable[dict]) -> pd.DataFrame:
-    """Return chance.csv from what the runs of random lists say; no rows without one."""
-    levels = next((run["chance"]["test"] for run in runs if "chance" in run), {})
+def chance_levels(runs: Iterable[dict], part: str = "test") -> pd.DataFrame:
+    """Return chance.csv from what the runs of random lists say; no rows without one.
+
+    Args:
+        part: whose lists, test, val or cold.
+    """
+    levels = next((run["chance"].get(part, {}) for run in runs if "chance" in run), {})
     return pd.DataFrame({"metric": list(levels), "chance": list(levels.values())})
 
 
@@ -254,10 +261,10 @@ def read_tables(root: Path) -> dict[str, pd.DataFrame]:
     again = f"python table.py --root {root}"
     if not (folder / "results.csv").exists():
         raise InputError(f"{folder / 'results.csv'} is missing; make it with {again}")
-    return {path.stem: read_table(path, again) for path in sorted(folder.glob("*.csv"))}
+    return {path.stem: read_csv(path, again) for path in sorted(folder.glob("*.csv"))}
 
 
-def read_table(path: Path, again: str) -> pd.DataFrame:
+def read_csv(path: Path, again: str) -> pd.DataFrame:
     """Return one of these tables with its types; `again` is the command that makes it."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")

@@ -53,6 +53,7 @@ NAMES = (
 
 class EncodecMae(CheckpointBackbone):
     name = "encodecmae"
+    licence = "MIT"
     sample_rate = 24_000  # Hz
     clip_seconds = 30.0  # 2,250 frames
     step_seconds = 0.2  # 15 whole frames

@@ -56,6 +56,7 @@ class MuleConfig(ExtractConfig):
 
 class Mule(Backbone):
     name = "mule"
+    licence = "CC-BY-NC-4.0"
     sample_rate = RATE
     clip_seconds = 30.0  # 15 slices
     min_seconds = 3.0

@@ -21,6 +21,7 @@ from extract_item_embeddings.engine import main
 
 class MuQ(ConformerBackbone):
     name = "muq"
+    licence = "CC-BY-NC-4.0"
     embedding_size = 1024
     repository = "OpenMuQ/MuQ-large-msd-iter"
     revision = "0562a57814f6f8bbd9fdea0a25921a2fce1a841a"

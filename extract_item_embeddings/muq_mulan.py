@@ -43,6 +43,7 @@ MEL_MEAN, MEL_STD = 6.768444971712967, 18.417922652295623
 
 class MuQMuLan(PretrainedBackbone):
     name = "muq_mulan"
+    licence = "CC-BY-NC-4.0"
     packages = ("torch", "transformers", "librosa")
     sample_rate = RATE
     clip_seconds = 30.0  # three windows

@@ -1,6 +1,7 @@
 """What a field of the listening log may hold, for a column at once and for a single line.
 
-- user_id: an integer of 64 bits, `-?[0-9]+`, of at most 20 characters.
+- user_id: an integer of 64 bits as it is usually written, `0` or `-?[1-9][0-9]*`: `007` is none,
+  because it would be taken for the user `7`.
 - timestamp: `YYYY-MM-DD hh:mm:ss` or with `T`, up to six digits of fraction, years 1 to 9999, so
   also before 1970. A zone (`Z`, `+01`, `+01:00`, `+0100`) is converted to UTC; without one it is
   taken as UTC.
@@ -22,10 +23,12 @@ import pyarrow.compute as pc
 from core.trackids import is_track_id
 
 REASONS = ("malformed", "bad user id", "bad timestamp", "unknown track")
-USER = re.compile(rb"(?=.{1,20}$)-?[0-9]+")  # the length of the least integer of 64 bits
-TIMESTAMP = re.compile(
-    rb"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?(?:Z|([+-])(\d\d):?(\d\d)?)?"
+USER = re.compile(rb"0|(?=.{1,20}$)-?[1-9][0-9]*")  # the length of the least integer of 64 bits
+FORM = (
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[ T]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,6}))?"
+    r"(?:Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)?"
 )
+TIMESTAMP = re.compile(FORM.encode())
 SHORTEST = len("YYYY-MM-DD hh:mm:ss")
 EPOCH = datetime.datetime(1970, 1, 1)
 MICROSECOND = datetime.timedelta(microseconds=1)
@@ -35,24 +38,33 @@ LAST = (datetime.datetime.max - EPOCH) // MICROSECOND  # of year 9999
 
 def read_users(column: pa.Array) -> pa.Array:
     """Return a binary column as int64; ArrowInvalid where a field is no user id."""
-    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset :]
-    data = np.frombuffer(column.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[len(column)]]
+    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset :][: len(column) + 1]
+    data = np.frombuffer(column.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
+    starts, lengths = offsets[:-1] - offsets[0], np.diff(offsets)
+    # Arrow alone would take hexadecimal numbers and leading zeros.
     odd = (data - np.uint8(ord("0")) > 9) & (data != ord("-"))
-    if odd.any() or np.diff(offsets[: len(column) + 1]).max(initial=0) > 20:
-        raise pa.ArrowInvalid("user_id")  # Arrow alone would take hexadecimal numbers
+    if odd.any() or lengths.max(initial=0) > 20 or lengths.min(initial=1) < 1:
+        raise pa.ArrowInvalid("user_id")
+    starts = starts + (signed := data[starts] == ord("-"))
+    if ((data[np.minimum(starts, len(data) - 1)] == ord("0")) & ((lengths > 1) | signed)).any():
+        raise pa.ArrowInvalid("user_id")
     return column.view(pa.string()).cast(pa.int64())
 
 
 def read_timestamps(column: pa.Array) -> pa.Array:
-    """Return a binary column as timestamp[us]; ArrowInvalid where a field is no timestamp."""
+    """Return a binary column as timestamp[us]; ArrowInvalid where a field is no timestamp.
+
+    Without a zone, what Arrow takes is of the form that `FORM` describes once dates without a time
+    and times without seconds are out, which are shorter. With zones the form itself is asked for.
+    """
     text = column.view(pa.string())
     if len(text) and pc.min(pc.binary_length(text)).as_py() < SHORTEST:
-        raise pa.ArrowInvalid("timestamp")  # Arrow alone would take a date without a time
+        raise pa.ArrowInvalid("timestamp")
     try:
         times = text.cast(pa.timestamp("us"))
     except pa.ArrowInvalid:
-        if not pc.all(pc.match_substring_regex(text, r"^.{16}:")).as_py():
-            raise  # a zone after the minutes is as long as a time with seconds
+        if not pc.all(pc.match_substring_regex(text, f"^(?:{FORM})$")).as_py():
+            raise
         times = text.cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
     if len(times):
         ends = pc.min_max(times.cast(pa.int64())).as_py()
@@ -79,6 +91,48 @@ def read_fields(values: list[bytes] | None, any_id: bool) -> tuple[int, bytes, i
     if any_id and not can_be_id(track):
         return "malformed"
     return int(user), track, micros
+
+
+def explain(reason: str, got: str) -> str:
+    """Return what a rejected field should have been, what it is, and what to do about it.
+
+    Args:
+        got: the field, or of a malformed line the whole line.
+    """
+    shown = repr(got if len(got) <= 40 else got[:37] + "...")
+    if reason == "bad user id":
+        if re.fullmatch("-?0[0-9]+|-0", got):
+            return (
+                f"{shown} would be taken for user {int(got)}; write user ids without zeros before"
+            )
+        if re.fullmatch("-?[0-9]+", got):
+            return f"{shown} is beyond 64 bits; number the users anew"
+        return f"{shown} is no integer; replace the users' names by whole numbers first"
+    if reason == "bad timestamp":
+        return f"expected YYYY-MM-DD hh:mm:ss, got {shown}{_about_time(got)}"
+    if reason == "unknown track":
+        return (
+            f"{shown} is not in trackid_sorted.csv; is it the log of these tracks? Without that "
+            "file the ids of --audio, or of the log, are taken"
+        )
+    if any(mark in got for mark in "\r\0"):
+        return f"a line holds a carriage return or a zero byte: {shown}"
+    return f"expected as many fields, separated by tabs, as the header has, got {shown}"
+
+
+def _about_time(got: str) -> str:
+    """Return what is the matter with a timestamp of a form that logs often have."""
+    if re.fullmatch(r"[0-9]{9,16}(\.[0-9]+)?", got):
+        whole = len(got.partition(".")[0])
+        unit = "seconds" if whole < 12 else "milliseconds" if whole < 15 else "microseconds"
+        return f", which looks like {unit} since 1970; write them as dates first"
+    if re.fullmatch(r"[0-9-]{8,10}", got):
+        return ", which has no time of day; append one, as ' 00:00:00'"
+    if re.fullmatch(r"[0-9-]{10}[ T][0-9]{2}:[0-9]{2}(Z|[+-][0-9:]+)?", got):
+        return ", which has no seconds; write them, as ':00'"
+    if match := re.fullmatch(r"[0-9-]{10}[ T][0-9:]{8}\.([0-9]{7,})(Z|[+-][0-9:]+)?", got):
+        return f", which has {len(match[1])} digits of fraction; keep 6 at most"
+    return ""
 
 
 def can_be_id(value: bytes) -> bool:

@@ -39,6 +39,11 @@ def hide_pandas() -> None:
     sys.meta_path.insert(0, _NoPandas())
 
 
+def show_pandas() -> None:
+    """Take hide_pandas back, for work that needs pandas after all."""
+    sys.meta_path[:] = [hook for hook in sys.meta_path if not isinstance(hook, _NoPandas)]
+
+
 class TableFile:
     """Writes tables one after the other; equal rows give equal bytes, however they were cut.
 

@@ -31,26 +31,30 @@ class LogStream:
     Args:
         path: the log.
         threads: to unpack bz2, which is ten times the work of all that follows.
+        flag: what errors call it.
 
     Attributes:
         position: bytes of the file that were used.
+        unchecked: a zst file whose first frame has no checksum, as other packers always write.
     """
 
-    def __init__(self, path: Path, threads: int):
-        self.path, self.position = path, 0
+    def __init__(self, path: Path, threads: int, flag: str = "--log"):
+        self.path, self.position, self.flag = path, 0, flag
         try:
             self.file = open(path, "rb")
             start = self.file.peek(8)
         except FileNotFoundError as error:
-            raise InputError(f"--log {path} is missing; expected a tab-separated log") from error
+            raise InputError(f"{flag} {path} is missing; expected a tab-separated text") from error
         except OSError as error:
-            raise InputError(f"--log {path} cannot be read: {error}") from error
+            raise InputError(f"{flag} {path} cannot be read: {error}") from error
         for magic, what in STRANGERS.items():
             if start.startswith(magic):
                 raise InputError(
-                    f"--log {path} is {what}; expected UTF-8 text, plain or packed as gz, bz2, zst"
+                    f"{flag} {path} is {what}; expected UTF-8 text, plain or packed as gz, bz2, zst"
                 )
         self.codec = next((name for magic, name in CODECS.items() if start.startswith(magic)), None)
+        # A frame's fifth byte describes it (RFC 8878, 3.1.1.1.1); bit 2 tells of a checksum.
+        self.unchecked = self.codec == "zstd" and len(start) > 4 and not start[4] & 4
         if self.codec == "bz2":
             import rapidgzip
 
@@ -76,12 +80,12 @@ class LogStream:
             block = self.text.read(size)
             rest = self.text.readline(LONGEST)
         except (OSError, RuntimeError, ValueError) as error:
-            what = f"--log {self.path} is damaged or cut short: {error}"
+            what = f"{self.flag} {self.path} is damaged or cut short: {error}"
             raise InputError(f"{what}; copy or download it again") from error
         if len(rest) == LONGEST:
             raise InputError(
-                f"--log {self.path} has a line of more than {LONGEST >> 20} MiB; "
-                "expected a tab-separated text file with one play a line"
+                f"{self.flag} {self.path} has a line of more than {LONGEST >> 20} MiB; "
+                "expected a text file with one row a line"
             )
         used = self.text.tell_compressed() // 8 if self.codec == "bz2" else self.file.tell()
         self.position = used

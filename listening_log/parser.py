@@ -21,13 +21,14 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from core.options import InputError
-from listening_log.fields import REASONS, read_fields, read_timestamps, read_users
+from listening_log.fields import REASONS, explain, read_fields, read_timestamps, read_users
 from listening_log.lookup import FaultyId, GrowingIds, KnownIds
 
 COLUMNS = ("user_id", "track_id", "timestamp")
 PLAYS = pa.schema(
     [("user_id", pa.int64()), ("track_idx", pa.int32()), ("timestamp", pa.timestamp("us"))]
 )
+FIELD_OF = {"bad user id": 0, "bad timestamp": 2}  # where the fault of such a line stands
 EXAMPLES = 5  # line numbers kept for each reason
 ALONE = 1 << 16  # bytes: a block with a faulty line is halved down to this, then read by line
 BOM = b"\xef\xbb\xbf"  # byte order mark
@@ -44,14 +45,18 @@ class Rejected:
     Attributes:
         counts: how many, by reason.
         lines: the first line numbers, by reason.
+        examples: the field, or line, at fault in the first of them.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
     lines: dict[str, list[int]] = field(default_factory=lambda: {r: [] for r in REASONS})
+    examples: dict[str, str] = field(default_factory=dict)
 
-    def add(self, reason: str, lines, count: int | None = None) -> None:
+    def add(self, reason: str, lines, example: str | None, count: int | None = None) -> None:
         """Count lines by their numbers, which ascend; `count` if there are more than given."""
         self.counts[reason] += len(lines) if count is None else count
+        if example is not None:
+            self.examples.setdefault(reason, example)
         room = EXAMPLES - len(self.lines[reason])
         self.lines[reason] += [int(line) for line in lines[:room]]
 
@@ -59,11 +64,16 @@ class Rejected:
         """Count what a later block holds, whose line numbers start at `offset`."""
         for reason in REASONS:
             lines = [line + offset for line in later.lines[reason]]
-            self.add(reason, lines, later.counts[reason])
+            self.add(reason, lines, later.examples.get(reason), later.counts[reason])
 
     @property
     def total(self) -> int:
         return sum(self.counts.values())
+
+    def explain(self) -> str:
+        """Return what is the matter with the lines that are rejected most often."""
+        most = max(REASONS, key=self.counts.__getitem__)
+        return explain(most, self.examples[most]) if most in self.examples else ""
 
     def __str__(self) -> str:
         found = [reason for reason in REASONS if self.counts[reason]]
@@ -168,11 +178,13 @@ class LogParser:
         for number, line in enumerate(lines, parsed.lines):
             fields = line.split(b"\t")
             right = len(fields) == len(self.names)
-            play = read_fields([fields[i] for i in at] if right else None, self.ids.grow)
+            values = [fields[i] for i in at] if right else None
+            play = read_fields(values, self.ids.grow)
             if not isinstance(play, str):
                 plays.append((*play, number))
             elif line:
-                parsed.rejected.add(play, [number])
+                wrong = values[FIELD_OF[play]] if play in FIELD_OF else line
+                parsed.rejected.add(play, [number], _shown(wrong))
         users, tracks, micros, numbers = zip(*plays, strict=True) if plays else ((), (), (), ())
         times = pa.array(micros, pa.int64()).cast(pa.timestamp("us"))
         users, tracks = pa.array(users, pa.int64()), pa.array(tracks, pa.binary())
@@ -189,8 +201,14 @@ class LogParser:
             return plays
         unknown = pc.is_null(numbers)
         at = np.flatnonzero(unknown.to_numpy(zero_copy_only=False))
-        parsed.rejected.add("unknown track", at + parsed.lines if lines is None else lines[at])
+        numbers = at + parsed.lines if lines is None else lines[at]
+        parsed.rejected.add("unknown track", numbers, _shown(tracks[int(at[0])].as_py()))
         return plays.filter(pc.invert(unknown))
+
+
+def _shown(field: bytes) -> str:
+    """Return the beginning of a field as text."""
+    return field[:200].decode(errors="replace")
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -38,6 +38,7 @@ class Conversion:
         lines: lines of the log that were read, without the header and the empty ones.
         rejected: those of them that hold no usable play.
         ids: the track ids in the order of their numbers.
+        unchecked: the log is packed without a checksum.
     """
 
     rows: int
@@ -48,6 +49,7 @@ class Conversion:
     lines: int
     rejected: Rejected
     ids: list[str]
+    unchecked: bool = False
 
 
 def convert_log(
@@ -109,6 +111,7 @@ def convert_log(
         lines=rows,
         rejected=rejected,
         ids=[value.decode() for value in track_ids.values.to_pylist()],
+        unchecked=stream.unchecked,
     )
 
 

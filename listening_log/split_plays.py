@@ -164,12 +164,36 @@ def split_plays(
                 parts["cold_test"].append(pairs.filter(pa.array(~hot)))
     empty = [name for name, part in parts.items() if not part.rows]
     if empty:
-        first, last = table.ends()
-        raise InputError(
-            f"{' and '.join(empty)} would be empty: the log has plays from {first} to {last}, the "
-            f"dates are {rule}; choose others with --train-from, --test-from and --test-until"
-        )
+        raise InputError(f"{' and '.join(empty)} would be empty: {_why_empty(table, rule, users)}")
     return {name: part.counts() for name, part in parts.items()}
+
+
+def _why_empty(table: PlaysTable, rule: Rule, users: np.ndarray) -> str:
+    """Return why a part has nothing, and what helps: other dates only where those are why.
+
+    Args:
+        users: those with held-out tracks, who validate or test.
+    """
+    first, last = table.ends()
+    if first is None:
+        return f"{table.path} holds no plays; make it with python 0_get_plays_pqt.py --overwrite"
+    known = f"the log has plays from {first} to {last}, the dates are {rule}; "
+    early, late = first.date() < rule.test_from, last.date() >= rule.test_from
+    inside = last.date() >= rule.train_from and (
+        rule.test_until is None or first.date() < rule.test_until
+    )
+    if not (early and late and inside):
+        return f"{known}choose others with --train-from, --test-from and --test-until"
+    if len(users):
+        return (
+            f"{known}{len(users):,} users have held-out tracks and can validate, a share of "
+            f"{rule.val_share:g} does; choose another with --val-share, or take a log of more users"
+        )
+    cold = ", or none without cold tracks, who alone may validate" if rule.cold else ""
+    return (
+        f"{known}no user of train first plays a track of train later{cold}; take a log of more "
+        "users or more time"
+    )
 
 
 def test_users(users: np.ndarray, val_share: float, seed: int) -> np.ndarray:

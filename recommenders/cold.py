@@ -2,7 +2,9 @@
 
 The journal's protocol leaves data/cold_test.pqt, users of train with tracks that are not in it.
 Such lists rank cold tracks only, all of them, from the users' train histories and the embedding's
-vectors; a recommender whose track vectors were learned has none for a cold track and makes no list.
+vectors. Where a network learned its tracks' vectors, cold ones go through the rest of it as the
+embedding has them, as in the extended study, and the run's config.yaml says so (`cold_vectors`);
+vectors learned from nothing, or from listening alone, have none for a cold track and make no list.
 """
 
 from __future__ import annotations

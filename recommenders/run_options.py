@@ -13,14 +13,25 @@ from typing import Literal
 import numpy as np
 
 from core.artifacts import sha256
-from core.names import NONE, SHUFFLED, shuffled_tag
+from core.names import (
+    NONE,
+    PUBLISHED,
+    SHUFFLED,
+    TRAINED,
+    TUNED,
+    is_shuffled,
+    published_tag,
+    shuffled_tag,
+    unshuffled,
+)
 from core.options import ARRAY_INDEX, InputError, option
 from evaluation.measures import KS, check_lengths
 from recommenders.vectors import shuffled_rows
 
 HERE = Path(__file__).resolve().parents[1]
-ROOMS = (".", "core", "evaluation", "recommenders", "training")
+ROOMS = (".", "core", "evaluation", "recommenders", "recommenders/networks", "training")
 CODE = [path for room in ROOMS for path in (HERE / room).glob("*.py")]  # what makes a run
+WIDEST = 65_536  # numbers of a vector of random and noise
 MARK = ".overwritten"  # in a run's folder while a command with --overwrite is under way
 
 
@@ -37,6 +48,7 @@ class RunOptions:
 
     def __post_init__(self):
         check_lengths(self.k)
+        _check_tag(self)
         if min(self.seeds or (self.seed,)) < 0:
             raise InputError(f"--seed must be at least 0, got {self.seeds or self.seed}")
 
@@ -57,17 +69,53 @@ class EmbeddingOptions(RunOptions):
     )
 
     def __post_init__(self):
-        super().__post_init__()
         if self.shuffle:
             if self.embedding == "random":
                 raise InputError("--shuffle needs vectors that say something; 'random' ones do not")
             object.__setattr__(self, "tag", shuffled_tag(self.tag))
-        if self.width < 1:
-            raise InputError(f"--width must be at least 1, got {self.width}")
+        super().__post_init__()
+        if not 1 <= self.width <= WIDEST:
+            raise InputError(f"--width must be between 1 and {WIDEST:,}, got {self.width}")
 
     def arranged(self, vectors: np.ndarray | None) -> np.ndarray | None:
         """Return the vectors (n_items, width) as this run's tracks have them: see --shuffle."""
         return shuffled_rows(vectors, self.seed) if self.shuffle else vectors
+
+
+def _check_tag(config: RunOptions) -> None:
+    """Refuse a tag with a meaning to a run that lacks it: tables and report believe tags."""
+    tag = config.tag or ""
+    if is_shuffled(tag) and not getattr(config, "shuffle", False):
+        raise InputError(f"--tag {tag} is given by --shuffle, the control; choose another tag")
+    chosen, given = f"searches/{_own_search(config)}/chosen.yaml", getattr(config, "config", None)
+    makers = {
+        TRAINED: ("--train-tracks true", getattr(config, "train_tracks", None) is True),
+        PUBLISHED: ("--as-published", getattr(config, "as_published", False)),
+        TUNED: (
+            f"sweep.py, for --config {config.root / chosen}",
+            given is not None and given.resolve() == (config.root / chosen).resolve(),
+        ),
+    }
+    maker, is_made = makers.get(unshuffled(tag), ("", True))
+    if not is_made:
+        raise InputError(f"--tag {tag} is for runs made by {maker} only; choose another tag")
+
+
+def _own_search(config: RunOptions) -> str:
+    return f"{getattr(config, 'section', NONE)}-{getattr(config, 'embedding', NONE)}"
+
+
+def take_published(config: RunOptions, values: dict) -> None:
+    """Give frozen options, while they are made, the published values and the tag that says so.
+
+    Args:
+        values: by option; one that was asked for, in a yaml or by a flag, stays as it is.
+    """
+    defaults = {f.name: f.default for f in dataclasses.fields(config)}
+    for name, value in values.items():
+        if getattr(config, name) == defaults[name]:
+            object.__setattr__(config, name, value)
+    object.__setattr__(config, "tag", published_tag(config.tag))
 
 
 def each_seed(config: RunOptions):

@@ -15,8 +15,8 @@ import yaml
 
 from core.artifacts import atomic_path, exclusive, read_record, write_table
 from core.names import NONE, WITHOUT_FILE, check_name, run_name
-from core.options import InputError, changed_options, outcome_options, yaml_files
-from core.splits import read_split
+from core.options import InputError, changed_options, outcome_options, recorded_options, yaml_files
+from evaluation.finished import COMPLETE, check_whole
 from evaluation.measures import describe, evaluate, per_user_metrics, summarize
 from recommenders.interactions import Split
 from recommenders.lists import Lists
@@ -33,7 +33,15 @@ class Run:
         earlier_seconds: what previous processes spent on it, if it is being continued.
     """
 
-    def __init__(self, recommender: str, config, *, split_hash: str, embedding_hash: str):
+    def __init__(
+        self,
+        recommender: str,
+        config,
+        *,
+        split_hash: str,
+        embedding_hash: str,
+        also: dict | None = None,
+    ):
         tag = check_name("tag", config.tag) if config.tag else None
         self.recommender, self.config = recommender, config
         self.embedding = getattr(config, "embedding", NONE)  # of one that hears nothing
@@ -46,7 +54,9 @@ class Run:
             "options": options,
             "split": split_hash,
             "embedding_hash": embedding_hash,
+            **(also or {}),
         }
+        self.also = also or {}  # fingerprints of what else it is made from, by name
         self.finished = False
         self.earlier_seconds = 0.0
         self.cold: dict = {}
@@ -79,7 +89,8 @@ class Run:
                     f"{self.folder} was made from other things: {'; '.join(changed)}; "
                     "--overwrite makes it again, --tag NAME keeps both"
                 )
-        if (self.folder / "metrics.json").exists():
+        if (self.folder / COMPLETE).exists():
+            check_whole(self.folder)
             self.finished = True
             before = "made again before an interruption" if self.config.overwrite else ""
             print(f"{self.folder} is finished; {before or '--overwrite makes it again'}")
@@ -113,14 +124,17 @@ class Run:
         keys = ("options", "split", "embedding_hash")
         recorded = read_record(path, keys, "--overwrite makes the run again")
         options = recorded["options"] if isinstance(recorded["options"], dict) else {}
+        options = recorded_options(options, self.config)
         changed = [
             f"{name} was {options.get(name)!r}, now {value!r}"
             for name, value in self.options.items()
             if options.get(name) != value
         ]
-        for key, what in (("split", "the split"), ("embedding_hash", "the embedding")):
-            if recorded[key] != self.made_from[key]:
-                changed.append(f"{what} is another one ({str(recorded[key])[:12]} then)")
+        whats = {"split": "the split", "embedding_hash": "the embedding"}
+        whats |= {key: f"its {key}" for key in self.also}
+        for key, what in whats.items():
+            if recorded.get(key) != self.made_from[key]:
+                changed.append(f"{what} is another one ({str(recorded.get(key))[:12]} then)")
         return changed
 
     def _write_config(self, measured: dict) -> None:
@@ -179,7 +193,7 @@ class Run:
             **(more or {}),
             **self.cold,
         }
-        evaluate(self.folder, recs, read_split(self.config.root), self.config.k, results)
+        evaluate(self.folder, recs, split.tables(), self.config.k, results)
         print(describe(results))
         return results
 

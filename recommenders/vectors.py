@@ -11,10 +11,11 @@ from scipy.sparse import csr_matrix
 
 from core.artifacts import read_json, sha256
 from core.names import WITHOUT_FILE, check_name
-from core.options import InputError
+from core.options import InputError, refuse_special
 from recommenders.cores import by_parts
 from recommenders.interactions import Interactions, Split
 
+HERE = Path(__file__).resolve().parents[1]
 SHUFFLE_STREAM = 0x5F  # beside the seed, so that no other draw of a run has the same stream
 NOISE_SEED = 0  # `noise` is the same matrix in every run, as a file on disk would be
 
@@ -61,12 +62,20 @@ def _embedding_file(root: Path, name: str) -> Path:
     near = difflib.get_close_matches(name, here, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     raise InputError(
-        f"{path} is missing; {hint}there are {', '.join(here)}; extract it with "
-        f"python -m extract_item_embeddings.{name} --root {root} --audio DIR"
+        f"{path} is missing; {hint}there are {', '.join(here)}; make it with "
+        f"{_maker(name, f'--root {root} --audio DIR', f'--root {root} --table FILE')}"
     )
 
 
+def _maker(name: str, extracting: str = "", importing: str = "") -> str:
+    """Return the command that makes an embedding, with flags for either: extracted or imported."""
+    if (HERE / "extract_item_embeddings" / f"{name}.py").exists():
+        return f"python -m extract_item_embeddings.{name} {extracting}".rstrip()
+    return f"python import_embedding.py {importing} --name {name}".replace("  ", " ")
+
+
 def _read_rows(path: Path, split: Split) -> np.ndarray:
+    refuse_special(path, str(path))
     try:
         matrix = np.load(path, mmap_mode="r")
     except (ValueError, EOFError, OSError) as error:
@@ -78,7 +87,7 @@ def _read_rows(path: Path, split: Split) -> np.ndarray:
     if len(matrix) != split.n_tracks:
         raise InputError(
             f"{path} has {len(matrix):,} rows, trackid_sorted.csv has {split.n_tracks:,}; "
-            f"extract it again with python -m extract_item_embeddings.{path.stem} --overwrite"
+            f"make it again with {_maker(path.stem)} --overwrite"
         )
     return np.asarray(matrix[split.track_idx], dtype=np.float32)
 
@@ -88,20 +97,27 @@ def _check_provenance(root: Path, path: Path) -> None:
     facts_file = path.with_suffix(".json")
     if not facts_file.exists():
         return  # a user's own matrix
-    extract = f"python -m extract_item_embeddings.{path.stem}"
-    facts = read_json(facts_file, extract)
+    maker = _maker(path.stem)
+    facts = read_json(facts_file, maker)
     if facts.get("sha256") not in (None, sha256(path)):
-        raise InputError(f"{path} is not the file {facts_file.name} describes; run {extract} again")
+        raise InputError(f"{path} is not the file {facts_file.name} describes; run {maker} again")
     if facts.get("trackids_sha256") not in (None, sha256(root / "trackid_sorted.csv")):
-        raise InputError(
-            f"{path} was extracted for another trackid_sorted.csv; run {extract} --overwrite"
-        )
+        raise InputError(f"{path} was made for another trackid_sorted.csv; run {maker} --overwrite")
 
 
 def _fill_missing(path: Path, vectors, track_idx, missing: str) -> np.ndarray:
     infinite = np.isinf(vectors).any(axis=1)
     if infinite.any():
         raise InputError(f"{path} row {track_idx[infinite.argmax()]} holds an infinite value")
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    # NaN and rows of zeros are missing ones; see below.
+    extreme = np.isinf(squares) | ((squares == 0) & vectors.any(axis=1))
+    if extreme.any():
+        row = extreme.argmax()
+        raise InputError(
+            f"{path} row {track_idx[row]} has values up to {np.nanmax(np.abs(vectors[row])):.3g}, "
+            "whose squared length does not fit into float32; scale the vectors and save them again"
+        )
     nan = np.isnan(vectors).any(axis=1)
     gone = nan | ~vectors.any(axis=1)
     if not gone.any():

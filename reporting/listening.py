@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from core.names import WITHOUT_FILE, row_label
 from core.registry import CONTROLS, label
+from evaluation.finished import read_table
 from reporting.beside import BLOCK, write_map, write_neighbours
 from reporting.study import Study
 from reporting.tracks import Tracks
@@ -128,7 +128,7 @@ def _people(study: Study, split: dict, users: np.ndarray, shelf: Shelf) -> tuple
     """Return the lists' names, and of every user history, held-out tracks and lists."""
     lists, recommended = [], []
     for run in _first_seeds(study):
-        recs = _read_lists(study.root / "runs" / run["folder"] / "recs.pqt", users)
+        recs = _read_lists(study.root / "runs" / run["folder"], run, users)
         name = run["recommender"]
         group = "Controls" if name in CONTROLS else label(name)
         title = label(name) if name in CONTROLS else row_label(run["embedding"], run["tag"] or "")
@@ -184,11 +184,10 @@ def _first_seeds(study: Study) -> list[dict]:
     return [first[row] for row in rows if row in first]
 
 
-def _read_lists(path: Path, users: np.ndarray) -> dict[int, np.ndarray]:
+def _read_lists(folder: Path, run: dict, users: np.ndarray) -> dict[int, np.ndarray]:
     """Return {user_id: track_idx, best first} of some users."""
-    columns, wanted = ["user_id", "track_idx", "rank"], [("user_id", "in", users.tolist())]
-    recs = pq.read_table(path, columns=columns, filters=wanted).to_pandas()
-    recs = recs.sort_values(["user_id", "rank"])
+    recs = read_table(folder, "recs.pqt", run)
+    recs = recs[recs.user_id.isin(users)].sort_values(["user_id", "rank"])
     return {user: own.track_idx.to_numpy() for user, own in recs.groupby("user_id")}
 
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from core.artifacts import read_json
 from core.names import WITHOUT_FILE
 from core.options import InputError
 from core.registry import CONTROLS, is_chance
+from evaluation.finished import read_finished, read_log
 from evaluation.results import read_tables, stated_k
 from recommenders.vectors import NOISE_SEED
 
 TABLE = "python table.py"
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 
 
 @dataclass(frozen=True)
@@ -106,11 +104,8 @@ def read_study(root: Path, n_tracks: int) -> Study:
 
 def _read_run(path: Path) -> dict:
     folder = path.parent
-    known = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), LOADER)
-    log = folder / "log.jsonl"
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    results = read_json(path, "the command of this run")
-    return {**known, **results, "folder": folder.name, "log": [json.loads(line) for line in lines]}
+    known = read_finished(folder)
+    return {**known, "folder": folder.name, "log": read_log(folder, known)}
 
 
 def _in_table(root: Path, results: pd.DataFrame, runs: list[dict]) -> list[dict]:

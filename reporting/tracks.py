@@ -45,10 +45,10 @@ def read_tracks(root: Path, ids: list[str], train: pd.DataFrame, about: tuple[Pa
     Args:
         ids: of trackid_sorted.csv.
         train: track_idx and count of the train interactions.
-        about: tables with a header, as read_about takes them.
+        about: tables with a header, as read_about takes them; none: what get_data.py --about wrote.
     """
     plays = np.bincount(train.track_idx, weights=train["count"], minlength=len(ids)).astype(int)
-    known = read_about(about)
+    known = read_about(about or found_about(root))
     titles = {
         track: ": ".join(filter(None, (facts.get("artist"), facts.get("song"))))
         for track, facts in known.items()
@@ -68,6 +68,12 @@ def read_tracks(root: Path, ids: list[str], train: pd.DataFrame, about: tuple[Pa
     kind = np.array([place.get(name, rest) if name else -1 for name in found])
     titles = {track: title for track, title in titles.items() if title}
     return Tracks(ids, plays, kinds, kind, what if kinds else "", titles)
+
+
+def found_about(root: Path) -> tuple[Path, ...]:
+    """Return what get_data.py --about wrote of the tracks, if it did."""
+    path = root / "about.tsv"
+    return (path,) if path.exists() else ()
 
 
 def read_about(paths: tuple[Path, ...]) -> dict[str, dict[str, str]]:

@@ -5,19 +5,44 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from core.names import WITHOUT_FILE
 from core.options import InputError, option
 from core.registry import RECOMMENDERS
 
 HERE = Path(__file__).resolve().parents[1]
+OPEN_TABLES = {"full": ("mfcc_stats", "musicnn", "maest"), "small": ("mfcc_stats", "maest")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
     root: Path = option(Path("sample"), "folder of all that is read and written")
+    onion: Literal["full", "small"] | None = option(
+        None,
+        "open data, Music4All-Onion, from nothing; small: its published split and two tables",
+        bare="full",
+    )
+    published: bool = option(
+        False, "with --onion: the extended study's split (100 MB) in place of the log (2.2 GB)"
+    )
+    tables: tuple[str, ...] | None = option(
+        None,
+        "with --onion: tables of vectors, see get_data.py --list; auto: mfcc_stats,musicnn,maest, "
+        "small: mfcc_stats,maest",
+    )
+    sources: Path = option(HERE / "data_sources.yaml", "with --onion: the list of files")
+    mirror: str | None = option(
+        None, "with --onion: server or folder that has the files", outcome=False
+    )
+    limit_rate: str | None = option(
+        None, "with --onion: most bytes a second, as 2MB", outcome=False
+    )
     log: Path | None = option(None, "the listening log; auto: of a sample that is made")
     audio: Path | None = option(None, "folder of TRACKID.mp3 ...; auto: of that sample")
+    track_ids: Path | None = option(
+        None, "csv of idx,trackid that a new root starts from; auto: from the audio"
+    )
     embeddings: tuple[str, ...] = option(("mfcc", "musicnn"), "to extract and compare")
     recommenders: tuple[str, ...] = option(
         tuple(n for n, each in RECOMMENDERS.items() if each.by_default),
@@ -30,7 +55,7 @@ class StudyConfig:
         "the sample, else frozen",
     )
     shuffled: tuple[str, ...] = option(
-        tuple(n for n, each in RECOMMENDERS.items() if each.by_default and each.shuffled),
+        tuple(n for n, each in RECOMMENDERS.items() if each.shuffled),
         "recommenders with a shuffled control of each embedding, or none",
     )
     config: Path | None = option(
@@ -47,6 +72,7 @@ class StudyConfig:
     )
 
     def __post_init__(self):
+        self._settle_open_data()
         if self.recommenders == ("all",):
             object.__setattr__(self, "recommenders", tuple(RECOMMENDERS))
         for flag, names, known in (
@@ -60,7 +86,7 @@ class StudyConfig:
         for name in self.embeddings:
             there = (self.root / "embeddings" / f"{name}.npy").exists()
             absent = lacking(name)
-            if name not in WITHOUT_FILE and absent and not there:
+            if name not in WITHOUT_FILE and absent and not there and not self.onion:
                 raise InputError(
                     f"--embeddings: '{name}' is unknown: there is no {' and no '.join(absent)}, "
                     f"and no {self.root}/embeddings/{name}.npy"
@@ -69,6 +95,39 @@ class StudyConfig:
             raise InputError("--log and --audio go together; without both a sample is made")
         if min(self.shards, self.at_once) < 1 or (self.gpus or 0) < 0:
             raise InputError("--shards and --at-once must be at least 1, --gpus at least 0")
+
+    def _settle_open_data(self) -> None:
+        """Fill in what --onion leaves open: root, tables, their embeddings, recommenders."""
+        if not self.onion:
+            if self.published or self.tables or self.mirror or self.limit_rate:
+                raise InputError("--published, --tables, --mirror, --limit-rate go with --onion")
+            return
+        if self.log or self.audio or self.slurm:
+            raise InputError(
+                "--onion brings its own data and runs here: no --log, --audio, --slurm"
+            )
+        tables = self.tables or OPEN_TABLES[self.onion]
+        settled = {"tables": tables, "embeddings": tuple(open_name(name) for name in tables)}
+        if self.onion == "small":
+            settled["published"] = True
+        if self.root == Path("sample"):
+            settled["root"] = Path("onion")
+        default = next(f for f in dataclasses.fields(self) if f.name == "recommenders").default
+        if self.recommenders is default:  # not merely equal: a user may ask for just these
+            fits = (n for n in default if has_gpu() or not RECOMMENDERS[n].wants_gpu)
+            settled["recommenders"] = tuple(fits)
+        for name, value in settled.items():
+            object.__setattr__(self, name, value)
+
+
+def open_name(table: str) -> str:
+    """Return the name of the embedding that a table of open data becomes."""
+    return f"{table}_onion".replace("-", "_")
+
+
+def has_gpu() -> bool:
+    """Say whether there is an NVIDIA GPU, without loading torch."""
+    return Path("/dev/nvidia0").exists()
 
 
 def flags_of(config: StudyConfig) -> list[str]:

@@ -12,25 +12,31 @@ import json
 import math
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import optuna
 import yaml
 from optuna.trial import Trial, TrialState
+from sqlalchemy.pool import NullPool
 
 from core.artifacts import read_json, write_json
-from core.options import InputError, WorkError
+from core.options import InputError, WorkError, refuse_special
 from core.registry import RECOMMENDERS
+from core.yamls import load_yaml
 
 HERE = Path(__file__).resolve().parents[1]
 LINKED = ("data", "embeddings", "trackid_sorted.csv")
 POLL = 0.2  # seconds between looks at a trial's log
+REPEATS = "repeats"  # attribute of a proposal that was made before: the number of that trial
+MOST_REPEATS = 200  # proposals in a row that were made before, after which a search ends
 INTERRUPTED = (130, 143, -2, -15)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -52,6 +58,28 @@ class Choice:
             return trial.suggest_int(name, self.low, self.high, step=self.step or 1, log=self.log)
         return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
 
+    @property
+    def points(self) -> float:
+        """How many values there are; infinity for a range of floats without a step."""
+        if self.values:
+            return len(set(map(repr, self.values)))
+        whole = isinstance(self.low, int) and isinstance(self.high, int)
+        step = self.step or (1 if whole else None)
+        return math.inf if step is None else math.floor((self.high - self.low) / step + 1e-9) + 1
+
+
+def points(space: dict[str, Choice]) -> float:
+    """Return how many different trials a space allows."""
+    return math.prod(choice.points for choice in space.values())
+
+
+def open_storage(path: Path) -> optuna.storages.RDBStorage:
+    """Return Optuna's record in a file, whatever the path's characters mean in a database's URL."""
+    connect = partial(sqlite3.connect, path.resolve(), timeout=60, check_same_thread=False)
+    return optuna.storages.RDBStorage(
+        "sqlite://", engine_kwargs={"creator": connect, "poolclass": NullPool}
+    )
+
 
 def read_space(path: Path, recommender: str) -> dict[str, Choice]:
     """Return what the yaml's section of the recommender lets vary, {option: Choice}.
@@ -62,8 +90,9 @@ def read_space(path: Path, recommender: str) -> dict[str, Choice]:
     Raises:
         InputError: no such file or section, or an entry that is neither.
     """
+    refuse_special(path, f"--space {path}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"--space {path} cannot be read as yaml ({error})") from error
     section = content.get(recommender) if isinstance(content, dict) else None
@@ -135,14 +164,16 @@ class Search:
 
         Returns:
             {"chosen": options, "value": of the metric, "number": of the trial, "trials": n,
-            "complete": n, "pruned": n, "failed": n, "seconds": of all trials together}.
+            "complete": n, "pruned": n, "failed": n, "seconds": of all trials together}. Trials
+            are counted by their options: none is made twice, and there are no more than the space
+            has.
 
         Raises:
             InputError: the first trial is refused by its script; the message is the script's.
             WorkError: a trial was killed, or none was completed.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        storage = f"sqlite:///{(self.folder / 'study.db').resolve()}"
+        storage = open_storage(self.folder / "study.db")
         pruners = {"median": optuna.pruners.MedianPruner, "none": optuna.pruners.NopPruner}
         study = optuna.create_study(
             storage=storage,
@@ -175,16 +206,30 @@ class Search:
 
     def _next(self, study, unfinished: list[Trial]) -> tuple[Trial, dict] | None:
         """Return a trial and its options, or None when as many were made as were asked for."""
-        made = len(study.get_trials(deepcopy=False))
-        if not unfinished and made >= self.trials:
-            return None
-        number = unfinished[0].number if unfinished else made
+        if unfinished:
+            trial = unfinished.pop(0)
+            return trial, self._propose(study, trial.number, trial)
+        for _ in range(MOST_REPEATS):
+            made = study.get_trials(deepcopy=False)
+            distinct = {_spelled(t.params): t for t in made if REPEATS not in t.user_attrs}
+            if len(distinct) >= min(self.trials, points(self.space)):
+                return None
+            trial = study.ask()
+            options = self._propose(study, trial.number, trial)
+            earlier = distinct.get(_spelled(options))
+            if earlier is None:
+                return trial, options
+            # It is known, or being made: the study learns what came of it, and no time is spent.
+            trial.set_user_attr(REPEATS, earlier.number)
+            done = earlier.state == TrialState.COMPLETE
+            study.tell(trial, earlier.value if done else None, None if done else TrialState.FAIL)
+        return None
+
+    def _propose(self, study, number: int, trial: Trial) -> dict:
         # Seeded by the trial's number: a search that was interrupted draws as one that was not.
-        seed = self.seed * 1_000_003 + number
         samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
-        study.sampler = samplers[self.sampler](seed=seed)
-        trial = unfinished.pop(0) if unfinished else study.ask()
-        return trial, {name: c.suggest(trial, name) for name, c in self.space.items()}
+        study.sampler = samplers[self.sampler](seed=self.seed * 1_000_003 + number)
+        return {name: choice.suggest(trial, name) for name, choice in self.space.items()}
 
     def _make(self, study, trial: Trial, options: dict) -> None:
         """Run the trial's command to its end, or to where it is hopeless, and tell the study."""
@@ -267,7 +312,7 @@ class Search:
         return read_json(path, "this trial")["val"][self.metric]["mean"]
 
     def _outcome(self, study) -> dict:
-        trials = study.get_trials(deepcopy=False)
+        trials = [t for t in study.get_trials(deepcopy=False) if REPEATS not in t.user_attrs]
         counts = {
             name: sum(t.state == state for t in trials)
             for name, state in (
@@ -289,6 +334,10 @@ class Search:
 def write_outcome(path: Path, made_from: dict, outcome: dict) -> None:
     """Write search.json: what the search was made from, and what came of it."""
     write_json(path, {**made_from, "outcome": outcome})
+
+
+def _spelled(options: dict) -> str:
+    return repr(sorted(options.items()))
 
 
 def _flag(name: str) -> str:

@@ -17,19 +17,21 @@ BELOW = {
     "core": set(),
     "sample_data": {"core"},
     "listening_log": {"core"},
+    "open_data": {"core", "listening_log"},
     ENGINE_ROOM: {"core"},
     NETWORKS: {"core"},
     BASES: {"core", ENGINE_ROOM, NETWORKS},
     BACKBONES: {"core", ENGINE_ROOM, NETWORKS, BASES},
     "evaluation": {"core"},
     "recommenders": {"core", "evaluation"},
+    "recommenders.networks": {"core", "recommenders"},
     "modules": {"core", "recommenders"},
-    "training": {"core", "evaluation", "recommenders"},
+    "training": {"core", "evaluation", "recommenders", "recommenders.networks"},
     "reporting": {"core", "evaluation", "recommenders"},
-    "study": {"core", "evaluation", ENGINE_ROOM, "recommenders"},
+    "study": {"core", "open_data", "evaluation", ENGINE_ROOM, "recommenders"},
     "scripts": {
-        *("core", "sample_data", "listening_log", "evaluation", "recommenders", "modules"),
-        *("training", "reporting", "study"),
+        *("core", "sample_data", "listening_log", "open_data", "evaluation", "recommenders"),
+        *("modules", "training", "reporting", "study", "recommenders.networks"),
     },
 }
 ROOMS = [*(room for room in BELOW if room not in ("modules", "scripts")), "benchmarks"]
@@ -52,10 +54,10 @@ NO_TORCH = (
     *("evaluation.paired", "evaluation.chance", "evaluation.beyond", "evaluation.published"),
     *("evaluation.grids", "study.search", "study.stages", "listening_log.split_plays"),
     *("listening_log.plays", "listening_log.pairs", "listening_log.audit"),
-    *("metrics", "knn", "baselines", "table", "report", "sweep"),
+    *("metrics", "knn", "table", "report", "sweep"),
 )
 # pyarrow is imported where a table is written, which no backbone does.
-ENGINE = {"numpy", "pandas", "soundfile", "soxr", "threadpoolctl", "tqdm", "yaml", "pyarrow"}
+ENGINE = {"numpy", "pandas", "av", "soxr", "threadpoolctl", "tqdm", "yaml", "pyarrow"}
 
 
 def imports(name: str) -> set[str]:
@@ -118,7 +120,7 @@ def test_nothing_imports_a_script_or_a_backbone(name):
 
 def test_only_backbones_stand_beside_their_engine():
     beside = {n for n in FILES if room(n) == BACKBONES and not n.endswith("__init__")}
-    assert beside and beside <= STARTED
+    assert beside and beside <= STARTED  # and the command that starts several of them
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -136,13 +138,20 @@ def test_what_learns_nothing_needs_no_torch(name):
 
 
 def test_the_loop_knows_no_network():
-    assert not reached("training.loop") & {"model", "bert4rec", "dataset"}
+    networks = {name for name in FILES if room(name) in ("modules", "recommenders.networks")}
+    assert not reached("training.loop") & networks
 
 
-@pytest.mark.parametrize("name", ["train", "train_bert", "benchmarks.bench_training"])
+@pytest.mark.parametrize(
+    "name",
+    [*(n for n in sorted(SCRIPTS) if n.startswith("train")), "benchmarks.bench_training"],
+)
 def test_how_threads_wait_is_settled_before_torch_is_loaded(name):
-    names = [alias.name for node in TREES[name].body for alias in getattr(node, "names", [])]
-    assert names.index("training.threads") < names.index("torch")
+    lines = [node for node in TREES[name].body if isinstance(node, ast.Import | ast.ImportFrom)]
+    first = next(i for i, node in enumerate(lines) if "training.threads" in ast.unparse(node))
+    for node in lines[:first]:
+        modules = [alias.name for alias in node.names] + [getattr(node, "module", None)]
+        assert not any("torch" in reached(own(module)) for module in modules if module)
 
 
 def test_the_engine_needs_little_so_that_old_environments_can_use_it():

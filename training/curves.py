@@ -52,12 +52,18 @@ class Curves:
 def describe_epoch(record: dict, epochs: int, better: bool) -> str:
     """Return the terminal's line of one epoch; a star marks the best so far."""
     metrics = "".join(f"  {name} {value:.4f}" for name, value in record.items() if "@" in name)
+    val = f"  val {_short(record['val_loss'])}" if "val_loss" in record else ""
     return (
-        f"epoch {record['epoch']:>3}/{epochs}  train {record['train_loss']:.5f}  "
-        f"val {record['val_loss']:.5f}{metrics}{'*' if better else ' '}  "
+        f"epoch {record['epoch']:>3}/{epochs}  train {_short(record['train_loss'])}"
+        f"{val}{metrics}{'*' if better else ' '}  "
         f"best @ {record['best_epoch']}  "
         f"rate {record['learning_rate']:.0e}  {record['seconds']:.1f} s"
     )
+
+
+def _short(loss: float) -> str:
+    """Return the loss in 5 decimals, or 5 digits where that would show few of them."""
+    return f"{loss:.5f}" if abs(loss) >= 0.01 else f"{loss:.4e}"
 
 
 def _line(record: dict) -> str:

@@ -30,12 +30,17 @@ def autocast(precision: str, device: str) -> torch.autocast:
 
 
 def optimizers_of(network: torch.nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
-    """Return Adam, and SparseAdam beside it for what has sparse gradients."""
+    """Return Adam, or what the network makes for itself, and SparseAdam for sparse gradients."""
     sparse = network.sparse_parameters() if hasattr(network, "sparse_parameters") else []
     apart = {id(p) for p in sparse}
     dense = [p for p in network.parameters() if p.requires_grad and id(p) not in apart]
-    found = [torch.optim.Adam(dense, lr=learning_rate, fused=True)]
+    make = getattr(network, "make_optimizer", _adam)
+    found = [make(dense, learning_rate)]
     return found + ([torch.optim.SparseAdam(sparse, lr=learning_rate)] if sparse else [])
+
+
+def _adam(parameters: list, learning_rate: float) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
 
 
 def train_epoch(

@@ -21,17 +21,19 @@ import numpy as np
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from core.artifacts import atomic_path
 from core.options import InputError, WorkError, option
 from evaluation.measures import METRICS, list_metrics
 from recommenders.interactions import Split
 from recommenders.run_options import RunOptions
 from recommenders.runs import Run
+from training.checkpoints import load, save
 from training.curves import Curves, describe_epoch
 from training.device_lists import recommend_on
 from training.epochs import optimizers_of, train_epoch, validation_loss
 from training.parallel import first, rank
 
+REMEDY = "--overwrite trains it again from the start"
+LOSSES = ("loss", "train_loss", "last")  # what may select beside a metric
 SELECT = re.compile(rf"({'|'.join(METRICS)})@[1-9][0-9]*")
 
 
@@ -51,7 +53,9 @@ class FitOptions(RunOptions):
     )
     early_stop: int = option(16, "epochs in a row no better in --select that end the training")
     select: str = option(
-        "loss", "what the best epoch is best in: validation loss, or a metric, as NDCG@50"
+        "loss",
+        "what the best epoch is best in: validation loss, train_loss, or a metric, as NDCG@50; "
+        "last: every epoch is better than those before it",
     )
     max_minutes: float | None = option(
         None, "training ends with the epoch in which they are over, and the best so far is used"
@@ -69,9 +73,10 @@ class FitOptions(RunOptions):
             if value is not None and value < lowest:
                 flag = "--" + name.replace("_", "-")
                 raise InputError(f"{flag} must be at least {lowest}, got {value}")
-        if self.select != "loss" and not SELECT.fullmatch(self.select):
+        if self.select not in LOSSES and not SELECT.fullmatch(self.select):
             raise InputError(
-                f"--select must be loss or one of {', '.join(METRICS)} with @k, got '{self.select}'"
+                f"--select must be {', '.join(LOSSES)} or one of {', '.join(METRICS)} with @k, "
+                f"got '{self.select}'"
             )
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"--learning-rate must be above 0, got {self.learning_rate}")
@@ -105,7 +110,7 @@ def parameters(network: torch.nn.Module) -> dict:
 def fit(
     network: torch.nn.Module,
     train_batches: Callable[[int], Iterable],
-    val_batches: Callable[[int], Iterable],
+    val_batches: Callable[[int], Iterable] | None,
     n_batches: int,
     evaluate: Callable[[], float],
     run: Run,
@@ -116,10 +121,12 @@ def fit(
 
     Args:
         network: has `loss(batch)`, a scalar mean; its state_dict is what is saved. Parameters in
-            its `sparse_parameters()`, if it has such, have sparse gradients and get SparseAdam.
+            its `sparse_parameters()`, if it has such, have sparse gradients and get SparseAdam;
+            the others get Adam, or what its `make_optimizer(parameters, learning_rate)` returns.
         train_batches, val_batches: seed -> batches. A batch has `size`, how much its mean loss
             counts for (pairs, masked places; 0 if there is nothing in it), and `part(i, n)`, the
             i-th of n parts of it, whose sizes add up to its own: what the i-th of n processes does.
+            None for val_batches where the network has no validation loss.
         n_batches: of train, for the progress bar.
         evaluate: the metric that the option `select` names, over the validation users' lists;
             called only when it names one.
@@ -135,7 +142,9 @@ def fit(
     config, folder = run.config, run.folder
     device = next(network.parameters()).device
     optimizers = optimizers_of(network, config.learning_rate)
-    aim = "min" if config.select == "loss" else "max"
+    aim = "min" if config.select in LOSSES else "max"
+    if config.select == "loss" and val_batches is None:
+        raise InputError("--select loss: there is no validation loss here; take NDCG@50")
     schedulers = [
         ReduceLROnPlateau(each, aim, patience=config.plateau_patience) for each in optimizers
     ]
@@ -156,16 +165,24 @@ def fit(
         clock = time.monotonic()
         rate = optimizers[0].param_groups[0]["lr"]
         train_loss = train_epoch(network, optimizers, train_batches, epoch, n_batches, config)
-        val_loss = validation_loss(network, val_batches, config.seed, config.precision)
-        if not math.isfinite(val_loss):
-            raise WorkError(
-                f"the validation loss is {val_loss} after epoch {epoch + 1}, at learning rate "
-                f"{rate:g}; try a smaller --learning-rate"
+        measured = {"train_loss": train_loss}
+        if val_batches is None:
+            network.eval()
+        else:
+            val_loss = validation_loss(network, val_batches, config.seed, config.precision)
+            if not math.isfinite(val_loss):
+                raise WorkError(
+                    f"the validation loss is {val_loss} after epoch {epoch + 1}, at learning rate "
+                    f"{rate:g}; try a smaller --learning-rate"
+                )
+            measured["val_loss"] = val_loss
+        if config.select in LOSSES:
+            value = cost = {"loss": measured.get("val_loss"), "last": -epoch - 1.0}.get(
+                config.select, train_loss
             )
-        value = val_loss
-        if config.select != "loss":
-            value = first(evaluate() if rank() == 0 else None)
-        cost = value if config.select == "loss" else -value
+        else:
+            value = measured[config.select] = first(evaluate() if rank() == 0 else None)
+            cost = -value
         for scheduler in schedulers:
             scheduler.step(value)
 
@@ -176,9 +193,7 @@ def fit(
             _save(folder / "best.pt", {"model": network.state_dict(), "epoch": epoch + 1})
         record = {
             "epoch": epoch + 1,
-            "train_loss": train_loss,
-            "val_loss": val_loss,
-            **({} if config.select == "loss" else {config.select: value}),
+            **measured,
             "learning_rate": rate,
             "seconds": round(time.monotonic() - clock, 3),
             "best_epoch": state["best_epoch"],
@@ -197,7 +212,7 @@ def fit(
             print(describe_epoch(record, config.epochs, better), flush=True)
 
     if rank() == 0:
-        best = torch.load(folder / "best.pt", map_location=device, weights_only=True)
+        best = load(folder / "best.pt", device, REMEDY)
         network.load_state_dict(best["model"])
     network.eval()
     return {
@@ -224,7 +239,7 @@ def _resume(path: Path, network, optimizers, schedulers, device) -> dict:
     fresh = {"epoch": 0, "best_cost": math.inf, "best_epoch": 0, "seconds": 0.0, "log": []}
     if not path.exists():
         return fresh
-    saved = torch.load(path, map_location=device, weights_only=True)
+    saved = load(path, device, REMEDY)
     network.load_state_dict(saved["model"])
     for parts, states in ((optimizers, "optimizers"), (schedulers, "schedulers")):
         for part, state in zip(parts, saved[states], strict=True):
@@ -235,8 +250,5 @@ def _resume(path: Path, network, optimizers, schedulers, device) -> dict:
 
 
 def _save(path: Path, content: dict) -> None:
-    if rank() > 0:
-        return
-    # To an open file: given a path, torch names the archive inside by the temporary name.
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        torch.save(content, file)
+    if rank() == 0:
+        save(path, content)

@@ -23,13 +23,16 @@ PACKAGE = "musicnn==0.1.0"
 @dataclass(frozen=True, kw_only=True)
 class TaggerConfig(ExtractConfig):
     as_: Literal["penultimate", "tags"] = option(
-        "penultimate", "the layer before the tags, or the 50 tags; these extend the name"
+        "penultimate",
+        "the layer before the tags, or the 50 tags; these extend the name",
+        before="penultimate",
     )
 
 
 class TaggerBackbone(TorchBackbone):
     """A subclass names its network, and the checkpoint inside the wheel with its hash."""
 
+    licence = "ISC"
     sample_rate = RATE
     clip_seconds = 30.0  # ten patches
     min_seconds = step_seconds = PATCH * HOP / RATE

@@ -223,9 +223,8 @@ def test_the_yaml_of_a_recommender_holds_the_defaults_of_its_dataclass(name):
     found = outcome_options(parse_config(kind, "", given))
     assert found == outcome_options(kind(**({"embedding": "x"} if given else {})))
     # What tells one run from another does not belong into the file; the rest does.
-    assert set(found) - set(keys) == {"seed", "embedding", "missing", "width", "shuffle"} & set(
-        found
-    )
+    apart = {"seed", "embedding", "missing", "width", "shuffle", "as_published"}
+    assert set(found) - set(keys) == apart & set(found)
 
 
 def test_a_yaml_is_laid_over_the_recommenders_own(tmp_path):
@@ -254,7 +253,7 @@ def test_wrong_arguments_and_missing_input_end_with_exit_code_2_and_one_line(com
     assert "no finished run matches" in missing.stderr
 
 
-def test_work_that_fails_ends_with_exit_code_1_and_one_line(command, toy_root):
+def test_a_split_that_contradicts_itself_ends_with_exit_code_2_and_one_line(command, toy_root):
     root = toy_root()
     path = root / "data" / "train.pqt"
     plays = pd.read_parquet(path)
@@ -263,8 +262,8 @@ def test_work_that_fails_ends_with_exit_code_1_and_one_line(command, toy_root):
     heard_all["timestamp"] = plays.timestamp[0]
     pd.concat([plays[plays.user_id != user], heard_all]).to_parquet(path)
     failed = command("knn.py", "--root", root, "--embedding", "toy")
-    assert_one_line(failed, 1)
-    assert f"user {user} has heard every track of train" in failed.stderr
+    assert_one_line(failed, 2)
+    assert f"pair that train.pqt holds too, for example user {user}, track" in failed.stderr
 
 
 WAITING = """
@@ -374,3 +373,15 @@ def test_an_option_named_by_a_word_of_python_has_an_underscore_in_the_code_alone
     assert parse_config(KeywordOptions, "", ["--as", "b"]).as_ == "b"
     with pytest.raises(InputError, match="did you mean '--as'"):
         parse_config(KeywordOptions, "", ["--az", "b"])
+
+
+def test_what_was_made_before_an_option_was_there_is_as_it_says():
+    @dataclass(frozen=True)
+    class Later:
+        old: int = option(1, "was always there")
+        new: str = option("better", "came later", before="good")
+        newer: int = option(3, "came later, and changed what is made")
+
+    known = options.recorded_options({"old": 1}, Later())
+    assert known == {"old": 1, "new": "good"}
+    assert options.recorded_options({"old": 1, "new": "best"}, Later())["new"] == "best"

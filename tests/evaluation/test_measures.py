@@ -229,7 +229,7 @@ def test_a_run_is_not_judged_by_another_split_than_its_own(finished, call):
 
 def test_a_run_that_is_not_finished_is_an_error(finished, call):
     root, run = finished
-    with pytest.raises(InputError, match="metrics.json is missing; make it with the command"):
+    with pytest.raises(InputError, match="knn-other-s1 is missing; --run takes a folder's name"):
         call("metrics", "--root", root, "--run", "knn-other-s1")
 
 

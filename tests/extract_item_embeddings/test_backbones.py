@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from core.options import parse_config
+from core.options import InputError, parse_config
 from extract_item_embeddings.engine import Backbone
 from extract_item_embeddings.engine.decoding import read_clip
+from extract_item_embeddings.engine.extraction import extract
 
 HERE = Path(__file__).resolve().parents[2]
 FOLDER = HERE / "extract_item_embeddings"
@@ -149,6 +150,28 @@ def test_states_its_facts_and_how_to_run_it(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_states_the_licence_of_its_weights(name):
+    kind = backbone_class(name)
+    assert bool(kind.licence) == (kind.weights is not Backbone.weights)
+
+
+@pytest.mark.parametrize(
+    ("licence", "commercial"),
+    [("", True), ("MIT", True), ("CC-BY-4.0", True), ("CC-BY-NC-4.0", False)]
+    + [("CC-BY-NC-SA-4.0", False), ("OpenAI's, non-commercial", False)],
+)
+def test_a_licence_against_business_is_named_once_when_weights_load(
+    licence, commercial, root, capsys, monkeypatch
+):
+    kind = backbone_class("mfcc")
+    monkeypatch.setattr(kind, "licence", licence)
+    flags = ["--root", str(root), "--audio", str(root / "audio"), "--overwrite"]
+    extract(kind, parse_config(kind.config_class, "", flags))
+    said = capsys.readouterr().out
+    assert said.count(f"mfcc: weights under {licence}, not for commercial use") == (not commercial)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_has_a_slurm_file(name):
     assert (FOLDER / f"{name}.sh").exists(), "what is in it is tested in test_batch_files.py"
 
@@ -185,22 +208,37 @@ def test_silence_and_a_loud_neighbour_do_no_harm(name, loaded):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_command_extracts_any_audio_and_refuses_a_wrong_device(
-    name, loaded, weights, root, command
-):
-    backbone = loaded(name)
-    module = ("-m", f"extract_item_embeddings.{name}")
-    flags = ("--root", root, "--audio", root / "audio", *weights(name))
-    wrong = command(*module, *flags, "--device", "cuda:99")
-    assert wrong.returncode == 2 and "--device cuda:99" in wrong.stderr
-    assert len(wrong.stderr.splitlines()) == 1
-    done = command(*module, *flags, "--batch-size", "2", "--device", "cpu")
-    assert done.returncode == 0, done.stderr
+def test_extracts_any_audio_and_refuses_a_wrong_device(name, loaded, weights, root):
+    backbone, kind = loaded(name), backbone_class(name)
+    flags = ["--root", str(root), "--audio", str(root / "audio"), *weights(name)]
+    with pytest.raises(InputError, match="--device cuda:99"):
+        extract(kind, parse_config(kind.config_class, "", [*flags, "--device", "cuda:99"]))
+    flags += ["--batch-size", "2", "--device", "cpu"]
+    extract(kind, parse_config(kind.config_class, "", flags))
     matrix = np.load(root / "embeddings" / f"{name}.npy")
     clips = [read_clip(path, backbone.clip_length) for path in sorted((root / "audio").iterdir())]
     assert len(clips[0]) == backbone.clip_length.longest
     expected = np.concatenate([backbone.embed(clip[None]) for clip in clips])
     np.testing.assert_allclose(matrix, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_file_ends_in_its_command(name):
+    kind = backbone_class(name)
+    text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    assert text.endswith(f'\n\n\nif __name__ == "__main__":\n    main({kind.__name__})\n')
+
+
+@pytest.mark.parametrize("name", sorted({"mfcc", "musicnn", *OWN}))
+def test_the_command_is_a_command(name, loaded, weights, root, command):
+    loaded(name)
+    flags = ("--root", root, "--audio", root / "audio", *weights(name))
+    wrong = command("-m", f"extract_item_embeddings.{name}", *flags, "--device", "cuda:99")
+    assert wrong.returncode == 2 and "--device cuda:99" in wrong.stderr
+    assert len(wrong.stderr.splitlines()) == 1
+    done = command("-m", f"extract_item_embeddings.{name}", *flags, "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert np.load(root / "embeddings" / f"{name}.npy").any(axis=1).all()
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -242,7 +280,7 @@ def test_the_backbone_of_the_docs_is_one_file_and_the_tests_find_it(tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"\b8 passed", done.stdout), done.stdout
+    assert re.search(r"\b10 passed", done.stdout), done.stdout
 
 
 def test_mfcc_is_mean_and_covariance_so_a_gain_moves_the_mean_loudness_alone(loaded):

@@ -86,6 +86,8 @@ def test_the_first_and_last_timestamp_that_can_be_read():
         "2019-02-01 00:01:09 ",
         " 2019-02-01 00:01:09",
         "2019-02-01 10:11+01:00",
+        "2019-02-01 00+01:09",
+        "2019-02-01 00:01:09-08:",
         "0000-01-01 00:00:00",
         "9999-12-31 23:59:59-01:00",
         "2019-02-01 00:01:09+24:00",
@@ -108,7 +110,9 @@ def test_user_ids_of_64_bits(user):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "-", "+5", " 5", "5 ", "0x1F", "1e3", "5.0", str(2**63), "\u0663", "five", "5-5"]
+    "text",
+    ["", "-", "+5", " 5", "5 ", "0x1F", "1e3", "5.0", str(2**63), "\u0663", "five", "5-5"]
+    + ["001", "00", "-0", "-07", "0-7"],  # those that would be merged with 1, 0, -7 too
 )
 def test_what_is_no_user_id_is_refused_both_ways(text):
     fields = [text.encode(), b"A", b"2019-02-01 00:01:09"]
@@ -137,6 +141,51 @@ def broken_line(draw):
     line = draw(valid_line)
     at = draw(st.integers(0, len(line)))
     return line[:at] + draw(odd | st.just("")) + line[at + draw(st.integers(0, 1)) :]
+
+
+near_times = st.sampled_from(
+    [
+        *("2019-02-01 00:01:09", "2019-02-01T23:59:59.123456", "1969-12-31 23:59:59Z"),
+        *("2019-02-01 00:01:09.25-0130", "2019-02-01 00:01:09-08", "0001-01-01 00:00:00"),
+    ]
+)
+
+
+@st.composite
+def neighbour(draw, texts, letters):
+    """A text with up to three characters put in, replaced or taken out."""
+    text = draw(texts)
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(text)))
+        new = draw(st.sampled_from(letters) | st.just(""))
+        text = text[:at] + new + text[at + draw(st.integers(0, 1)) :]
+    return text
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(neighbour(near_times, "0123456789-+:TZ. tz"), min_size=1, max_size=3))
+def test_both_readers_take_the_same_timestamps(texts):
+    """Alone exactly the same; of a column that is read at once every value as it is alone."""
+    alone = [read_fields([b"1", b"A", text.encode()], any_id=False) for text in texts]
+    expected = [None if isinstance(found, str) else found[2] for found in alone]
+    try:
+        column = read_timestamps(pa.array([t.encode() for t in texts], pa.binary()))
+    except pa.ArrowInvalid:
+        assert None in expected or len(texts) > 1  # a mixture of zones is read by line
+    else:
+        assert column.cast(pa.int64()).to_pylist() == expected
+
+
+@settings(max_examples=500, deadline=None)
+@given(neighbour(st.integers(-(2**64), 2**64).map(str) | st.just("7"), "0019-+ x"))
+def test_both_readers_take_the_same_user_ids(text):
+    alone = read_fields([text.encode(), b"A", b"2019-02-01 00:01:09"], any_id=False)
+    try:
+        found = read_users(pa.array([text.encode()], pa.binary())).to_pylist()
+    except pa.ArrowInvalid:
+        assert alone == "bad user id"
+    else:
+        assert found == [alone[0]] and str(alone[0]) == text
 
 
 def empty():

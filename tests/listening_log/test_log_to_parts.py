@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_preprocess import assert_same, make_plays, reference
+from test_split_plays import assert_same, make_plays, reference
 
 from core.options import InputError
 from listening_log.plays import convert_log, renumber

@@ -209,7 +209,7 @@ def test_track_ids_come_from_the_audio_and_are_never_rewritten(tmp_path, log):
         ("user_id\ttrack_id\n1\tA\n", "timestamp stands nowhere in it; got 'user_id"),
         (
             HEADER + "1\tA\n",
-            r"1 of the 1 rows read cannot be used, .*1 malformed \(line 2\); see .*rejected",
+            r"1 of the 1 rows .*1 malformed \(line 2\); expected as .*got '1\\tA'; see .*reject",
         ),
         (HEADER + "1\tA\tyesterday\n", r"1 bad timestamp \(line 2\)"),
         (HEADER + "me\tA\t2019-02-01 00:00:00\n", r"1 bad user id \(line 2\)"),
@@ -248,10 +248,56 @@ def test_few_rejected_rows_are_allowed_and_reported(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("user_000018\tA\t2019-02-01 00:00:00", "'user_000018' is no integer; replace the users'"),
+        ("001\tA\t2019-02-01 00:00:00", "'001' would be taken for user 1; write user ids without"),
+        ("9223372036854775808\tA\t2019-02-01 00:00:00", "'9223372036854775808' is beyond 64 bits"),
+        ("1\tA\t1549000000", "got '1549000000', which looks like seconds since 1970; write them"),
+        ("1\tA\t1549000000000", "which looks like milliseconds since 1970"),
+        ("1\tA\t2019-02-01 00:00", "expected YYYY-MM-DD hh:mm:ss, .* which has no seconds; write"),
+        ("1\tA\t2019-02-01", "which has no time of day; append one"),
+        ("1\tA\t2019-02-01 00:00:00.123456789", "which has 9 digits of fraction; keep 6 at most"),
+        ("1\tA\t2019-02-01 00:00:00\t5", "expected as many fields, separated by tabs, as the head"),
+        ("1\tB\t2019-02-01 00:00:00", "'B' is not in trackid_sorted.csv; is it the log of these"),
+    ],
+)
+def test_a_rejected_row_is_told_what_was_expected_what_came_and_what_to_do(tmp_path, line, message):
+    (tmp_path / "trackid_sorted.csv").write_text("idx,trackid\n0,A\n")
+    (tmp_path / "log.tsv").write_text(HEADER + f"{line}\n" * 2 + "1\tA\t2019-02-01 00:00:00\n")
+    with pytest.raises(InputError, match=message):
+        call(STAGE_0, tmp_path, "--log", tmp_path / "log.tsv")
+
+
+def test_a_zst_log_without_checksum_is_told_that_it_has_none(tmp_path, log, capsys):
+    """A lost bit of such a file unpacks to other text without an error."""
+    import pyarrow as pa
+
+    packed = tmp_path / "log.tsv.zst"
+    packed.write_bytes(pa.compress(log.read_bytes(), codec="zstd", asbytes=True))
+    call(STAGE_0, tmp_path / "root", "--log", packed)
+    said = "the zst file has no checksum (zstd --check): what it lost, nobody can notice"
+    assert said in capsys.readouterr().out
+    packed.write_bytes(
+        pa.compress(b"user_id\ttrack_id\ttimestamp\n1\n", codec="zstd", asbytes=True)
+    )
+    with pytest.raises(InputError, match="1 malformed .*the zst file has no checksum"):
+        call(STAGE_0, tmp_path / "other", "--log", packed)
+    header = bytearray(packed.read_bytes())
+    assert not header[4] & 4
+    from listening_log.log_blocks import LogStream
+
+    header[4] |= 4
+    packed.write_bytes(header)
+    with LogStream(packed, 1) as stream:
+        assert not stream.unchecked
+
+
+@pytest.mark.parametrize(
     ("script", "flags", "message"),
     [
         (STAGE_0, ["--log", "nowhere.tsv"], "nowhere.tsv is missing"),
-        (STAGE_0, ["--log", str(HERE)], "is a folder; expected a tab-separated file"),
+        (STAGE_0, ["--log", str(HERE)], "is a folder; expected a file"),
         (STAGE_0, [], "--log is required"),
         (STAGE_0, ["--log", "log.tsv", "--max-rejected", "2"], "--max-rejected must be between"),
         (STAGE_0, ["--log", "log.tsv", "--memory", "lots"], "--memory must be a size"),
@@ -290,6 +336,20 @@ def test_dates_beside_the_log_are_an_error_that_names_its_first_and_last_play(
     times = pd.read_csv(log, sep="\t").timestamp
     assert all(said in str(error.value) for said in (times.min(), times.max(), *dates))
     assert not any((tmp_path / "data" / f"{p}.pqt").exists() for p in ("train", "val", "test"))
+
+
+def test_other_dates_are_advised_only_where_they_help(tmp_path):
+    """One user has held-out tracks: whatever the dates, there is none for val."""
+    rows = [("1", "A", 1), ("1", "B", 20), ("2", "B", 1), ("2", "C", 2), ("3", "A", 3)]
+    text = "".join(f"{user}\t{track}\t2019-02-{day:02d} 00:00:00\n" for user, track, day in rows)
+    (tmp_path / "log.tsv").write_text(HEADER + text)
+    call(STAGE_0, tmp_path, "--log", tmp_path / "log.tsv")
+    with pytest.raises(InputError, match="^val would be empty: .*1 users have held-out.*--val-sha"):
+        call(STAGE_1, tmp_path, *DATES)
+    (tmp_path / "log.tsv").write_text(HEADER + text.replace("1\tB\t2019-02-20", "9\tB\t2019-02-20"))
+    call(STAGE_0, tmp_path, "--log", tmp_path / "log.tsv", "--overwrite")
+    with pytest.raises(InputError, match="no user of train first plays a track of train later; "):
+        call(STAGE_1, tmp_path, *DATES)
 
 
 def test_finished_work_of_other_inputs_is_an_error_that_names_them(tmp_path, log):
@@ -468,3 +528,24 @@ def test_sigterm_ends_with_143_and_leaves_nothing_half_written(tmp_path):
     assert process.returncode == 143, said
     assert "terminated by SIGTERM" in said
     assert set(files_of(root)) <= {"data/.lock"}
+
+
+def test_a_root_starts_from_the_ids_it_is_given_and_keeps_them(tmp_path, command):
+    log, given = tmp_path / "log.tsv", tmp_path / "given.csv"
+    log.write_text("user_id\ttrack_id\ttimestamp\n1\tb\t2020-01-01 00:00:00\n")
+    given.write_text("idx,trackid\n0,a\n1,b\n2,c\n")
+    flags = ("--root", tmp_path / "root", "--log", log, "--tracks", given)
+    done = command(STAGE_0, *flags)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "root" / "trackid_sorted.csv").read_text() == given.read_text()
+    assert pd.read_parquet(tmp_path / "root" / "data" / "plays.pqt").track_idx.tolist() == [1]
+    given.write_text("idx,trackid\n0,b\n")
+    other = command(STAGE_0, *flags, "--overwrite")
+    assert other.returncode == 2 and "holds other ids than --tracks" in other.stderr
+    absent = command(STAGE_0, "--root", tmp_path / "new", "--log", log, "--tracks", "nowhere.csv")
+    assert absent.returncode == 2 and "nowhere.csv cannot be read" in absent.stderr
+
+
+def test_the_studys_own_ids_stand_at_the_top_of_the_project(shared):
+    theirs = (shared / "music4all" / "trackid_sorted.csv").read_bytes()
+    assert (HERE / "trackid_sorted.csv").read_bytes() == theirs

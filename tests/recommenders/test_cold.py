@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from core.options import InputError
 from core.splits import split_hash
@@ -17,7 +18,10 @@ FLAGS = {
     "knn": (),
     "train": (*FIT, "--epochs", 20, "--batch-size", 200, "--learning-rate", 0.01),
     "train_bert": (*FIT, "--epochs", 10, "--batch-size", 10, "--learning-rate", 0.005),
+    "train_hybrid": (*FIT, "--epochs", 20, "--batch-size", 10, "--hidden", 16),
+    "train_bimodal": (*FIT, "--epochs", 60, "--hidden", 16, "--learning-rate", 0.01),
 }
+NO_COLD = ("elsa", "bimodal_average", "bimodal_collaborative")  # of listening, wholly or in part
 
 
 @pytest.fixture
@@ -48,6 +52,9 @@ def test_lists_hold_cold_tracks_only_and_the_right_vectors_find_them(root, call,
     call(script, *flags, "--shuffle")
     found = {}
     for run in (root / "runs").iterdir():
+        if run.name.startswith(NO_COLD):
+            assert not (run / "cold_recs.pqt").exists()
+            continue
         recs = pd.read_parquet(run / "cold_recs.pqt")
         truth = pd.read_parquet(root / "data" / "cold_test.pqt")
         assert set(recs.user_id) == set(truth.user_id)
@@ -82,13 +89,43 @@ def test_knn_ranks_cold_tracks_by_the_cosine_to_the_mean_of_the_history(root, ca
         np.testing.assert_allclose(own.sort_values("rank").score, cosine, atol=1e-5)
 
 
-def test_learned_track_vectors_make_no_cold_lists(root, call):
-    call(
-        "train", "--root", root, "--embedding", "toy", *FIT, "--epochs", 1, "--train-tracks", "true"
-    )
-    run = root / "runs" / "shallow-toy-s1"
+@pytest.mark.parametrize("script", ["train", "train_bert"])
+def test_where_tracks_are_trained_cold_ones_come_as_the_audio_model_made_them(root, call, script):
+    """Through what was learned beside the tracks, and so named: in config.yaml and the table."""
+    flags = ("--root", root, "--embedding", "toy", *FLAGS[script], "--train-tracks", "true")
+    for control in ((), ("--shuffle",)):
+        call(script, *flags, "--tag", "trained", *control)
+    table = {}
+    for run in (root / "runs").iterdir():
+        assert (run / "cold_recs.pqt").exists()
+        recorded = yaml.safe_load((run / "config.yaml").read_text())
+        assert recorded["cold_vectors"] == "as the audio model made them"
+    call("table", "--root", root, "--layout", "journal")
+    page = (root / "tables" / "journal_cold.md").read_text()
+    assert "toy (trained) ‡" in page and "‡ tracks were trained; cold ones" in page
+    table = read_tables(root)["cold"].set_index("tag")
+    assert table.loc["trained", "NDCG@10"] > table.loc["trained_shuffled", "NDCG@10"]
+
+
+def test_vectors_learned_from_nothing_make_no_cold_lists(root, call):
+    call("train", "--root", root, "--embedding", "random", *FIT, "--epochs", 1)
+    run = root / "runs" / "shallow-random-s1"
     assert not (run / "cold_recs.pqt").exists()
     assert "cold" not in json.loads((run / "metrics.json").read_text())
+
+
+def test_what_chance_reaches_among_cold_tracks_is_known_exactly(root, call):
+    call("baselines", "--root", root, "--only", "random_lists")
+    results = json.loads((root / "runs" / "random_lists-none-s1" / "metrics.json").read_text())
+    cold = load_cold(root, load_split(root))
+    k, rng = 10, np.random.default_rng(0)
+    wanted = [set(cold.test.of(row)) for row in range(len(cold.test.users))]
+    hits = [
+        np.mean([bool(held & set(rng.permutation(cold.n_items)[:k])) for held in wanted])
+        for _ in range(400)
+    ]
+    assert results["chance"]["cold"]["HitRate@10"] == pytest.approx(np.mean(hits), abs=0.02)
+    assert results["chance"]["cold"]["Recall@10"] == pytest.approx(k / cold.n_items)
 
 
 def test_cold_tracks_belong_to_the_split_and_are_checked(root):

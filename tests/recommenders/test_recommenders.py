@@ -11,6 +11,10 @@ N = 20  # tracks, and users, of each of the two tastes
 FIT = ("--device", "cpu", "--select", "MRR@50")
 SHALLOW = ("train", *FIT, "--epochs", 40, "--batch-size", 200, "--learning-rate", 0.01)
 BERT = ("train_bert", *FIT, "--epochs", 15, "--batch-size", 10, "--learning-rate", 0.005)
+ELSA = ("train_elsa", *FIT, "--epochs", 40, "--batch-size", 10, "--factors", 8)
+HYBRID = ("train_hybrid", *FIT, "--epochs", 40, "--batch-size", 10, "--hidden", 16)
+BIMODAL = ("train_bimodal", *FIT, "--epochs", 60, "--hidden", 16, "--learning-rate", 0.01)
+BIMODAL = (*BIMODAL, "--temperature", 1)  # at which a track comes near all that go with it
 RECOMMENDERS = {
     "knn": ("knn",),
     "knn standardized": ("knn", "--standardize"),
@@ -29,6 +33,15 @@ RECOMMENDERS = {
     "bert4rec trained tracks": (*BERT, "--train-tracks", "true"),
     "bert4rec random": (*BERT, "--embedding", "random", "--width", 64),
     "bert4rec short": (*BERT, "--predict-length", 10, "--max-length", 15),
+    "elsa": ELSA,
+    "elsa as published": ("train_elsa", "--device", "cpu", "--factors", 8, "--as-published"),
+    "elsa bfloat16": (*ELSA, "--precision", "bfloat16"),
+    "hybrid": HYBRID,
+    "hybrid as published": (*HYBRID, "--as-published"),
+    "hybrid bfloat16": (*HYBRID, "--precision", "bfloat16"),
+    "bimodal": BIMODAL,
+    "bimodal weighted": (*BIMODAL, "--loss", "sdcl", "--weighted"),
+    "bimodal bfloat16": (*BIMODAL, "--precision", "bfloat16"),
 }
 
 
@@ -70,14 +83,16 @@ def mean_reciprocal_rank(root, run):
 def test_the_one_track_of_its_taste_that_a_user_has_not_heard_comes_first(checkerboard, call, name):
     script, *flags = RECOMMENDERS[name]
     tag = name.replace(" ", "_")
-    flags = ["--embedding", "toy", *flags, "--tag", tag]
-    call(script, "--root", checkerboard, *flags)
-    (run,) = (checkerboard / "runs").glob(f"*-{tag}-s1")
-    found = mean_reciprocal_rank(checkerboard, run.name)
-    if script == "knn":
-        assert found == [1, 1]
-    else:
-        assert min(found) > 0.9, found
+    heard = () if script == "train_elsa" else ("--embedding", "toy")
+    call(script, "--root", checkerboard, *heard, *flags, "--tag", tag)
+    runs = list((checkerboard / "runs").glob(f"*-{tag}-s1"))
+    assert len(runs) == (3 if script == "train_bimodal" else 1)
+    for run in runs:
+        found = mean_reciprocal_rank(checkerboard, run.name)
+        if script == "knn":
+            assert found == [1, 1]
+        else:
+            assert min(found) > 0.9, (run.name, found)
 
 
 def test_controls_cannot_know_the_track(checkerboard, call):
@@ -87,16 +102,17 @@ def test_controls_cannot_know_the_track(checkerboard, call):
         assert max(mean_reciprocal_rank(checkerboard, run)) < 0.5
 
 
-@pytest.mark.parametrize("script", ["knn", "train", "train_bert"])
+@pytest.mark.parametrize("script", ["knn", "train", "train_bert", "train_hybrid", "train_bimodal"])
 def test_with_frozen_tracks_the_vectors_of_the_right_tracks_win_over_shuffled_ones(
     toy_root, call, script
 ):
     root = toy_root(users=96)
-    flags = {"knn": (), "train": SHALLOW[1:], "train_bert": BERT[1:]}[script]
+    flags = {each[0]: each[1:] for each in (("knn",), SHALLOW, BERT, HYBRID, BIMODAL)}[script]
     quality = {}
     for name, control in (("toy", ()), ("toy-shuffled", ("--shuffle",))):
         call(script, "--root", root, "--embedding", "toy", *flags, *control)
-        (run,) = (root / "runs").glob(f"*-{name}-s1")
+        kind = "bimodal_content" if script == "train_bimodal" else "*"
+        (run,) = (root / "runs").glob(f"{kind}-{name}-s1")
         results = json.loads((run / "metrics.json").read_text())
         quality[name] = results["test"]["NDCG@50"]
     gap = quality["toy"]["mean"] - quality["toy-shuffled"]["mean"]

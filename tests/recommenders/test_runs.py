@@ -1,6 +1,9 @@
 """A run's folder: finished, continued, refused, overwritten, and held by one process."""
 
+import fcntl
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +16,8 @@ from core.artifacts import exclusive, sha256
 from core.options import InputError
 from evaluation.measures import METRICS
 from recommenders import provenance, run_options, runs
+
+HERE = provenance.HERE
 
 KNN = ("--embedding", "toy")
 FIT = ("--embedding", "toy", "--epochs", 1, "--batch-size", 400, "--device", "cpu")
@@ -223,7 +228,7 @@ def test_a_damaged_record_of_a_run_is_an_error_that_names_it(root, knn, call, co
     with pytest.raises(InputError, match="(?s)knn-toy-s1/config.yaml .*--overwrite makes the run"):
         knn()
     if finished:
-        with pytest.raises(InputError, match="(?s)knn-toy-s1/config.yaml .*make it again"):
+        with pytest.raises(InputError, match="(?s)knn-toy-s1/config.yaml .*make the run again"):
             call("table", "--root", root)
         with pytest.raises(InputError, match="(?s)knn-toy-s1/config.yaml .*make the run again"):
             call("metrics", "--root", root, "--run", "knn-toy-s1")
@@ -385,3 +390,61 @@ def test_a_task_beyond_the_runs_is_refused_with_the_array_to_submit(task, monkey
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", task)
     with pytest.raises(InputError, match="ask for 4 runs; submit with --array=0-3"):
         run_options.each_run(print)(run_options.EmbeddingOptions(embedding="a,b", seeds=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "message"),
+    [
+        ("knn", ("--tag", "shuffled"), "--tag shuffled is given by --shuffle, the control; choose"),
+        ("knn", ("--tag", "mine_shuffled"), "--tag mine_shuffled is given by --shuffle"),
+        (
+            "knn",
+            ("--tag", "tuned"),
+            "--tag tuned is for runs made by sweep.py, for --config",
+        ),
+        ("knn", ("--tag", "tuned", "--shuffle"), "is for runs made by sweep.py"),
+        ("knn", ("--tag", "trained"), "--tag trained is for runs made by --train-tracks true only"),
+        ("train", ("--tag", "trained"), "is for runs made by --train-tracks true only"),
+        ("train", ("--tag", "published"), "is for runs made by --as-published only"),
+    ],
+)
+def test_a_tag_with_a_meaning_belongs_to_what_makes_it(toy_root, call, script, flags, message):
+    """Tables and report believe it: a run so called without being so would be a false control."""
+    root = toy_root()
+    with pytest.raises(InputError, match=message):
+        call(script, "--root", root, "--embedding", "toy", *flags)
+    assert not (root / "runs").exists()
+
+
+def test_the_tag_of_a_search_is_taken_with_the_options_that_it_chose(toy_root, call):
+    root = toy_root()
+    folder = root / "searches" / "knn-toy"
+    folder.mkdir(parents=True)
+    (folder / "chosen.yaml").write_text("knn: {center: true}\n")
+    flags = ("--root", root, "--embedding", "toy", "--tag", "tuned")
+    call("knn", *flags, "--config", folder / "chosen.yaml")
+    (root / "other.yaml").write_text("knn: {center: true}\n")
+    with pytest.raises(InputError, match="is for runs made by sweep.py"):
+        call("knn", *flags, "--config", root / "other.yaml")
+
+
+def test_two_commands_that_measure_one_run_lose_no_length_of_list(toy_root, call):
+    """Each adds its --k to what is there; beside each other they wait or are told to."""
+    root = toy_root()
+    call("knn", "--root", root, "--embedding", "toy")
+    folder, lock = root / "runs" / "knn-toy-s1", root / "runs" / "knn-toy-s1" / ".lock"
+    with open(lock, "a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another process is working on .*knn-toy-s1"):
+            call("metrics", "--root", root, "--run", "knn-toy-s1", "--k", "3")
+    commands = [
+        subprocess.Popen(
+            [sys.executable, HERE / "metrics.py", "--root", root, "--run", "knn-toy-s1", "--k", k],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for k in "34"
+    ]
+    done = [k for k, each in zip("34", commands, strict=True) if each.wait(timeout=100) == 0]
+    columns = pd.read_parquet(folder / "per_user_test.pqt").columns
+    assert done and all(f"NDCG@{k}" in columns for k in [*done, 10, 50])

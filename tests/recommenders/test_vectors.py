@@ -58,7 +58,7 @@ def test_a_users_own_matrix_needs_no_json_and_may_hold_other_floats(root, split)
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda m: m[:-1], r"toy\.npy has 159 rows, trackid_sorted\.csv has 160; extract it again"),
+        (lambda m: m[:-1], r"toy\.npy has 159 rows, trackid_sorted\.csv has 160; make it again"),
         (lambda m: np.vstack([m, m]), "has 320 rows"),
         (lambda m: m[:, 0], r"holds float32 \(160,\), expected float32 \(n, width\)"),
         (lambda m: m.astype(int), r"holds int64 \(160, 8\), expected float32"),
@@ -116,7 +116,7 @@ def test_an_unknown_embedding_is_an_error_that_names_the_nearest_and_the_command
     with pytest.raises(InputError) as error:
         load_item_vectors(root, "shufled", split)
     assert "did you mean 'shuffled'? there are noise, random, shuffled, toy" in str(error.value)
-    assert "python -m extract_item_embeddings.shufled" in str(error.value)
+    assert "python import_embedding.py" in str(error.value)
     for name in ("../toy", "Toy", "toy.npy", ""):
         with pytest.raises(InputError, match="must be lower-case letters, digits and '_' only"):
             load_item_vectors(root, name, split)
@@ -128,7 +128,7 @@ def test_the_json_of_another_matrix_or_of_other_tracks_is_refused(root, split):
     facts.write_text(json.dumps(right))
     assert load_item_vectors(root, "toy", split) is not None
     facts.write_text(json.dumps({**right, "trackids_sha256": "0" * 64}))
-    with pytest.raises(InputError, match="extracted for another trackid_sorted.csv; run .*toy"):
+    with pytest.raises(InputError, match="made for another trackid_sorted.csv; run .*toy"):
         load_item_vectors(root, "toy", split)
     facts.write_text(json.dumps({**right, "sha256": "0" * 64}))
     with pytest.raises(InputError, match="is not the file toy.json describes"):

@@ -8,6 +8,8 @@ import subprocess
 import pytest
 from conftest import HERE
 
+from core.registry import ALL
+
 NOT_BATCH = {"run_all.sh", "run_tests.sh", "setup_env.sh", "cluster.sh"}
 BATCH = sorted(
     str(path.relative_to(HERE))
@@ -71,7 +73,9 @@ def sbatch(shell):
 def test_the_batch_files_are_found():
     assert {"knn.sh", "train.sh", "train_bert.sh", "stage.sh"} <= set(BATCH)
     backbones = {path.name for path in HERE.glob("extract_item_embeddings/*.sh")}
-    assert backbones and len(BATCH) == 4 + len(backbones)
+    recommenders = {each.batch for each in ALL.values()}
+    assert backbones and set(BATCH) >= recommenders
+    assert len(BATCH) == len(recommenders) + len(backbones)
 
 
 @pytest.mark.parametrize("name", BATCH)

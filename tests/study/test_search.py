@@ -59,12 +59,12 @@ def made(one):
     """Return x and the number of starts of every trial, in order."""
     import optuna
 
-    study = optuna.load_study(
-        study_name="shallow-toy", storage=f"sqlite:///{one.folder / 'study.db'}"
-    )
-    return [t.params["x"] for t in study.trials], [
+    storage = search.open_storage(one.folder / "study.db")
+    study = optuna.load_study(study_name="shallow-toy", storage=storage)
+    trials = [t for t in study.trials if search.REPEATS not in t.user_attrs]
+    return [t.params["x"] for t in trials], [
         len((one.folder / "trials" / f"{t.number:04d}" / "starts").read_text().splitlines())
-        for t in study.trials
+        for t in trials
     ]
 
 
@@ -95,10 +95,9 @@ def test_more_trials_continue_and_draw_what_an_uninterrupted_search_draws(make):
 
 
 def test_a_trial_that_fails_is_counted_and_never_chosen(make):
-    outcome = make(flags=("--fail", "4")).run()
-    xs, _ = made(make())
-    assert outcome["failed"] == xs.count(4) > 0 and outcome["trials"] == 6
-    with pytest.raises(WorkError, match="none of 6 trials was completed; see .*output.txt"):
+    outcome = make(flags=("--fail", "4"), trials=7).run()
+    assert outcome["failed"] == 1 and outcome["trials"] == 7
+    with pytest.raises(WorkError, match="none of 1 trials was completed; see .*output.txt"):
         bad = make("bad", flags=("--fail", "5"))
         bad.space["x"] = Choice(values=(5,))
         bad.run()
@@ -106,6 +105,7 @@ def test_a_trial_that_fails_is_counted_and_never_chosen(make):
 
 def test_hopeless_trials_are_stopped_before_their_end(make):
     one = make("pruned", pruner="median", trials=10, flags=("--pause", "0.15"))
+    one.space["x"] = Choice(low=0, high=30)
     outcome = one.run()
     assert outcome["pruned"] > 0 and outcome["complete"] + outcome["pruned"] == 10
     unfinished = [
@@ -216,7 +216,90 @@ def test_a_training_tells_the_search_of_every_epoch(toy_root, call, tmp_path):
     (run,) = folder.glob("trials/0000/runs/*")
     assert read(run)["options"]["learning_rate"] == options["learning_rate"]
     records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    storage = f"sqlite:///{folder / 'study.db'}"
+    storage = search.open_storage(folder / "study.db")
     (trial,) = optuna.load_study(study_name="shallow-toy", storage=storage).trials
     assert trial.intermediate_values == {r["epoch"]: r["NDCG@50"] for r in records} != {}
     assert trial.value == pytest.approx(max(trial.intermediate_values.values()))
+
+
+def test_no_trial_is_spent_twice_and_the_budget_says_how_many_there_were(make):
+    one = make("all", trials=20, workers=2)
+    one.space["x"] = Choice(values=(1, 2))
+    one.space["y"] = Choice(low=0.0, high=0.5, step=0.25)
+    outcome = one.run()
+    assert outcome["trials"] == outcome["complete"] == 6 == search.points(one.space)
+    assert len(list((one.folder / "trials").iterdir())) == 6
+    assert search.points({"x": Choice(low=1, high=6, step=2), "y": Choice(values=(1, 1.0))}) == 6
+    assert search.points({"x": Choice(low=0.0, high=1.0)}) == float("inf")
+
+
+@pytest.mark.parametrize("name", ["q?x=1", "q?x=2", "a%20b", "a#b", "ä b"])
+def test_a_search_is_kept_in_its_own_folder_whatever_that_is_called(tmp_path, name):
+    import optuna
+
+    (tmp_path / name).mkdir()
+    storage = search.open_storage(tmp_path / name / "study.db")
+    optuna.create_study(storage=storage, study_name="one")
+    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.db")] == [
+        f"{name}/study.db"
+    ]
+
+
+def test_more_trials_that_choose_otherwise_leave_choice_runs_and_table_of_one_search(
+    toy_root, call, tmp_path
+):
+    root, space = toy_root(), tmp_path / "space.yaml"
+    flags = ("--root", root, "--recommender", "knn", "--embeddings", "toy", "--sampler", "random")
+    flags = (*flags, "--space", space, "--width", 16)
+    space.write_text("knn: {center: [false, true], standardize: [false, true]}\n")
+    call("sweep", *flags, "--trials", 1)
+    tuned = root / "runs" / "knn-toy-tuned-s1"
+    first, chosen = read(tuned)["options"], root / "searches" / "knn-toy" / "chosen.yaml"
+    # What the next trials find is better than the first: as if those were its numbers.
+    (path,) = (root / "searches" / "knn-toy").glob("study.db")
+    import sqlite3
+
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE trial_values SET value = -1")
+    call("sweep", *flags, "--trials", 4)
+    options = yaml.safe_load(chosen.read_text())["knn"]
+    now = read(tuned)["options"]
+    assert options.items() <= {**now, "width": 16}.items() and now != first
+    with open(root / "tables" / "search.csv") as file:
+        (line,) = csv.DictReader(file)
+    assert json.loads(line["chosen"]).items() <= now.items() and line["trials"] == "4"
+    assert "--width" not in options and options["width"] == 16
+    space.write_text("knn: {center: [false, true], standardize: [false, 1]}\n")
+    with pytest.raises(InputError, match="holds a search of other space; --overwrite forgets it"):
+        call("sweep", *flags, "--trials", 4)
+
+
+def test_a_space_from_2_to_2_0_is_another_one():
+    import sweep
+
+    with pytest.raises(InputError, match="other space"):
+        sweep.refuse_changes("here", {"space": {"x": {"low": 2}}}, {"space": {"x": {"low": 2.0}}})
+
+
+@pytest.mark.parametrize("script", ["knn", "train", "train_bert"])
+def test_every_option_of_a_recommender_reaches_its_trials(script, tmp_path, call, toy_root):
+    """By its dataclass: what is recorded of a search is handed on, or refused."""
+    import importlib
+
+    import sweep
+    from core.options import outcome_options, parse_config
+
+    module = importlib.import_module(script)
+    kind = next(v for n, v in vars(module).items() if n.endswith("Config") and "section" in vars(v))
+    own = outcome_options(parse_config(kind, "", ["--embedding", "toy"]))
+    for name, value in own.items():
+        path = tmp_path / "own.yaml"
+        path.write_text(yaml.safe_dump({kind.section: {name: value}}))
+        config = sweep.SweepConfig(recommender=kind.section, embeddings=("toy",), config=path)
+        if name in sweep.GIVEN:
+            with pytest.raises(InputError, match=f"'{name}' is given by the search; remove it"):
+                sweep.read_base(config)
+        else:
+            assert sweep.read_base(config)[name] == value
+    config = sweep.SweepConfig(recommender=kind.section, embeddings=("noise",), width=7)
+    assert sweep.read_base(config)["width"] == sweep.width(config) == 7

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from torch import nn
 
 from core.artifacts import sha256
 from core.options import InputError, WorkError
+from recommenders.run_options import EmbeddingOptions
 from training import curves, epochs
 from training.epochs import derived_seed
 from training.loop import FitOptions, fit, pick_device
@@ -28,8 +30,17 @@ EMBEDDING = ("--embedding", "toy", "--device", "cpu")
 COMMANDS = {
     "train": (*EMBEDDING, "--epochs", 6, "--batch-size", 50, "--learning-rate", 0.01),
     "train_bert": (*EMBEDDING, "--epochs", 6, "--batch-size", 8),
+    "train_elsa": ("--device", "cpu", "--epochs", 6, "--batch-size", 8, "--factors", 8),
+    "train_hybrid": (*EMBEDDING, "--epochs", 6, "--batch-size", 8, "--hidden", 8),
+    "train_bimodal": (*EMBEDDING, "--epochs", 6, "--batch-size", 50, "--hidden", 8),
 }
-RUNS = {"train": "shallow-toy-s1", "train_bert": "bert4rec-toy-s1"}
+RUNS = {
+    "train": "shallow-toy-s1",
+    "train_bert": "bert4rec-toy-s1",
+    "train_elsa": "elsa-none-s1",
+    "train_hybrid": "hybrid-toy-s1",
+    "train_bimodal": "bimodal_average-toy-s1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +70,8 @@ def assert_same_run(run, expected):
     assert_equal(*logs, "log.jsonl")
     assert [record["epoch"] for record in logs[0]] == list(range(1, len(logs[0]) + 1))
     results = [json.loads((f / "metrics.json").read_text()) for f in (run, expected)]
+    for each in results:  # config.yaml and log.jsonl hold times
+        del each["sealed"], each["files"]["config.yaml"], each["files"]["log.jsonl"]
     assert_equal(*results, "metrics.json")
     assert_curves_are_the_log(run, logs[0])
     assert not list(run.glob(".*.tmp"))
@@ -83,7 +96,7 @@ def assert_equal(found, wanted, where):
 
 def assert_curves_are_the_log(run, log):
     board = EventAccumulator(str(run)).Reload()
-    for name in ("train_loss", "val_loss", "learning_rate"):
+    for name in {"train_loss", "val_loss", "learning_rate"} & set(log[0]):
         points = [(event.step, event.value) for event in board.Scalars(name)]
         wanted = [(record["epoch"], pytest.approx(record[name], rel=1e-6)) for record in log]
         assert points == wanted, name
@@ -111,6 +124,7 @@ def strike(script, root, number, step):
     module, network = {
         "train": ("model", "ShallowEmbeddingModel"),
         "train_bert": ("bert4rec", "BERT4Rec"),
+        "train_elsa": ("recommenders.networks.elsa", "Elsa"),
     }[script]
     argv = [str(HERE / f"{script}.py"), "--root", str(root), *map(str, COMMANDS[script])]
     code = STRICKEN.format(
@@ -133,6 +147,7 @@ def strike(script, root, number, step):
         ("train", signal.SIGINT, 130, 6 * 2 + 5),
         ("train", signal.SIGTERM, 143, 6 * 4 + 2),
         ("train_bert", signal.SIGKILL, -signal.SIGKILL, 3 * 3 + 2),  # 3 batches an epoch
+        ("train_elsa", signal.SIGKILL, -signal.SIGKILL, 3 * 4 + 1),
     ],
 )
 def test_a_run_that_is_stopped_within_an_epoch_ends_as_an_undisturbed_one(
@@ -144,7 +159,7 @@ def test_a_run_that_is_stopped_within_an_epoch_ends_as_an_undisturbed_one(
     assert len(stopped.stderr.splitlines()) == (code > 0), stopped.stderr
     run = root / "runs" / RUNS[script]
     assert not (run / "metrics.json").exists()
-    epochs = (step - 1) // {"train": 6, "train_bert": 3}[script]
+    epochs = (step - 1) // {"train": 6, "train_bert": 3, "train_elsa": 3}[script]
     assert torch.load(run / "last.pt", weights_only=True)["epoch"] == epochs
     with pytest.raises(InputError, match="made from other things: learning_rate was .* now 0.5"):
         call(script, "--root", root, *COMMANDS[script], "--learning-rate", 0.5)
@@ -210,6 +225,32 @@ def test_a_run_may_be_stopped_at_any_write(toy_root, call, stop_before):
         shutil.rmtree(run)
 
 
+@pytest.mark.parametrize("script", ["train_elsa", "train_hybrid", "train_bimodal"])
+def test_one_over_histories_goes_on_as_an_undisturbed_one(toy_root, call, stop_before, script):
+    root = toy_root()
+    if script == "train_bimodal":
+        call("train_elsa", "--root", root, *COMMANDS["train_elsa"])
+    options = ("--root", root, *COMMANDS[script])
+    written = stop_before(0)
+    call(script, *options)
+    third = [at for at, name in enumerate(written) if name == "last.pt"][2]
+    names = {path.name for path in (root / "runs").iterdir()}
+    made = {name for name in names if name == RUNS["train_elsa"]} if "bimodal" in script else set()
+    (root / "runs").rename(root / "expected")
+    for name in made:
+        shutil.copytree(root / "expected" / name, root / "runs" / name)
+    stop_before(third + 1)
+    with pytest.raises(Stop):
+        call(script, *options)
+    assert torch.load(root / "runs" / RUNS[script] / "last.pt", weights_only=True)["epoch"] == 2
+    stop_before(0)
+    call(script, *options)
+    assert_same_run(root / "runs" / RUNS[script], root / "expected" / RUNS[script])
+    for name in names - made:
+        recs = [sha256(folder / name / "recs.pqt") for folder in (root / "runs", root / "expected")]
+        assert recs[0] == recs[1], name
+
+
 def test_a_sparse_optimizer_goes_on_as_an_undisturbed_one_and_learns_another_way(
     undisturbed, toy_root, call, stop_before
 ):
@@ -263,7 +304,7 @@ BATCHES = [SimpleNamespace(size=n) for n in (3, 3, 3, 1)]
 
 
 def fit_scripted(folder, network, metric=None, batches=BATCHES, **options):
-    config = FitOptions(embedding="toy", device="cpu", **options)
+    config = FitOptions(device="cpu", **options)
     run = SimpleNamespace(config=config, folder=folder, earlier_seconds=0)
     values = iter(metric or ())
     ended = fit(
@@ -313,6 +354,29 @@ def test_a_metric_can_select_and_then_higher_is_better_and_a_plateau_is_one(tmp_
     assert [record["NDCG@50"] for record in log] == metric
     rates = [record["learning_rate"] for record in log]
     assert rates == pytest.approx([1e-3] * 4 + [1e-4] * 2)
+
+
+def test_the_last_epoch_or_the_training_loss_may_select(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    losses = [1.0, 2.0, 3.0, 4.0]
+    ended, _ = fit_scripted(tmp_path / "a", Scripted(losses), epochs=4, select="last")
+    assert ended["best_epoch"] == 4
+    ended, log = fit_scripted(tmp_path / "b", Scripted(losses), epochs=4, select="train_loss")
+    assert ended["best_epoch"] == 4 and ended["best_value"] == log[-1]["train_loss"]
+
+
+def test_a_network_without_a_validation_loss_is_chosen_by_a_metric_or_refused(tmp_path):
+    config = FitOptions(device="cpu", epochs=2, select="NDCG@50")
+    run = SimpleNamespace(config=config, folder=tmp_path, earlier_seconds=0)
+    values = iter([0.2, 0.1])
+    ended = fit(Scripted([]), lambda seed: BATCHES, None, 4, lambda: next(values), run)
+    assert ended["best_epoch"] == 1
+    log = [json.loads(line) for line in open(tmp_path / "log.jsonl")]
+    assert [set(record) & {"val_loss", "NDCG@50"} for record in log] == [{"NDCG@50"}] * 2
+    run.config = FitOptions(device="cpu", select="loss")
+    with pytest.raises(InputError, match="--select loss: there is no validation loss"):
+        fit(Scripted([]), lambda seed: BATCHES, None, 4, lambda: 0, run)
 
 
 def test_the_metric_that_selects_is_the_one_of_the_finished_run(toy_root, call):
@@ -399,6 +463,11 @@ def test_a_device_that_is_not_there_is_an_error(name):
         pick_device(name)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Both(FitOptions, EmbeddingOptions):
+    """What one that hears and learns takes."""
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -420,4 +489,4 @@ def test_a_device_that_is_not_there_is_an_error(name):
 def test_options_outside_their_range_are_errors_that_name_the_flag(name, value):
     flag = "--" + name.replace("_", "-")
     with pytest.raises(InputError, match=flag.removesuffix("s")):
-        FitOptions(embedding="toy", **{name: value})
+        Both(embedding="toy", **{name: value})

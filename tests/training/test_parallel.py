@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,13 +10,16 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import HERE, make_root
+from conftest import HERE, call_main, make_root
 
 from dataset import MaskedBatch, PairBatch
 
 COMMANDS = {
     "bert4rec": "train_bert.py --dropout 0 --batch-size 7 --epochs 4",
     "shallow": "train.py --batch-size 50 --epochs 4 --l2 0.0001 --confidence true",
+    "hybrid": "train_hybrid.py --batch-size 7 --epochs 4 --hidden 8",
+    "bimodal_average": "train_bimodal.py --batch-size 30 --epochs 4 --hidden 8 --loss sdcl "
+    "--weighted true --select train_loss",
 }
 
 
@@ -49,12 +53,16 @@ def train(root, name, processes, *flags):
 def curve(root, name) -> np.ndarray:
     """Return train and validation loss of every epoch."""
     lines = (root / "runs" / f"{name}-toy-s1" / "log.jsonl").read_text().splitlines()
-    return np.array([[e["train_loss"], e["val_loss"]] for e in map(json.loads, lines)])
+    return np.array([[e["train_loss"], e.get("val_loss", 0)] for e in map(json.loads, lines)])
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_two_processes_have_the_loss_curve_of_one(name, tmp_path):
     roots = [make_root(tmp_path / which, users=30, tracks=60) for which in ("one", "two")]
+    if name.startswith("bimodal"):
+        elsa = ("--epochs", 2, "--factors", 8, "--device", "cpu")
+        call_main("train_elsa", "--root", roots[0], *elsa)
+        shutil.copytree(roots[0] / "runs", roots[1] / "runs")
     for root, processes in zip(roots, (1, 2), strict=True):
         started, said = train(root, name, processes)
         assert all(process.returncode == 0 for process in started), said

@@ -1,0 +1,210 @@
+"""Several backbones over the same audio: each file is decoded once for all that hear it alike.
+
+Every backbone runs the loop of `extraction.py` in a thread of its own, with its own parts, failures
+and matrix. What they share is the stream of clips: those that want the same rate and length read
+one, so a file is decoded and resampled once for all of them, and nobody runs further ahead than a
+few batches. A backbone that is finished, or fails, leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from core.options import InputError, WorkError
+from extract_item_embeddings.engine.decoder_processes import read_clips
+from extract_item_embeddings.engine.extraction import extract_job
+from extract_item_embeddings.engine.jobs import Job
+
+
+def extract_together(jobs: list[Job]) -> None:
+    """Run the jobs; their files are the same.
+
+    Raises:
+        InputError, WorkError: what the jobs that failed said, when all are done.
+    """
+    desk, loading = Desk(len(jobs)), threading.Lock()
+    failures: list[Exception] = []
+
+    def run(job: Job) -> None:
+        job.read_clips = desk.read_clips
+        job.backbone.load = _one_at_a_time(job.backbone.load, loading)
+        try:
+            extract_job(job)
+        except (InputError, WorkError, OSError) as error:
+            failures.append(error)
+        finally:
+            desk.leave()
+
+    with _own_stderr(), ThreadPoolExecutor(len(jobs)) as pool:
+        running = [pool.submit(run, job) for job in jobs]
+        try:
+            for future in running:
+                future.result()
+        except BaseException:  # Ctrl-C, a signal of Slurm, a bug: the other threads have to end too
+            desk.stop()
+            raise
+    if failures:
+        kind = InputError if all(isinstance(e, InputError) for e in failures) else WorkError
+        raise kind(" | ".join(dict.fromkeys(map(str, failures))))
+
+
+def _one_at_a_time(load: Callable, lock: threading.Lock) -> Callable:
+    """Return `load` under a lock: libraries change settings of the whole process meanwhile."""
+
+    def locked(device: str) -> None:
+        with lock:
+            load(device)
+
+    return locked
+
+
+@contextlib.contextmanager
+def _own_stderr() -> Iterator[None]:
+    """Put stderr back as it was: jobs that redirect it end in another order than they began."""
+    stderr, visible = sys.stderr, os.dup(2)
+    try:
+        yield
+    finally:
+        os.dup2(visible, 2)
+        os.close(visible)
+        sys.stderr = stderr
+
+
+class Desk:
+    """Where jobs ask for clips. It waits for all of them, and has a stream a kind of clip."""
+
+    def __init__(self, jobs: int):
+        self.changed = threading.Condition()
+        self.expected = jobs  # that may still ask
+        self.thread = threading.local()
+        self.streams: dict[object, Stream] = {}  # by the length of clips
+
+    def read_clips(self, files, rows, length, *, ahead, remarks=None, **how) -> Reader:
+        """Return the clips as `decoder_processes.read_clips` does, of a shared stream."""
+        if remarks is not None:
+            how["remarks"] = {}
+        with self.changed:
+            if length not in self.streams:
+                start = functools.partial(read_clips, files, length=length, ahead=ahead, **how)
+                self.streams[length] = Stream(self, start, ahead, how.get("remarks", {}))
+            reader = Reader(self.streams[length], rows, remarks)
+            reader.stream.readers.append(reader)
+        self.leave()
+        return reader
+
+    def leave(self) -> None:
+        """Say that the job of this thread will not ask again; saying it twice does no harm."""
+        with self.changed:
+            if not getattr(self.thread, "left", False):
+                self.thread.left = True
+                self.expected -= 1
+                self.changed.notify_all()
+
+    def stop(self) -> None:
+        """End every stream: whoever reads one gets an error."""
+        with self.changed:
+            self.expected = 0
+            for stream in self.streams.values():
+                stream.error = WorkError(
+                    "stopped with the other backbones; the same command goes on"
+                )
+            self.changed.notify_all()
+
+
+class Stream:
+    """One iterator over clips, given to all who want a row; whoever needs the next one fetches it.
+
+    Args:
+        desk: its lock guards all that is here.
+        start: rows=[track_idx, ...] -> the iterator.
+        room: clips that may wait for the slowest reader.
+        remarks: {track_idx: remark}, filled by the iterator.
+    """
+
+    def __init__(self, desk: Desk, start: Callable, room: int, remarks: dict[int, str]):
+        self.desk, self.start, self.room, self.remarks = desk, start, room, remarks
+        self.source: Iterator | None = None
+        self.readers: list[Reader] = []
+        self.fetching = self.ended = False
+        self.error: Exception | None = None
+
+    def next(self, reader: Reader) -> tuple | None:
+        """Return the next (track_idx, clip) that this reader wants; None at the end."""
+        changed = self.desk.changed
+        while True:
+            with changed:
+                changed.wait_for(lambda: self._can_go_on(reader))
+                if self.error:
+                    raise self.error
+                if reader.waiting:
+                    changed.notify_all()
+                    return reader.waiting.popleft()
+                if self.ended:
+                    return None
+                self.fetching = True
+            self._fetch()
+
+    def _can_go_on(self, reader: Reader) -> bool:
+        if self.error or reader.waiting or self.ended:
+            return True
+        has_room = all(len(other.waiting) <= self.room for other in self.readers)
+        return self.desk.expected == 0 and not self.fetching and has_room
+
+    def _fetch(self) -> None:
+        """Take one clip from the source, outside the lock, and give it to who wants it."""
+        item, error = None, None
+        try:
+            if self.source is None:
+                self.source = self.start(rows=sorted(set().union(*(r.rows for r in self.readers))))
+            item = next(self.source, None)
+        except Exception as caught:  # of the decoders' machinery: every reader has to hear of it
+            error = caught
+        with self.desk.changed:
+            self.fetching = False
+            self.error = self.error or error
+            self.ended = item is None
+            for reader in self.readers:
+                if item is not None and item[0] in reader.rows:
+                    reader.waiting.append(item)
+            self.desk.changed.notify_all()
+
+    def remove(self, reader: Reader) -> None:
+        """Let a reader go; the last one closes the source."""
+        with self.desk.changed:
+            if reader in self.readers:
+                self.readers.remove(reader)
+            self.desk.changed.notify_all()
+            self.desk.changed.wait_for(lambda: not self.fetching)
+            if not self.readers and self.source is not None:
+                self.source.close()
+
+
+class Reader:
+    """What one job wants of a stream, and what waits for it; an iterator."""
+
+    def __init__(self, stream: Stream, rows: Iterable[int], remarks: dict[int, str] | None):
+        self.stream, self.rows, self.remarks = stream, set(rows), remarks
+        self.waiting: deque = deque()
+
+    def __iter__(self) -> Reader:
+        return self
+
+    def __next__(self) -> tuple[int, np.ndarray | str]:
+        item = self.stream.next(self)
+        if item is None:
+            raise StopIteration
+        if self.remarks is not None and item[0] in self.stream.remarks:
+            self.remarks[item[0]] = self.stream.remarks[item[0]]
+        return item
+
+    def close(self) -> None:
+        self.stream.remove(self)

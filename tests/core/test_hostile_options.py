@@ -1,0 +1,196 @@
+"""What people can type, or give as a file, is one line and an exit code, never a traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.artifacts import atomic_path, is_full
+from core.options import InputError, WorkError, refuse_special
+from core.yamls import load_yaml
+
+HERE = Path(__file__).resolve().parents[2]
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}, *{a}]\n" for a, b in zip("abcdefghij", "bcdefghijk", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "references such as '\\*a' are not taken"),
+        ("knn: &k\n  center: *k\n", "references such as '\\*k' are not taken"),
+        ("center: true\ncenter: false\n", "the key 'center' stands twice"),
+        ("knn: {center: true, center: false}\n", "the key 'center' stands twice"),
+        ("center: " + "[" * 5_000, "more than 20 levels"),
+        ("? [1, 2]\n: x\n", "found unhashable key"),
+        ("center: !!python/object:os.system {}\n", "could not determine a constructor"),
+    ],
+)
+def test_yaml_that_people_do_not_write_is_refused_at_once(toy_root, call, text, message):
+    root = toy_root()
+    (root / "own.yaml").write_text(text)
+    started = time.monotonic()
+    with pytest.raises(InputError, match=f"(?s)own.yaml is not a yaml file: .*{message}"):
+        call("knn", "--root", root, "--embedding", "toy", "--config", root / "own.yaml")
+    assert time.monotonic() - started < 5
+
+
+def test_yaml_that_people_write_is_read():
+    text = "seed: 3\nknn: {center: true}\nspace:\n  low: 1.5\n  values: [a, null, 2]\n"
+    expected = {"low": 1.5, "values": ["a", None, 2]}
+    assert load_yaml(text) == {"seed": 3, "knn": {"center": True}, "space": expected}
+    assert load_yaml("") is None
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "message"),
+    [
+        ("baselines", ("--l2", "inf"), "--l2 must be a finite number, got 'inf'"),
+        ("baselines", ("--l2", "50,nan"), "--l2 must be a finite number, got 'nan'"),
+        ("train", ("--embedding", "toy", "--learning-rate", "1e999"), "must be a finite number"),
+        (
+            "knn",
+            ("--embedding", "noise", "--width", 10**12),
+            "--width must be between 1 and 65,536",
+        ),
+        (
+            "knn",
+            ("--embedding", "toy", "--seed", 2**63),
+            "--seed must be a whole number below 2",
+        ),
+        ("knn", ("--embedding", "toy", "--seed", "9" * 5_000), "--seed must be a whole number"),
+    ],
+)
+def test_numbers_without_sense_are_refused(toy_root, call, script, flags, message):
+    with pytest.raises(InputError, match=message):
+        call(script, "--root", toy_root(), *flags)
+
+
+@pytest.mark.parametrize("value", [1e30, 1e-30])
+def test_vectors_whose_squared_length_is_no_float32_are_refused(toy_root, call, value):
+    root = toy_root()
+    vectors = np.load(root / "embeddings" / "toy.npy")
+    vectors[7] = value
+    np.save(root / "embeddings" / "toy.npy", vectors)
+    with pytest.raises(InputError, match="toy.npy row 7 has values up to 1e.30, whose squared len"):
+        call("knn", "--root", root, "--embedding", "toy")
+
+
+SCRIPTS = [
+    ("1_train_test_split",),
+    ("1_train_test_split", "--check"),
+    ("knn", "--embedding", "noise"),
+    ("train", "--embedding", "noise", "--device", "cpu"),
+    ("baselines",),
+    ("metrics", "--run", "knn-noise-s1"),
+    ("table",),
+    ("report",),
+    ("sweep", "--recommender", "knn", "--embeddings", "noise"),
+]
+
+
+@pytest.mark.parametrize("flags", SCRIPTS, ids=" ".join)
+def test_a_mistyped_root_makes_no_folder(tmp_path, call, flags):
+    script, *flags = flags
+    with pytest.raises(InputError, match="mistyped"):
+        call(script, "--root", tmp_path / "mistyped", *flags)
+    assert not (tmp_path / "mistyped").exists()
+
+
+def test_what_is_no_file_is_neither_read_nor_replaced(toy_root, call, tmp_path):
+    root = toy_root()
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(InputError, match="--log .*fifo is a FIFO; expected a file"):
+        call("0_get_plays_pqt", "--root", root, "--log", tmp_path / "fifo")
+    with pytest.raises(InputError, match="--config .*fifo is a FIFO; expected a file"):
+        call("knn", "--root", root, "--embedding", "toy", "--config", tmp_path / "fifo")
+    call("knn", "--root", root, "--embedding", "toy")
+    for path, kind in (
+        (tmp_path / "fifo", "a FIFO"),
+        ("/dev/null", "a device"),
+        (root, "a folder"),
+    ):
+        with pytest.raises(InputError, match=f"{path} is {kind}; expected a file"):
+            call("metrics", "--root", root, "--run", "knn-toy-s1", "--export", path)
+    assert not Path("/dev/null").is_file() and (tmp_path / "fifo").is_fifo()
+    for name in ("trackid_sorted.csv", "data/val.pqt", "embeddings/toy.npy"):
+        (root / name).unlink()
+        os.mkfifo(root / name)
+        with pytest.raises(InputError, match=f"{Path(name).name} is a FIFO; expected a file"):
+            call("knn", "--root", root, "--embedding", "toy", "--tag", "again")
+        break
+    refuse_special(tmp_path / "nothing", "it")
+
+
+def test_only_a_disk_without_room_is_called_full(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: pytest.fail("asked of the disk"))
+    for error in (OSError(5, "Input/output error"), ValueError("wrong"), InputError("wrong")):
+        with pytest.raises(type(error)):
+            with atomic_path(tmp_path / "a"):
+                raise error
+    for error in (
+        OSError(28, "x"),
+        OSError(122, "x"),
+        RuntimeError("IO Error: No space left on device"),
+    ):
+        assert is_full(error)
+        with pytest.raises(WorkError, match="no space left on the disk of .*a; make room"):
+            with atomic_path(tmp_path / "a"):
+                raise error
+
+
+WORKING = """
+import sys
+from dataclasses import dataclass
+sys.path.insert(0, {here!r})
+from core.options import option, run
+
+@dataclass(frozen=True)
+class Working:
+    kind: str = option(help="of work")
+
+def main(config):
+    print("±", flush=True)
+    if config.kind == "memory":
+        import numpy
+        numpy.zeros((10**6, 10**6, 10))
+    if config.kind == "duckdb":
+        import duckdb
+        print("begun", flush=True)
+        duckdb.sql("SELECT sum(a.range * b.range) FROM range(9999999) a, range(9999) b").fetchall()
+
+run(main, Working, "")
+"""
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_inside_a_library_is_one_line_and_its_exit_code(signum, code):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKING.format(here=str(HERE)), "--kind", "duckdb"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() + process.stdout.readline() == "±\nbegun\n"
+    time.sleep(0.3)
+    process.send_signal(signum)
+    said = process.communicate(timeout=60)[1]
+    assert (process.returncode, said.count("\n")) == (code, 1), said
+    assert "what is done so far is kept; the same command goes on from there" in said
+
+
+def test_too_little_memory_and_a_terminal_of_ascii_are_no_tracebacks():
+    done = subprocess.run(
+        [sys.executable, "-c", WORKING.format(here=str(HERE)), "--kind", "memory"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "?\n", 1), done.stderr
+    assert "not enough memory (Unable to allocate" in done.stderr

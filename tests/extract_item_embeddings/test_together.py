@@ -1,0 +1,183 @@
+"""Several backbones over one decoding: the same files as alone, bounded, and each on its own."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+
+from core.options import InputError, WorkError
+from extract_item_embeddings.engine import together
+from extract_item_embeddings.engine.backbone import ExtractConfig
+from extract_item_embeddings.engine.decoder_processes import read_clips
+from extract_item_embeddings.engine.extraction import extract
+from extract_item_embeddings.engine.jobs import Job
+from tests.extract_item_embeddings.toy_backbone import Toy
+
+TRACKS = 70  # two windows and a bit
+
+
+class Twin(Toy):
+    name = "twin"
+
+
+class Low(Toy):
+    name = "low"
+    sample_rate = 4000
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "audio").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(TRACKS):
+        wave = 0.1 * rng.normal(size=4000 + 100 * i)
+        soundfile.write(tmp_path / "audio" / f"t{i:02d}.wav", wave, 8000)
+    lines = [f"{i},t{i:02d}\n" for i in range(TRACKS)]
+    (tmp_path / "trackid_sorted.csv").write_text("idx,trackid\n" + "".join(lines))
+    return tmp_path
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What was decoded: [(rate, rows)] of every stream."""
+    streams = []
+
+    def counted(files, rows, length, **how):
+        streams.append((length.rate, list(rows)))
+        return read_clips(files, rows, length, **how)
+
+    monkeypatch.setattr(together, "read_clips", counted)
+    return streams
+
+
+def options(root, **more):
+    return ExtractConfig(root=root, audio=root / "audio", device="cpu", workers=1, **more)
+
+
+def jobs(root, *kinds, **more):
+    return [Job.prepare(kind, options(root, **more)) for kind in kinds]
+
+
+def matrix(root, name):
+    return np.load(root / "embeddings" / f"{name}.npy")
+
+
+def test_gives_what_each_gives_alone_and_decodes_once_a_kind_of_clip(root, asked):
+    extract(Toy, options(root))
+    alone = matrix(root, "toy"), json.loads((root / "embeddings" / "toy.json").read_text())
+    together.extract_together(jobs(root, Toy, Twin, Low, overwrite=True))
+    record = json.loads((root / "embeddings" / "toy.json").read_text())
+    np.testing.assert_array_equal(matrix(root, "toy"), alone[0])
+    np.testing.assert_array_equal(matrix(root, "twin"), alone[0])
+    assert {k: record[k] for k in ("sha256", "failed", "audio_sha256")} == {
+        k: alone[1][k] for k in ("sha256", "failed", "audio_sha256")
+    }
+    assert sorted(asked) == [(4000, [*range(TRACKS)]), (8000, [*range(TRACKS)])]
+
+
+def test_what_is_finished_is_left_alone_and_what_is_begun_goes_on(root, asked, monkeypatch):
+    extract(Toy, options(root))
+    monkeypatch.setattr(Twin, "embed", breaks_after(12))
+    with pytest.raises(ZeroDivisionError):
+        extract(Twin, options(root))
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        together,
+        "read_clips",
+        lambda f, rows, length, **how: (
+            asked.append((length.rate, rows)) or read_clips(f, rows, length, **how)
+        ),
+    )
+    together.extract_together(jobs(root, Toy, Twin))
+    np.testing.assert_array_equal(matrix(root, "twin"), matrix(root, "toy"))
+    assert asked == [(8000, [*range(32, TRACKS)])]
+
+
+def breaks_after(calls):
+    counter = iter(range(calls))
+
+    def embed(self, audio):
+        if next(counter, None) is None:
+            raise ZeroDivisionError("a bug")
+        return Toy.embed(self, audio)
+
+    return embed
+
+
+def test_who_fails_leaves_the_others_alone_and_is_named(root):
+    (root / "audio" / "t05.wav").write_bytes(b"no audio")
+    kinds = jobs(root, Toy, missing="nan") + jobs(root, Twin)
+    with pytest.raises(WorkError, match="1 of 70 tracks have no vector, for example t05"):
+        together.extract_together(kinds)
+    assert np.isnan(matrix(root, "toy")).any(axis=1).sum() == 1
+    assert not (root / "embeddings" / "twin.npy").exists()
+
+
+def test_a_bug_in_one_ends_all_and_what_is_done_is_kept(root, monkeypatch):
+    monkeypatch.setattr(Twin, "embed", breaks_after(10))
+    with pytest.raises(ZeroDivisionError):
+        together.extract_together(jobs(root, Twin, Toy, Low))
+    assert threading.active_count() < 20
+    monkeypatch.undo()
+    together.extract_together(jobs(root, Twin, Toy, Low))
+    np.testing.assert_array_equal(matrix(root, "twin"), matrix(root, "toy"))
+
+
+def test_the_quick_wait_for_the_slow_so_that_few_clips_are_kept(root, monkeypatch):
+    most = []
+
+    def slow(self, audio):
+        threading.Event().wait(0.02)
+        most.append(max(len(r.waiting) for r in streams[0].readers))
+        return Toy.embed(self, audio)
+
+    streams = []
+    original = together.Stream.__init__
+
+    def remember(self, *args):
+        streams.append(self)
+        original(self, *args)
+
+    monkeypatch.setattr(together.Stream, "__init__", remember)
+    monkeypatch.setattr(Twin, "embed", slow)
+    together.extract_together(jobs(root, Toy, Twin))
+    assert max(most) <= streams[0].room + 1 == 2 * Toy.batch_size + 2 * 1 + 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_ends_every_thread(error, root, monkeypatch):
+    def embed(self, audio):
+        raise error
+
+    monkeypatch.setattr(Twin, "embed", embed)
+    with pytest.raises(error):
+        together.extract_together(jobs(root, Twin, Toy))
+    before = {thread.name for thread in threading.enumerate()}
+    assert not any("ThreadPoolExecutor" in name for name in before)
+
+
+def test_a_name_that_is_none_is_refused_with_those_that_are(root, command):
+    flags = ("--root", root, "--audio", root / "audio", "--backbones")
+    done = command("-m", "extract_item_embeddings", *flags, "musicn")
+    assert done.returncode == 2 and "'musicn' is none of ast, clap" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_command_with_two_rates(root, command):
+    flags = ("--root", root, "--audio", root / "audio", "--backbones", "musicnn,mfcc,vgg_msd")
+    (root / "trackid_sorted.csv").write_text("idx,trackid\n0,t00\n1,t69\n")
+    done = command("-m", "extract_item_embeddings", *flags)
+    assert done.returncode == 0, done.stderr
+    shapes = [matrix(root, name).shape for name in ("musicnn", "mfcc", "vgg_msd")]
+    assert shapes == [(2, 200), (2, 104), (2, 256)]
+
+
+def test_errors_of_all_are_told_once(root):
+    kinds = jobs(root, Toy, Twin)
+    for job in kinds:
+        job.matrix.parent.mkdir(exist_ok=True)
+        np.save(job.matrix, np.zeros(3))
+    with pytest.raises(InputError, match=r"toy\.npy has no toy\.json.* \| .*twin\.npy has no"):
+        together.extract_together(kinds)
