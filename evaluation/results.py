@@ -336,10 +336,10 @@ def read_tables(root: Path) -> dict[str, pd.DataFrame]:
     again = f"python table.py --root {root}"
     if not (folder / "results.csv").exists():
         raise InputError(f"{folder / 'results.csv'} is missing; make it with {again}")
-    return {path.stem: read_csv_table(path, again) for path in sorted(folder.glob("*.csv"))}
+    return {path.stem: read_csv(path, again) for path in sorted(folder.glob("*.csv"))}
 
 
-def read_csv_table(path: Path, again: str) -> pd.DataFrame:
+def read_csv(path: Path, again: str) -> pd.DataFrame:
     """Return one of these tables with its types; `again` is the command that makes it."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
