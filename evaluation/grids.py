@@ -159,7 +159,7 @@ def tex(tables: dict[str, pd.DataFrame], metrics: list[str], caption: str) -> st
             rf"\caption{{{escape(metric)} {escape(caption)}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
             r"\toprule",
-            " & ".join(head) + r" \\",
+            " & ".join(map(escape, head)) + r" \\",
             r"\midrule",
             *(row + r" \\" for row in rows),
             r"\bottomrule",

@@ -83,14 +83,15 @@ class Run:
                 temporary.write_text(command_hash(self.config), encoding="utf-8")
         elif not self.config.overwrite:
             mark.unlink(missing_ok=True)
+        if (self.folder / COMPLETE).exists():
+            check_whole(self.folder)
         if recorded.exists():
             if changed := self._changed(recorded):
                 raise InputError(
                     f"{self.folder} was made from other things: {'; '.join(changed)}; "
-                    "--overwrite makes it again, --tag NAME keeps both"
+                    "--overwrite makes it again, --tag NAME keeps both (config.yaml tells of it)"
                 )
         if (self.folder / COMPLETE).exists():
-            check_whole(self.folder)
             self.finished = True
             before = "made again before an interruption" if self.config.overwrite else ""
             print(f"{self.folder} is finished; {before or '--overwrite makes it again'}")
@@ -130,7 +131,8 @@ class Run:
             for name, value in self.options.items()
             if options.get(name) != value
         ]
-        whats = {"split": "the split", "embedding_hash": "the embedding"}
+        file = f"embeddings/{self.embedding}.npy"
+        whats = {"split": "the split, data/,", "embedding_hash": f"the embedding, {file},"}
         whats |= {key: f"its {key}" for key in self.also}
         for key, what in whats.items():
             if recorded.get(key) != self.made_from[key]:
