@@ -47,7 +47,8 @@ class PlaysConfig:
     tracks: Path | None = option(
         None, "csv of idx,trackid that the root starts from where it has none of its own"
     )
-    audio: Path | None = option(None, "folder of TRACKID.mp3 (or ogg, opus, flac, wav) files")
+    audio: Path | None = option(None, "folder of TRACKID.mp3 (or ogg, flac, wav, m4a ...) files")
+    pattern: str | None = option(None, "the files in --audio that are meant, such as '**/*.mp3'")
     max_rejected: float = option(0.01, "share of rows, 0 to 1, that may be unusable", outcome=False)
     memory: str = option("2GB", "most memory, from 300MB; less: smaller blocks", outcome=False)
     threads: int | None = option(None, "threads to use; auto: one a core", outcome=False)
@@ -97,7 +98,7 @@ def make_plays(config: PlaysConfig, scratch: Path, block_bytes: int, threads: in
     elif config.tracks:
         ids = read_trackids_file(config.tracks)
     else:
-        ids = audio_ids(config.audio) if config.audio else None
+        ids = audio_ids(config.audio, config.pattern) if config.audio else None
     if has_ids and config.tracks and ids != read_trackids_file(config.tracks):
         raise InputError(
             f"{root}/trackid_sorted.csv holds other ids than --tracks {config.tracks}; leave "

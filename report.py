@@ -29,9 +29,10 @@ import numpy as np
 from tqdm import tqdm
 
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
+from core.audio_folder import AUDIO
 from core.options import InputError, option, outcome_options, run
 from core.splits import read_split
-from core.trackids import AUDIO, read_trackids
+from core.trackids import read_trackids
 from reporting.drawing import draw_all, figure_metrics
 from reporting.listening import audio_files, listening_data, sample
 from reporting.pages import write_index, write_listen

@@ -2,6 +2,10 @@
 # The whole study with one command: set-up, data, every stage, the table, the report.
 #
 #   bash run_all.sh                                   # on sample data it makes, in sample/
+#   bash run_all.sh --onion [small]                   # on open data, from nothing: docs/open-data.md
+#       [--published]                  the extended study's split (100 MB) for the log (2.2 GB)
+#       [--tables maest,jukebox]       tables of vectors; get_data.py --list names them
+#       [--mirror URL_OR_FOLDER] [--sources FILE] [--limit-rate 2MB]
 #   bash run_all.sh --root R --log FILE --audio DIR   # on Music4All
 #       [--embeddings mfcc,musicnn]    backbones to extract and compare
 #       [--recommenders A,B | all]     which: the last line of this help names them

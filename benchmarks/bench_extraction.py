@@ -39,7 +39,6 @@ from core.artifacts import read_json
 from core.options import InputError, option, parse_config, run
 from extract_item_embeddings.engine.decoding import read_clip
 from extract_item_embeddings.engine.extraction import extract
-from tests.extract_item_embeddings import tiny_weights
 
 PARTS = ("musicnn", "mfcc", "mert")
 RATE, SECONDS = 44_100, 30.0
@@ -151,6 +150,8 @@ def mfcc(root: Path, config: BenchConfig) -> dict:
 
 def mert(root: Path, config: BenchConfig) -> dict:
     """The engine under bf16 against the bare forward pass on ready batches."""
+    from tests.extract_item_embeddings import tiny_weights  # which load every network there is
+
     device = Mert().pick_device(config.device)
     if device == "cpu" and config.device != "cpu":
         raise InputError("--only mert needs a GPU; --device cpu tries the benchmark, slowly")

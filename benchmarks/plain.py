@@ -87,8 +87,12 @@ def knn(split: Split, vectors: np.ndarray, n: int, k: int = 100, *, partial: boo
 
 
 def knn_index(split: Split, vectors: np.ndarray, n: int, k: int = 100) -> list:
-    """As published: an exact index, asked for one user's k + |history| nearest, then a filter."""
-    import faiss  # of requirements-dev.txt
+    """As published: an exact index, asked for one user's k + |history| nearest, then a filter.
+
+    Raises:
+        ImportError: faiss is not installed; requirements-dev.txt names it.
+    """
+    import faiss
 
     items = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     index = faiss.IndexFlatIP(items.shape[1])

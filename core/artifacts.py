@@ -107,10 +107,8 @@ def exclusive(path: Path, what: str):
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise _held(what) from error
+        if not lock(file, fcntl.LOCK_EX):
+            raise _held(what)
         yield
 
 
@@ -132,15 +130,30 @@ def shared(path: Path, what: str, wait: float = 10.0):
         return
     with file:
         until = time.monotonic() + wait
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > until:
-                    raise _held(what) from error
-                time.sleep(0.05)
+        while not lock(file, fcntl.LOCK_SH):
+            if time.monotonic() > until:
+                raise _held(what)
+            time.sleep(0.05)
         yield
+
+
+def lock(file, kind: int) -> bool:
+    """Take a lock of fcntl's kinds on an open file; False if another process has one in its way.
+
+    Raises:
+        InputError: the file system has no locks.
+    """
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise InputError(
+            f"{Path(file.name).parent} is on a file system without locks (flock: {error.strerror}),"
+            " so two processes could not be kept apart; use a --root on another disk, or have this "
+            "one mounted with locks (Lustre: -o flock)"
+        ) from error
+    return True
 
 
 def _held(what: str) -> InputError:

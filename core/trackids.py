@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 from core.artifacts import atomic_path
+from core.audio_folder import AUDIO, scan
 from core.options import InputError, refuse_special
 
 STAGE_0 = "python 0_get_plays_pqt.py"
-AUDIO = (".mp3", ".ogg", ".opus", ".flac", ".wav")
 
 
 def is_track_id(text: str) -> bool:
@@ -73,15 +73,21 @@ def write_trackids(root: Path, ids: list[str]) -> None:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def audio_ids(folder: Path) -> list[str]:
-    """Return the track ids of the folder's audio files (their stems), ascending by code point."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"--audio {folder} is not a folder; expected TRACKID.mp3 and such in it")
-    files = [path for path in folder.iterdir() if path.suffix in AUDIO and path.name[0] != "."]
-    if not files:
-        raise InputError(f"--audio {folder} holds no file that ends in {', '.join(AUDIO)}")
-    ids = sorted({path.stem for path in files})
+def audio_ids(folder: Path, pattern: str | None = None) -> list[str]:
+    """Return the track ids of the folder's audio files (their stems), ascending by code point.
+
+    Raises:
+        InputError: there is no folder or no audio in it, two files have one id, or a name cannot
+            be an id.
+    """
+    found = scan(folder, pattern)
+    ids = sorted({*found.files, *found.faults})
+    if not ids:
+        raise InputError(
+            f"--audio {folder} holds no file that ends in {', '.join(AUDIO)}, but "
+            f"{found.contents()}; --pattern says which files are meant"
+        )
+    found.require_one_each()
     wrong = [track_id for track_id in ids if not is_track_id(track_id)]
     if wrong:
         raise InputError(

@@ -4,8 +4,8 @@
     python -m extract_item_embeddings.jukemir --root R --audio DIR --weights FOLDER --layer 24
 
 Writes embeddings/jukemir.npy, float32 (n_tracks, 4800): layer 36, averaged over the first 23.8 s.
-Other choices extend the name: jukemir_l24_max. A clip's loudest sample is brought to 1 first. A
-file under 1.1 s is repeated until 1.1 s.
+Other choices extend the name: jukemir_l24_max. The loudest sample of a clip's first 24 s is brought
+to 1 first. A file under 1.1 s is repeated until 1.1 s.
 
 The weights (non-commercial use) are two files, of 8 MB and 10 GB, that no hub holds as published:
 
@@ -58,7 +58,7 @@ class Jukemir(CheckpointBackbone):
     name = "jukemir"
     licence = "OpenAI's, non-commercial"
     sample_rate = RATE
-    clip_seconds = 30.0  # the study's clips: the loudest sample counts, 25 s are heard
+    clip_seconds = 24.0  # what the study loads: its loudest sample counts, 23.8 s are heard
     min_seconds = 6 * BLOCK * TOKEN / RATE
     step_seconds = BLOCK * TOKEN / RATE  # 0.19 s
     embedding_size = 4800

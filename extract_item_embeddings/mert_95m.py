@@ -8,8 +8,9 @@ Writes embeddings/mert_95m.npy, float32 (n_tracks, 768): the last layer, average
 30 s. Other choices extend the name: mert_95m_l6, mert_95m_lmean_meanstd. A file under 1 s is
 repeated until 1 s.
 
-The weights (CC-BY-NC-4.0) come with model code of their own, which is downloaded once and run: by
-default that of the commit below, with --weights that of the folder.
+The weights (CC-BY-NC-4.0) are downloaded once, of the commit below. The Python beside them is not
+run: the network is HuBERT's, of transformers. Audio goes in as it is, as in training and in the
+study; the published preprocessor normalises it.
 
 Source: Li et al., "MERT: acoustic music understanding model with large-scale self-supervised
 training", ICLR 2024; https://huggingface.co/m-a-p/MERT-v1-95M

@@ -7,7 +7,8 @@
 Writes embeddings/music2vec.npy, float32 (n_tracks, 768): the last layer, averaged over the first
 30 s. Other choices extend the name: music2vec_l6_meanstd. A file under 1 s is repeated until 1 s.
 `--as-published` plays audio of 24 kHz to the model, which takes it for 16 kHz and hears everything
-1.5 times slower, as the study did; it writes embeddings/music2vec_published.npy.
+1.5 times slower, as the study did; waves are not normalised then, and files under 30 s are filled
+up with silence. It writes embeddings/music2vec_published.npy.
 
 The weights (CC-BY-NC-4.0) are downloaded once, of the commit below; later ones changed the card.
 
@@ -37,7 +38,7 @@ from extract_item_embeddings.engine import main
 
 @dataclass(frozen=True, kw_only=True)
 class Music2VecConfig(TransformerConfig):
-    as_published: bool = option(False, "audio of 24 kHz taken for 16 kHz, as in the study")
+    as_published: bool = option(False, "24 kHz taken for 16 kHz, raw waves, as in the study")
 
 
 class Music2Vec(TransformerBackbone):
@@ -56,6 +57,7 @@ class Music2Vec(TransformerBackbone):
         super().choose(config)
         if config.as_published:
             self.sample_rate = 24_000
+            self.fills_with_silence = True
 
     def read_model(self, folder: Path) -> tuple[nn.Module, dict]:
         return transformers.Data2VecAudioModel.from_pretrained(
@@ -63,7 +65,9 @@ class Music2Vec(TransformerBackbone):
         )
 
     def prepare(self, audio: Tensor) -> Tensor:
-        """Each clip alone with mean 0 and variance 1; silence stays 0."""
+        """Each clip alone with mean 0 and variance 1, as the model expects; not in the study."""
+        if self.as_published:
+            return audio
         variance, mean = torch.var_mean(audio, dim=1, correction=0, keepdim=True)
         return (audio - mean) / torch.sqrt(variance + 1e-7)
 

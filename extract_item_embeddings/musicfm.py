@@ -8,7 +8,7 @@ Writes embeddings/musicfm.npy, float32 (n_tracks, 1024): the last layer, average
 30 s, of the weights trained on FMA, as in the study. Other choices extend the name: musicfm_msd_l7,
 musicfm_lmean_meanstd. A file under 1 s is repeated until 1 s.
 `--as-published` averages over channels instead of time, as the study did: 750 numbers, one for each
-frame of 30 s, in embeddings/musicfm_published.npy. A file under 30 s is then repeated until 30 s.
+frame of 30 s, in embeddings/musicfm_published.npy. A file under 30 s then ends in silence.
 
 The weights (MIT) are downloaded once; the code is this project's, no package is needed.
 
@@ -59,7 +59,7 @@ class MusicFM(ConformerBackbone):
         self.files = (*self.weight_files, self.statistics)
         super().choose(config)
         if config.as_published:
-            self.min_seconds = self.clip_seconds
+            self.fills_with_silence = True
             self.embedding_size = 750
 
     def variants(self) -> list[str]:

@@ -85,12 +85,7 @@ class Run:
             mark.unlink(missing_ok=True)
         if (self.folder / COMPLETE).exists():
             check_whole(self.folder)
-        if recorded.exists():
-            if changed := self._changed(recorded):
-                raise InputError(
-                    f"{self.folder} was made from other things: {'; '.join(changed)}; "
-                    "--overwrite makes it again, --tag NAME keeps both (config.yaml tells of it)"
-                )
+        self.check()
         if (self.folder / COMPLETE).exists():
             self.finished = True
             before = "made again before an interruption" if self.config.overwrite else ""
@@ -98,6 +93,15 @@ class Run:
             return
         self._write_config({})
         print(f"{self.folder}: " + " ".join(f"{k}={v}" for k, v in self.options.items()))
+
+    def check(self) -> None:
+        """Raise InputError if the folder holds a run, finished or begun, of other things."""
+        recorded = self.folder / "config.yaml"
+        if recorded.exists() and (changed := self._changed(recorded)):
+            raise InputError(
+                f"{self.folder} was made from other things: {'; '.join(changed)}; "
+                "--overwrite makes it again, --tag NAME keeps both (config.yaml tells of it)"
+            )
 
     @property
     def options(self) -> dict:

@@ -31,7 +31,7 @@ BELOW = {
     "study": {"core", "open_data", "evaluation", ENGINE_ROOM, "recommenders"},
     "scripts": {
         *("core", "sample_data", "listening_log", "open_data", "evaluation", "recommenders"),
-        *("modules", "training", "reporting", "study", "recommenders.networks"),
+        *("modules", "training", "reporting", "study", "recommenders.networks", ENGINE_ROOM),
     },
 }
 ROOMS = [*(room for room in BELOW if room not in ("modules", "scripts")), "benchmarks"]
@@ -57,7 +57,7 @@ NO_TORCH = (
     *("metrics", "knn", "table", "report", "sweep"),
 )
 # pyarrow is imported where a table is written, which no backbone does.
-ENGINE = {"numpy", "pandas", "soundfile", "soxr", "threadpoolctl", "tqdm", "yaml", "pyarrow"}
+ENGINE = {"numpy", "pandas", "av", "soxr", "threadpoolctl", "tqdm", "yaml", "pyarrow"}
 
 
 def imports(name: str) -> set[str]:

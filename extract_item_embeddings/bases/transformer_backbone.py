@@ -36,8 +36,8 @@ class TransformerBackbone(PretrainedBackbone):
     """A model of transformers' kind: audio -> frames at every layer -> one vector."""
 
     config_class = TransformerConfig
-    files = ("config.json", "*.py", "*.safetensors", "pytorch_model*.bin")
-    weight_files = files[2:]
+    files = ("config.json", "*.safetensors", "pytorch_model*.bin")
+    weight_files = files[1:]
     layers: int  # the highest number of --layer
     layer = "last"
     pool = "mean"

@@ -9,35 +9,30 @@ from pathlib import Path
 
 import numpy as np
 
+from core.audio_folder import AUDIO, scan
 from core.options import InputError
-from core.trackids import AUDIO
 
 SAMPLED = 1 << 14  # bytes of a file that its mark looks at
 
 
-def find_audio(folder: Path, ids: list[str]) -> list[Path | None]:
-    """Return each track's file, None where there is none; of several the first kind of AUDIO.
+def find_audio(folder: Path, ids: list[str], pattern: str | None = None) -> list[Path | str]:
+    """Return each track's file, or the reason why there is none.
 
     Raises:
-        InputError: the folder is missing or holds no file of any of the tracks.
+        InputError: the folder is missing, holds no file of any of the tracks, or two of one.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"--audio {folder} is not a folder; expected TRACKID.mp3 and such in it")
-    names = {entry.name for entry in os.scandir(folder) if entry.is_file()}
-    candidates = (
-        [track_id + kind for kind in AUDIO if track_id + kind in names] for track_id in ids
-    )
-    files = [folder / found[0] if found else None for found in candidates]
-    if not any(files):
+    found = scan(folder, pattern)
+    if not any(track_id in found.files or track_id in found.faults for track_id in ids):
         raise InputError(
-            f"--audio {folder} holds no file of the {len(ids):,} tracks of trackid_sorted.csv; "
-            f"expected {ids[0]}.mp3 or another of {', '.join(AUDIO)}"
+            f"--audio {folder} holds no file of the {len(ids):,} tracks of trackid_sorted.csv, but "
+            f"{found.contents()}; expected {ids[0]}.mp3 or another of {', '.join(AUDIO)}, in it or "
+            "in the folders in it; --pattern names others"
         )
-    return files
+    found.require_one_each(set(ids))
+    return [found.files.get(track_id) or found.reason(track_id) for track_id in ids]
 
 
-def fingerprint(files: list[Path | None], workers: int) -> np.ndarray:
+def fingerprint(files: list[Path | str], workers: int) -> np.ndarray:
     """Return a mark of each file, uint64 (n_tracks,), 0 where there is none.
 
     It covers name, size and 16 KiB from the middle: another recording or encoding changes it, and
@@ -47,8 +42,8 @@ def fingerprint(files: list[Path | None], workers: int) -> np.ndarray:
         return np.fromiter(pool.map(_mark, files, chunksize=64), np.uint64, len(files))
 
 
-def _mark(path: Path | None) -> int:
-    if path is None:
+def _mark(path: Path | str) -> int:
+    if isinstance(path, str):
         return 0
     try:
         with open(path, "rb") as file:

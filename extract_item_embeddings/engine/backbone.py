@@ -20,7 +20,13 @@ from extract_item_embeddings.engine.decoding import ClipLength
 @dataclass(frozen=True, kw_only=True)
 class ExtractConfig:
     root: Path = option(Path("."), "folder of trackid_sorted.csv and embeddings/", outcome=False)
-    audio: Path = option(help="folder of TRACKID.EXT: mp3, ogg, opus, flac or wav", outcome=False)
+    audio: Path = option(
+        help="folder of TRACKID.EXT, or of such folders: mp3, ogg, opus, flac, wav, m4a ...",
+        outcome=False,
+    )
+    pattern: str | None = option(
+        None, "the files in --audio that are meant, such as '**/*.mp3'", outcome=False
+    )
     device: str = option("auto", "cpu, cuda, cuda:N; auto: a GPU if there is one", outcome=False)
     batch_size: int | None = option(None, "clips at once; auto: the backbone's own", outcome=False)
     workers: int | None = option(None, "processes that decode; auto: one a core", outcome=False)
@@ -77,6 +83,7 @@ class Backbone:
     clip_seconds: float  # the longest clip the model gets: the start of the file
     min_seconds: float = 0.5  # the shortest it takes; a shorter file is repeated
     step_seconds: float = 0.1  # a clip shorter than clip_seconds is cut to a multiple of this
+    fills_with_silence = False  # as the study did with a file shorter than clip_seconds
     embedding_size: int
     batch_size: int = 16
     licence = ""  # of the weights, where there are some
@@ -134,7 +141,10 @@ class Backbone:
             audio: float32 (batch, samples), mono in [-1, 1] at sample_rate.
 
         Returns:
-            float32 (batch, embedding_size); row i depends on clip i alone.
+            float32 (batch, embedding_size), finite and not all zeros; row i depends on clip i
+            alone. A silent file never comes here, but silence at the end of a clip, or nearly
+            nothing all through it, may. A vector of zeros or one that is not finite fails its
+            track: it would look like a sound that nothing resembles.
         """
         raise NotImplementedError
 
@@ -154,4 +164,5 @@ class Backbone:
     @property
     def clip_length(self) -> ClipLength:
         seconds = (self.clip_seconds, self.min_seconds, self.step_seconds)
-        return ClipLength(self.sample_rate, *(round(s * self.sample_rate) for s in seconds))
+        samples = (round(s * self.sample_rate) for s in seconds)
+        return ClipLength(self.sample_rate, *samples, self.fills_with_silence)

@@ -24,21 +24,38 @@ from pathlib import Path
 
 import numpy as np
 
-from extract_item_embeddings.engine.decoding import ClipLength, clip_or_reason
+from extract_item_embeddings.engine.decoding import REMARKS, ClipLength, clip_or_reason
 
 HERE = Path(__file__).resolve().parents[2]
 COMMAND = "from extract_item_embeddings.engine.decoder_processes import serve; serve()"
-SIZE = struct.Struct("<q")  # before an answer: samples of a clip, or minus the bytes of a reason
+SIZE = struct.Struct("<q")  # before a request: its bytes
+# Before an answer: samples of a clip, or minus the bytes of a reason; the number of the remark.
+ANSWER = struct.Struct("<qB")
 TRIES = 2  # a process that the machine killed for memory may not have been at fault
 
 
 def read_clips(
-    files: list[Path | None], rows: Iterable[int], length: ClipLength, *, workers: int, ahead: int
+    files: list[Path | str],
+    rows: Iterable[int],
+    length: ClipLength,
+    *,
+    workers: int,
+    ahead: int,
+    remarks: dict[int, str] | None = None,
 ) -> Iterator[tuple[int, np.ndarray | str]]:
     """Yield (track_idx, clip) in the order of `rows`, float32 (samples,), decoded ahead.
 
     A file that fails yields the reason, a text, in place of its clip. At most `ahead` clips wait.
+
+    Args:
+        files: each track's file, or the reason why it has none.
+        rows: track_idx.
+        length: of the clips.
+        workers: processes.
+        ahead: clips.
+        remarks: filled with {track_idx: remark}, see `decoding.hear`, before a clip is given.
     """
+    remarks = {} if remarks is None else remarks
     waiting: deque = deque()
     with contextlib.ExitStack() as stack:
         decoders: queue.SimpleQueue = queue.SimpleQueue()
@@ -49,16 +66,22 @@ def read_clips(
         for row in rows:
             waiting.append((row, pool.submit(_decode, decoders, files[row])))
             if len(waiting) > ahead:
-                row, future = waiting.popleft()
-                yield row, future.result()
+                yield _next(waiting, remarks)
         while waiting:
-            row, future = waiting.popleft()
-            yield row, future.result()
+            yield _next(waiting, remarks)
 
 
-def _decode(decoders: queue.SimpleQueue, path: Path | None) -> np.ndarray | str:
-    if path is None:
-        return "no audio file"
+def _next(waiting: deque, remarks: dict[int, str]) -> tuple[int, np.ndarray | str]:
+    row, future = waiting.popleft()
+    clip, remark = future.result()
+    if remark:
+        remarks[row] = remark
+    return row, clip
+
+
+def _decode(decoders: queue.SimpleQueue, path: Path | str) -> tuple[np.ndarray | str, str]:
+    if isinstance(path, str):
+        return path, ""
     decoder = decoders.get()
     try:
         return decoder.read(path)
@@ -79,8 +102,11 @@ class Decoder:
     def __exit__(self, *error) -> None:
         self._stop()
 
-    def read(self, path: Path) -> np.ndarray | str:
-        """Return the clip of a file, or why there is none; the process's death is a reason too."""
+    def read(self, path: Path) -> tuple[np.ndarray | str, str]:
+        """Return a file's clip, or why there is none, and a remark or ''.
+
+        The process's death is a reason too.
+        """
         for _ in range(TRIES):
             if self.process is None:
                 self._start()
@@ -90,7 +116,7 @@ class Decoder:
             except (EOFError, ConnectionError):
                 code = self._stop()
         said = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return f"ends its decoder ({said})"
+        return f"ends its decoder ({said})", ""
 
     def _start(self) -> None:
         self.socket, theirs = socket.socketpair()
@@ -122,12 +148,12 @@ def serve() -> None:
     with socket.socket(fileno=0) as parent, contextlib.suppress(EOFError, ConnectionError):
         while True:
             path, length = pickle.loads(_receive(parent, SIZE.unpack(_receive(parent, 8))[0]))
-            answer = clip_or_reason(path, length)
+            answer, remark = clip_or_reason(path, length)
             if isinstance(answer, str):
-                text = answer.encode()
-                parent.sendall(SIZE.pack(-len(text)) + text)
+                text = answer.encode(errors="replace")
+                parent.sendall(ANSWER.pack(-len(text), 0) + text)
             else:
-                parent.sendall(SIZE.pack(len(answer)))
+                parent.sendall(ANSWER.pack(len(answer), REMARKS.index(remark)))
                 parent.sendall(memoryview(answer).cast("B"))
 
 
@@ -135,11 +161,11 @@ def _packed(content: bytes) -> bytes:
     return SIZE.pack(len(content)) + content
 
 
-def _answer(sender: socket.socket) -> np.ndarray | str:
-    (size,) = SIZE.unpack(_receive(sender, SIZE.size))
+def _answer(sender: socket.socket) -> tuple[np.ndarray | str, str]:
+    size, remark = ANSWER.unpack(_receive(sender, ANSWER.size))
     if size < 0:
-        return _receive(sender, -size).decode()
-    return np.frombuffer(_receive(sender, 4 * size), np.float32)
+        return _receive(sender, -size).decode(), ""
+    return np.frombuffer(_receive(sender, 4 * size), np.float32), REMARKS[remark]
 
 
 def _receive(sender: socket.socket, size: int) -> bytearray:
@@ -156,22 +182,3 @@ def _receive(sender: socket.socket, size: int) -> bytearray:
             raise EOFError
         filled += got
     return buffer
-
-
-@contextlib.contextmanager
-def messages_to(path: Path):
-    """Append what C libraries print on stderr to a file; what Python prints goes where it went.
-
-    The mp3 decoder writes lines about files that are odd, also about those it can read: among
-    thousands they would bury the bar and the one line that says what failed.
-    """
-    stderr, visible = sys.stderr, os.dup(2)
-    with open(path, "ab") as log, open(visible, "w", buffering=1) as stream:
-        if stderr is sys.__stderr__:
-            sys.stderr = stream
-        os.dup2(log.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(visible, 2)
-            sys.stderr = stderr

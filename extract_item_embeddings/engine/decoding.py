@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
+
+from extract_item_embeddings.engine.mono import Unheard, read_mono
 
 SHORTEST = 0.1  # seconds: less is not music, and repeating it would only make a tone
 MARGIN = 0.05  # seconds read beyond the clip: the resampler looks ahead 0.02
-LACKING = 0.5  # seconds a file may end before the length in its header; mp3 headers are not exact
-BLOCK = 1 << 17  # samples of all channels decoded at once
-NOT_AUDIO = (1, 7)  # libsndfile: format not recognised; 7 when the name promised mp3
+SILENCE = 1e-4  # the loudest sample of what is no sound: -80 dB, three steps of 16 bits
+LOUD = 4.0  # full scale is 1; lossy codecs overshoot it by a little
+SILENT = "is silent"  # the reason why there is no clip
+# Remarks: what is said of clips that are used all the same.
+CANCELLED, OUT_OF_RANGE = "channels cancel", "out of range"
+REMARKS = ("", CANCELLED, OUT_OF_RANGE)
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class ClipLength:
     longest: int
     shortest: int
     step: int
+    silence: bool = False  # whether a shorter clip is filled up with silence
 
     def fit(self, wave: np.ndarray) -> np.ndarray:
         """Return the wave (samples,) at a length the backbone takes.
@@ -35,60 +40,58 @@ class ClipLength:
         """
         if len(wave) >= self.longest:
             return wave[: self.longest]
+        if self.silence:
+            return np.pad(wave, (0, self.longest - len(wave)))
         if len(wave) < self.shortest:
             return np.resize(wave, self.shortest)
         return wave[: max(self.shortest, len(wave) // self.step * self.step)]
 
 
-def clip_or_reason(path: Path, length: ClipLength) -> np.ndarray | str:
-    """Return the clip of a file as `read_clip` does, or why there is none."""
+def clip_or_reason(path: Path, length: ClipLength) -> tuple[np.ndarray | str, str]:
+    """Return the clip and the remark of a file as `hear` does, or why there is none and ''."""
     try:
-        return read_clip(path, length)
-    except soundfile.LibsndfileError as error:
-        if error.code in NOT_AUDIO:
-            return "is not audio of a known kind"
-        return "cannot be decoded: " + error.error_string.rstrip(".")
+        return hear(path, length)
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return f"cannot be read: {error.strerror or error}", ""
     except Exception as error:  # whatever a decoder raises, it is this file's failure alone
-        return str(error) or type(error).__name__
+        return str(error) or type(error).__name__, ""
 
 
 def read_clip(path: Path, length: ClipLength) -> np.ndarray:
-    """Return the first seconds of a file, float32 (samples,): mono, resampled, at a fitting length.
+    """Return the clip of a file alone, as `hear` does."""
+    return hear(path, length)[0]
 
-    Only what the clip needs is decoded, so a long file costs no more than a short one.
+
+def hear(path: Path, length: ClipLength) -> tuple[np.ndarray, str]:
+    """Return the first seconds of a file, float32 (samples,), and a remark, '' if there is none.
+
+    The clip is mono, resampled, at a fitting length. Only what it needs is decoded, so a long file
+    costs no more than a short one. Remarks are CANCELLED, its loudest channel stands for all, and
+    OUT_OF_RANGE, its samples go far beyond full scale and are left as they are.
 
     Raises:
-        ValueError: no audio, less than SHORTEST, an end before the header says, NaN.
-        soundfile.LibsndfileError, OSError: what the file cannot be read for.
+        Unheard: no audio, silence, less than SHORTEST, an end before the header says, NaN.
+        OSError: the file cannot be read.
     """
     with open(path, "rb") as file:
         if not file.read(1):
-            raise ValueError("is empty (0 bytes)")
-    with soundfile.SoundFile(path) as file:
-        rate = file.samplerate
-        wanted = min(file.frames, math.ceil((length.longest / length.rate + MARGIN) * rate))
-        wave = _read_mono(file, wanted)
-    if len(wave) < wanted - LACKING * rate:
-        raise ValueError(f"ends after {len(wave) / rate:.1f} of {wanted / rate:.1f} s")
-    if len(wave) < SHORTEST * rate:
-        raise ValueError(f"holds {len(wave) / rate:.3f} s of audio, at least {SHORTEST} s needed")
-    if not np.isfinite(wave).all():
-        raise ValueError("holds samples that are not finite")
-    if rate != length.rate:
-        wave = soxr.resample(wave, rate, length.rate, quality="HQ")
-    return length.fit(wave)
+            raise Unheard("is empty (0 bytes)")
+        mono = read_mono(file, length.longest / length.rate + MARGIN)
+    if mono.seconds < SHORTEST:
+        raise Unheard(f"holds {mono.seconds:.3f} s of audio, at least {SHORTEST} s needed")
+    waves = [_resampled(wave, rate, length) for rate, wave in mono.pieces()]
+    clip = length.fit(np.concatenate(waves) if len(waves) > 1 else waves[0])
+    loudest = float(np.abs(clip).max())
+    if not math.isfinite(loudest):
+        raise Unheard("holds samples that are not finite")
+    if loudest < SILENCE:
+        raise Unheard(SILENT)
+    if loudest > LOUD:
+        return clip, OUT_OF_RANGE
+    return clip, CANCELLED if mono.cancelled else ""
 
 
-def _read_mono(file: soundfile.SoundFile, frames: int) -> np.ndarray:
-    """Return the mean of the channels of the next frames, float32; fewer where the file ends."""
-    blocks = [np.empty(0, np.float32)]
-    while frames > 0:
-        size = min(frames, max(1, BLOCK // file.channels))
-        block = file.read(size, dtype="float32", always_2d=True)
-        if not len(block):
-            break
-        blocks.append(sum(block.T) / np.float32(file.channels))
-        frames -= len(block)
-    return np.concatenate(blocks)
+def _resampled(wave: np.ndarray, rate: int, length: ClipLength) -> np.ndarray:
+    """Return a wave at the clip's rate; what lies far behind the clip is cut off before."""
+    wave = wave[: math.ceil((length.longest / length.rate + MARGIN) * rate)]
+    return wave if rate == length.rate else soxr.resample(wave, rate, length.rate, quality="HQ")

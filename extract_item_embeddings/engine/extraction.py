@@ -18,16 +18,23 @@ import time
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from core.artifacts import atomic_path, exclusive
 from core.options import InputError, WorkError, run
 from extract_item_embeddings.engine.backbone import Backbone, ExtractConfig
 from extract_item_embeddings.engine.batches import Batches
-from extract_item_embeddings.engine.decoder_processes import messages_to
+from extract_item_embeddings.engine.decoding import CANCELLED, LOUD, OUT_OF_RANGE, SILENT
 from extract_item_embeddings.engine.finished import audio_hash, write
-from extract_item_embeddings.engine.jobs import Job, begin, follow, is_finished
+from extract_item_embeddings.engine.jobs import (
+    Job,
+    begin,
+    follow,
+    is_computed,
+    is_finished,
+    replaces_finished,
+)
 from extract_item_embeddings.engine.parts import PENDING
+from extract_item_embeddings.engine.progress import Progress
 from extract_item_embeddings.engine.shards import (
     array_expression,
     shard_index,
@@ -35,6 +42,11 @@ from extract_item_embeddings.engine.shards import (
     shard_windows,
 )
 
+MEANING = {
+    CANCELLED: "the loudest channel was taken",
+    OUT_OF_RANGE: f"samples beyond {LOUD:g} times full scale, taken as they are",
+    "silent": "failed, nothing is to be heard in the clip",
+}
 SHOWN = 10  # failed tracks that are printed; failed.csv or the json lists all
 
 
@@ -68,25 +80,29 @@ def extract_all(job: Job, *, join: bool) -> None:
     device = "" if join else job.backbone.pick_device(job.config.device)
     parts, config = job.parts, job.config
     with exclusive(job.matrix.parent / f".{job.matrix.stem}.lock", str(job.matrix)):
-        if is_finished(job):
-            parts.remove()
-            print(f"{job.matrix} is finished; --overwrite extracts it again")
+        if not (join and replaces_finished(job)) and is_finished(job):
+            say_finished(job)
             return
         computed, seconds = 0, 0.0
         if join:
             require_shards(job)
         else:
+            if not is_computed(job):
+                job.load(device)  # before anything is touched
             begin(job)
-            computed, seconds = compute(job, parts.windows(), job.marks, device, "messages.txt")
-        failed = {job.ids[row]: why for row, why in parts.failures(parts.windows()).items()}
+            computed, seconds = compute(job, parts.windows(), job.marks, device)
+        windows = parts.windows()
+        failed = {job.ids[row]: why for row, why in parts.failures(windows).items()}
+        remarks = remarks_of(job, windows, failed)
         report(failed, len(job.ids), parts.folder / "failed.csv", config.missing)
         audio = {"audio_sha256": audio_hash(job.marks, job.ids, failed)}
-        record = {**job.plan, **audio, "missing": config.missing, "failed": failed}
-        write(parts, job.matrix, record)
+        what = {"missing": config.missing, "failed": failed, "remarks": remarks}
+        write(parts, job.matrix, {**job.plan, **audio, **what})
 
     now = "" if join else f", {computed:,} now in {seconds:,.1f} s on {device}"
     print(f"tracks {len(job.ids):>12,}{now}")
     print(f"failed {len(failed):>12,}")
+    print_remarks(remarks)
     print(f"wrote  {job.matrix} float32 ({len(job.ids):,}, {parts.width:,})")
 
 
@@ -94,8 +110,11 @@ def extract_shard(job: Job, shard: int) -> None:
     """Compute one shard; it stays in the parts until all are joined."""
     device = job.backbone.pick_device(job.config.device)
     parts, name = job.parts, f"shard {shard} of {job.parts.shards}"
+    # looked at before the lock, so that shards do not wait for each other
     if job.record.exists() and not job.config.overwrite:
-        _ = job.marks  # looked at before the lock, so that shards do not wait for each other
+        _ = job.marks
+    elif not is_computed(job, shard):
+        job.load(device)  # before anything is touched
 
     def start(alone: bool) -> bool:
         if is_finished(job):
@@ -105,7 +124,7 @@ def extract_shard(job: Job, shard: int) -> None:
 
     with shard_lock(job.matrix, parts.folder, shard, start) as needed:
         if not needed:
-            print(f"{job.matrix} is finished; --overwrite extracts it again")
+            say_finished(job)
             return
         windows = shard_windows(parts.windows(), parts.shards, shard)
         n_tracks = sum(map(len, windows))
@@ -113,12 +132,14 @@ def extract_shard(job: Job, shard: int) -> None:
         if not parts.pending(marks, windows):
             print(f"{name} is finished ({n_tracks:,} tracks); --join writes {job.matrix}")
             return
-        computed, seconds = compute(job, windows, marks, device, f"messages-{shard}.txt")
+        computed, seconds = compute(job, windows, marks, device)
         failed = {job.ids[row]: why for row, why in parts.failures(windows).items()}
+        remarks = remarks_of(job, windows, failed)
         report(failed, n_tracks, parts.folder / f"failed-{shard}.csv", job.config.missing)
 
     print(f"tracks {n_tracks:>12,} of {name}, {computed:,} now in {seconds:,.1f} s on {device}")
     print(f"failed {len(failed):>12,}")
+    print_remarks(remarks)
     print(f"next   --shards {parts.shards} --join, when all are finished")
 
 
@@ -141,9 +162,7 @@ def require_shards(job: Job) -> None:
         )
 
 
-def compute(
-    job: Job, windows: list[range], marks: np.ndarray, device: str, messages: str
-) -> tuple[int, float]:
+def compute(job: Job, windows: list[range], marks: np.ndarray, device: str) -> tuple[int, float]:
     """Fill the parts with what these windows lack; return how many tracks, and the seconds."""
     started = time.monotonic()
     backbone, parts = job.backbone, job.parts
@@ -156,28 +175,53 @@ def compute(
     if not rows:
         return 0, 0.0
 
-    backbone.load(device)
+    print(f"{len(rows):,} tracks on {device}, {job.batch_size} at once", flush=True)
+    job.load(device)
     if not backbone.is_commercial():
         print(f"{backbone.name}: weights under {backbone.licence}, not for commercial use")
+    remarks: dict[int, str] = {}
     ahead = 2 * job.batch_size + 2 * backbone.workers
-    clips = job.read_clips(
-        job.files, rows, backbone.clip_length, workers=backbone.workers, ahead=ahead
-    )
+    how = {"workers": backbone.workers, "ahead": ahead, "remarks": remarks}
+    clips = job.read_clips(job.files, rows, backbone.clip_length, **how)
     batches = Batches(backbone, job.batch_size)
-    with (
-        contextlib.closing(clips),
-        messages_to(parts.folder / messages),
-        tqdm(total=total, initial=done, unit=" tracks", disable=None) as progress,
-    ):
+    with contextlib.closing(clips), Progress(total, done) as progress:
         for window, wanted in work.items():
             begun = time.monotonic()
             part = parts.load(window)
             for row, result in batches.embed(itertools.islice(clips, len(wanted))):
-                part.put(row - window.start, result, marks[row])
+                part.put(row - window.start, result, marks[row], remarks.pop(row, ""))
                 progress.update()
             part.cost(time.monotonic() - begun, peak_memory(), device)
             parts.save(window, part)
     return len(rows), time.monotonic() - started
+
+
+def remarks_of(job: Job, windows: list[range], failed: dict[str, str]) -> dict[str, list[str]]:
+    """Return {what is to be said: track ids}: of odd clips that have a vector, and of silence."""
+    found: dict[str, list[str]] = {}
+    for row, remark in job.parts.remarks(windows).items():
+        found.setdefault(remark, []).append(job.ids[row])
+    if silent := [track_id for track_id, why in failed.items() if why == SILENT]:
+        found["silent"] = silent
+    return found
+
+
+def print_remarks(remarks: dict[str, list[str]]) -> None:
+    for remark, found in sorted(remarks.items()):
+        print(f"{remark} {len(found):>{max(1, 18 - len(remark))},}: {MEANING[remark]}")
+
+
+def say_finished(job: Job) -> None:
+    """Say that nothing is to be done; parts that were left behind are removed."""
+    if replaces_finished(job):
+        print(
+            f"{job.matrix} is finished; {job.parts.folder} holds a newer one that is not: "
+            "--overwrite, or --mend, goes on with it"
+        )
+        return
+    if not job.parts.shards > 1:
+        job.parts.remove()
+    print(f"{job.matrix} is finished; --overwrite extracts it again")
 
 
 def report(failed: dict[str, str], n_tracks: int, path: Path, missing: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.artifacts import sha256
 from core.options import InputError
 from core.trackids import read_trackids
 from extract_item_embeddings.engine.audio_files import find_audio, fingerprint
@@ -17,6 +18,7 @@ from extract_item_embeddings.engine.backbone import Backbone, ExtractConfig
 from extract_item_embeddings.engine.decoder_processes import read_clips
 from extract_item_embeddings.engine.finished import describe, fill, read_finished, versions
 from extract_item_embeddings.engine.parts import Parts, differences
+from extract_item_embeddings.engine.shards import shard_windows
 
 WINDOW = 32  # tracks a part holds, at least: what a kill can cost
 
@@ -28,7 +30,7 @@ class Job:
     backbone: Backbone
     config: ExtractConfig
     ids: list[str]
-    files: list[Path | None]
+    files: list[Path | str]  # or the reason why a track has none
     facts: dict  # what decides the vectors, see finished.describe
     versions: dict
     matrix: Path
@@ -36,6 +38,7 @@ class Job:
     batch_size: int
     command: str
     read_clips: Callable = read_clips  # a stream of one's own, or a shared one
+    loaded: bool = False  # whether the backbone has its weights
 
     @classmethod
     def prepare(cls, backbone_class: type[Backbone], config: ExtractConfig) -> Job:
@@ -56,7 +59,7 @@ class Job:
             backbone,
             config,
             ids,
-            find_audio(config.audio, ids),
+            find_audio(config.audio, ids, config.pattern),
             describe(backbone, config),
             versions(backbone),
             matrix,
@@ -72,6 +75,18 @@ class Job:
     @property
     def plan(self) -> dict:
         return {**self.facts, "versions": self.versions}
+
+    @property
+    def old(self) -> str:
+        """The hash of the json of what is finished and to be replaced, '' if there is none."""
+        there = self.matrix.exists() and self.record.exists()
+        return sha256(self.record) if there else ""
+
+    def load(self, device: str) -> None:
+        """Load the backbone's weights, once."""
+        if not self.loaded:
+            self.backbone.load(device)
+            self.loaded = True
 
     @functools.cached_property
     def marks(self) -> np.ndarray:
@@ -109,30 +124,42 @@ def is_finished(job: Job) -> bool:
     return not (config.mend and record["failed"])
 
 
+def is_computed(job: Job, shard: int | None = None) -> bool:
+    """Say whether the parts hold all rows, of one shard or of all: then no weights are needed."""
+    parts = job.parts
+    if not _goes_on(job) or parts.changed(job.plan):
+        return False
+    windows = parts.windows()
+    if shard is not None:
+        windows = shard_windows(windows, parts.shards, shard)
+    return not parts.pending(job.marks_of(windows), windows)
+
+
 def begin(job: Job, *, alone: bool = True) -> None:
     """Make sure that the parts are of this job's plan; what is not to stay is cleared away.
+
+    A finished embedding is left as it is: it is replaced when the new one is complete.
 
     Args:
         alone: no other process works on the parts; without that nothing can be cleared away.
     """
-    parts, matrix, overwrite = job.parts, job.matrix, job.config.overwrite
-    mend = job.config.mend and matrix.exists() and job.record.exists()
-    if mend or (overwrite and job.record.exists()):
-        _clear(job, alone)
-    elif matrix.exists() and not (job.record.exists() or parts.exist() or overwrite):
+    parts, config = job.parts, job.config
+    if job.matrix.exists() and not (job.record.exists() or parts.exist() or config.overwrite):
         raise InputError(
-            f"{matrix} has no {job.record.name}, so it was not made by this command; move it away, "
-            f"or {job.command} --overwrite replaces it"
+            f"{job.matrix} has no {job.record.name}, so it was not made by this command; move it "
+            f"away, or {job.command} --overwrite replaces it"
         )
-    if overwrite and parts.exist() and parts.changed(job.plan):
+    if parts.exist() and not _goes_on(job):
         _clear(job, alone)
-    parts.begin(job.plan)
+    if parts.exist() and parts.changed(job.plan):
+        if config.overwrite or config.mend or (alone and not parts.have_rows()):
+            _clear(job, alone)
+    mend = _is_mend(job)
+    parts.begin(job.plan, {"replaces": job.old, "mend": mend})
     follow(job)
     if mend:
-        record, _ = read_finished(matrix, job.config, job.facts, job.marks, job.ids)
-        fill(parts, matrix, record, job.marks, job.ids)
-    job.record.unlink(missing_ok=True)  # last, so that from here on the parts are gone on with
-    matrix.unlink(missing_ok=True)
+        record, _ = read_finished(job.matrix, job.config, job.facts, job.marks, job.ids)
+        fill(parts, job.matrix, record, job.marks, job.ids)
 
 
 def follow(job: Job) -> None:
@@ -142,6 +169,27 @@ def follow(job: Job) -> None:
             f"{job.parts.folder} holds an unfinished extraction, but {'; '.join(changed)}; "
             f"{job.command} --overwrite starts again"
         )
+
+
+def replaces_finished(job: Job) -> bool:
+    """Say whether the parts are on their way to take the place of what is finished."""
+    return job.parts.exist() and job.old != "" and job.parts.origin().get("replaces") == job.old
+
+
+def _goes_on(job: Job) -> bool:
+    """Say whether the parts that are there belong to this command.
+
+    Beside something finished they do if they were begun to replace it, in the same way; without,
+    they are an extraction that was never finished.
+    """
+    if not job.parts.exist():
+        return False
+    same_way = job.parts.origin().get("mend", False) == _is_mend(job)
+    return job.old == "" or (replaces_finished(job) and same_way)
+
+
+def _is_mend(job: Job) -> bool:
+    return job.config.mend and job.old != ""
 
 
 def _clear(job: Job, alone: bool) -> None:

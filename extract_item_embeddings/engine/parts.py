@@ -1,8 +1,8 @@
 """What an extraction has done so far, kept in windows of tracks, so that any kill costs little.
 
 A window is a fixed range of track_idx. Its file holds the vectors, a mark of the audio each was
-computed from and the reasons of those that failed, so the next run knows which rows to compute:
-those of no file, those that failed, and those whose audio has changed.
+computed from, the reasons of those that failed and what is to be said of others, so the next run
+knows which rows to compute: those of no file, those that failed, and those whose audio has changed.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Part:
     vectors: np.ndarray  # float32 (rows, width); NaN where there is a reason
     marks: np.ndarray  # uint64 (rows,): the audio file each row was computed from
     reasons: list[str]  # why a row has no vector; '' where it has one
+    remarks: list[str]  # what was odd about a row's audio; mostly ''
     seconds: float = 0.0  # spent on it
     peak_memory: int = 0  # bytes: the largest process that worked on it
     devices: str = ""  # that it was computed on, 'cpu' or 'cpu cuda'
@@ -37,14 +38,15 @@ class Part:
     @classmethod
     def empty(cls, rows: int, width: int) -> Part:
         vectors = np.full((rows, width), np.nan, np.float32)
-        return cls(vectors, np.zeros(rows, np.uint64), [PENDING] * rows)
+        return cls(vectors, np.zeros(rows, np.uint64), [PENDING] * rows, [""] * rows)
 
-    def put(self, row: int, result: np.ndarray | str, mark: int) -> None:
+    def put(self, row: int, result: np.ndarray | str, mark: int, remark: str = "") -> None:
         """Set a row to its vector, or to NaN and the reason why there is none."""
         failed = isinstance(result, str)
         self.vectors[row] = np.nan if failed else result
         self.reasons[row] = result if failed else ""
         self.marks[row] = mark
+        self.remarks[row] = remark
 
     def cost(self, seconds: float, peak_memory: int, device: str) -> None:
         """Add what a process spent on it."""
@@ -63,13 +65,27 @@ class Parts:
     def exist(self) -> bool:
         return (self.folder / "plan.json").exists()
 
-    def begin(self, plan: dict) -> None:
-        """Write the plan, anything json holds, unless there is one: the first to come decides."""
+    def have_rows(self) -> bool:
+        """Say whether any window has been computed."""
+        return any(self.folder.glob("*.npz"))
+
+    def has(self, window: range) -> bool:
+        return self._path(window).exists()
+
+    def begin(self, plan: dict, origin: dict | None = None) -> None:
+        """Write the plan, anything json holds, unless there is one: the first to come decides.
+
+        Args:
+            plan: what decides the vectors.
+            origin: why there are parts, see `origin`.
+        """
         path = self.folder / "plan.json"
         if path.exists():
             return
         own = self.folder / f".plan.{socket.gethostname()}.{os.getpid()}.json"
-        write_json(own, {"window": self.window, "shards": self.shards, **plan})
+        write_json(
+            own, {"window": self.window, "shards": self.shards, "origin": origin or {}, **plan}
+        )
         try:
             os.link(own, path)  # unlike a rename it fails if another process was quicker
         except FileExistsError:
@@ -77,14 +93,22 @@ class Parts:
         finally:
             own.unlink()
 
+    def origin(self) -> dict:
+        """Return why the parts that are there were begun."""
+        return self._plan().get("origin", {})
+
     def changed(self, plan: dict) -> list[str]:
         """Return how the plan that is there differs from this one; if not at all, follow it."""
-        made = read_json(self.folder / "plan.json", "the same command with --overwrite")
+        made = self._plan()
         window = made.pop("window")
+        made.pop("origin", None)
         changed = differences(made, {"shards": self.shards, **plan})
         if not changed:
             self.window = window
         return changed
+
+    def _plan(self) -> dict:
+        return read_json(self.folder / "plan.json", "the same command with --overwrite")
 
     def windows(self) -> list[range]:
         """Return the track_idx of every window, in order."""
@@ -99,6 +123,7 @@ class Parts:
                     file["vectors"],
                     file["marks"],
                     file["reasons"].tolist(),
+                    file["remarks"].tolist(),
                     float(file["seconds"]),
                     int(file["peak_memory"]),
                     str(file["devices"]),
@@ -115,6 +140,7 @@ class Parts:
                 vectors=part.vectors,
                 marks=part.marks,
                 reasons=np.array(part.reasons),
+                remarks=np.array(part.remarks),
                 seconds=part.seconds,
                 peak_memory=part.peak_memory,
                 devices=part.devices,
@@ -148,6 +174,15 @@ class Parts:
             if why
         }
 
+    def remarks(self, windows: list[range]) -> dict[int, str]:
+        """Return {track_idx: remark} of every row of the windows that has one."""
+        return {
+            idx: remark
+            for window in windows
+            for idx, remark in zip(window, self.load(window).remarks, strict=True)
+            if remark
+        }
+
     def write_matrix(self, path: Path) -> dict:
         """Write all rows as float32 (n_tracks, width), NaN where a row failed; return the costs.
 
@@ -159,7 +194,7 @@ class Parts:
         """
         header = {"descr": "<f4", "fortran_order": False, "shape": (self.n_tracks, self.width)}
         seconds, peak_memory, devices = 0.0, 0, set()
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        with open(path, "wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
             for window in self.windows():
                 part = self.load(window)
@@ -169,6 +204,8 @@ class Parts:
                 seconds += part.seconds
                 peak_memory = max(peak_memory, part.peak_memory)
                 devices |= set(part.devices.split())
+            file.flush()
+            os.fsync(file.fileno())
         costs = {"seconds": round(seconds, 1), "peak_memory_bytes": peak_memory}
         return {"device": " ".join(sorted(devices)), **costs}
 

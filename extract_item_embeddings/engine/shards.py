@@ -14,10 +14,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from core.artifacts import exclusive
+from core.artifacts import exclusive, lock
 from core.options import ARRAY_INDEX, InputError
 
 
@@ -79,14 +80,14 @@ def shard_lock(
     with contextlib.ExitStack() as held:
         with _turn(matrix.parent / f".{matrix.stem}.begin.lock"):
             file = held.enter_context(open(matrix.parent / f".{matrix.stem}.lock", "a+"))
-            alone = _lock(file, fcntl.LOCK_EX)
-            if not alone and not _lock(file, fcntl.LOCK_SH):
+            alone = lock(file, fcntl.LOCK_EX)
+            if not alone and not lock(file, fcntl.LOCK_SH):
                 raise _busy(matrix)
             needed = begin(alone)
             if not needed:
                 held.close()
             else:
-                if not _lock(file, fcntl.LOCK_SH):  # a join or a whole run was quicker
+                if not lock(file, fcntl.LOCK_SH):  # a join or a whole run was quicker
                     raise _busy(matrix)
                 what = f"shard {shard} of {matrix}"
                 held.enter_context(exclusive(folder / f"{shard}.lock", what))
@@ -98,16 +99,9 @@ def _turn(path: Path):
     """Hold a lock that others hold for moments only: wait for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while not lock(file, fcntl.LOCK_EX):
+            time.sleep(0.05)
         yield
-
-
-def _lock(file, kind: int) -> bool:
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _busy(matrix: Path) -> InputError:

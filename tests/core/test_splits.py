@@ -164,17 +164,25 @@ def test_missing_track_ids_name_the_stage(tmp_path):
 
 
 def test_track_ids_of_a_folder_of_audio(tmp_path):
-    for name in ["b.mp3", "a.flac", "B.wav", "b.ogg", "é.opus", "cover.jpg", "._b.mp3", "x y.mp3"]:
+    for name in ["b.mp3", "a.flac", "B.WAV", "é.opus", "cover.jpg", "._b.mp3", "00/x y.mp3"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert audio_ids(tmp_path) == ["B", "a", "b", "x y", "é"]
+    (tmp_path / "loop.mp3").symlink_to(tmp_path / "loop.mp3")
+    assert audio_ids(tmp_path) == ["B", "a", "b", "loop", "x y", "é"]
+    assert audio_ids(tmp_path, "*/*.mp3") == ["x y"]
     (tmp_path / "a,b.mp3").touch()
     with pytest.raises(InputError, match="1 file names cannot be track ids, for example 'a,b'"):
         audio_ids(tmp_path)
     with pytest.raises(InputError, match="is not a folder"):
         audio_ids(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no file that ends in .mp3, .ogg"):
+    (tmp_path / "empty" / "a.aac").touch()
+    with pytest.raises(InputError, match="no file that ends in .mp3, .ogg, .*, but 1 .aac; --pat"):
         audio_ids(tmp_path / "empty")
+    (tmp_path / "a,b.mp3").unlink()
+    (tmp_path / "b.OGG").touch()
+    with pytest.raises(InputError, match="b.OGG and b.mp3 are two files for the id 'b'; move one"):
+        audio_ids(tmp_path)
 
 
 def test_every_order_of_ids_but_the_right_one_is_refused(tmp_path):

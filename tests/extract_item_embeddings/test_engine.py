@@ -223,9 +223,8 @@ def test_of_the_command_failures_are_one_line_on_stderr_and_exit_1(tmp_path, com
     flags = ("--root", root, "--audio", root / "audio")
     failed = command("-m", "tests.extract_item_embeddings.toy_backbone", *flags)
     assert failed.returncode == 1
-    assert len(failed.stderr.splitlines()) == 1, failed.stderr  # the mp3 decoder's stand elsewhere
+    assert len(failed.stderr.splitlines()) == 1, failed.stderr  # and none of the decoder's
     assert "9 of 12 tracks have no vector" in failed.stderr and "--missing nan" in failed.stderr
-    assert "mpg123" in (root / "embeddings/toy.parts/messages.txt").read_text()
     done = command("-m", "tests.extract_item_embeddings.toy_backbone", *flags, "--missing", "nan")
     assert done.returncode == 0 and done.stderr == ""
 
@@ -243,7 +242,7 @@ def test_a_pipe_with_an_audio_name_is_no_audio_file(tmp_path, run):
     (root / "audio/t0001.wav").unlink()
     os.mkfifo(root / "audio/t0001.wav")  # opening it would wait for ever
     _, record = run(root, missing="nan")
-    assert record["failed"] == {"t0001": "no audio file"}
+    assert record["failed"] == {"t0001": "t0001.wav is no regular file"}
 
 
 class Sick(Toy):

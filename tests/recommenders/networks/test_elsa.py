@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -158,3 +159,27 @@ def test_batches_hold_every_user_once_with_all_they_heard(toy_root):
     again = [b.heard.items.tolist() for b in data.batches(5, 3, shuffle=True)]
     assert again == [b.heard.items.tolist() for b in data.batches(5, 3, shuffle=True)]
     assert np.diff(heard.offsets).tolist() == [len(e[0]) for e in expected]
+
+
+def test_training_as_published_is_that_of_its_authors_package():
+    """Both start from the same draws, and five epochs later the same tracks are near each other."""
+    package = pytest.importorskip("elsa", reason="elsarec (requirements-dev.txt)")
+    rng = np.random.default_rng(0)
+    x = (rng.random((96, 60)) < 0.1).astype(np.float32)
+    x[:, 0] = 1  # nobody heard nothing
+    torch.manual_seed(1)
+    theirs = package.ELSA(n_items=60, n_dims=8, device=torch.device("cpu"), lr=0.1)
+    torch.manual_seed(1)
+    ours = Elsa(60, 8, nadam=True)
+    heard = csr_matrix(x)
+    theirs.fit(heard, batch_size=16, epochs=5, verbose=False)
+    optimizer = ours.make_optimizer([ours.items], 0.1)
+    everybody = ragged(torch.as_tensor(x))
+    for _ in range(5):
+        for rows in torch.arange(96).split(16):
+            optimizer.zero_grad()
+            ours.loss(HistoryBatch(everybody.take(rows))).backward()
+            optimizer.step()
+    expected = F.normalize(torch.as_tensor(theirs.get_items_embeddings(as_numpy=True)), dim=1)
+    similar = [each @ each.T for each in (ours.vectors(), expected)]
+    torch.testing.assert_close(*similar, rtol=0, atol=0.02)
