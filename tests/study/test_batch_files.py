@@ -182,10 +182,61 @@ def test_a_job_that_was_stopped_goes_back_into_the_queue_a_limited_number_of_tim
     environment = {"SLURM_JOB_ID": "17", "SLURM_RESTART_COUNT": restarts}
     if array:
         environment |= {"SLURM_ARRAY_JOB_ID": array, "SLURM_ARRAY_TASK_ID": "4"}
-    done = shell("./train.sh", **environment)
+    shutil.copy(shell.project / "train.sh", shell.project / "slurm_script")
+    done = shell("./slurm_script", **environment)
     asked = shell.project / "asked"
     assert done.returncode == 138
     assert (asked.read_text() if asked.exists() else None) == (
         f"requeue {requeued}\n" if requeued else None
     )
     assert ("not again" in done.stderr) == (requeued is None)
+
+
+def test_resources_of_a_stage_are_set_in_one_place(sbatch):
+    (sbatch.project / "cluster.env").write_text(
+        "TIME=9:00:00\nTIME_train_bert=4:00:00\nMEM_train=7G\nQOS_table=short\nMAIL=a@b\n"
+        "CPUS_knn=2\nPARTITION_knn=cpu\nACCOUNT=us\n"
+    )
+    (sbatch.commands / "sbatch").write_text('#!/bin/bash\necho "$*"\n')
+    mail = "--mail-user=a@b --mail-type=FAIL,END"
+    assert sbatch("./train_bert.sh --x").stdout == (
+        f"--time=4:00:00 --account=us {mail} ./train_bert.sh --x\n"
+    )
+    assert sbatch("./knn.sh").stdout == (
+        f"--time=9:00:00 --cpus-per-task=2 --partition=cpu --account=us {mail} ./knn.sh\n"
+    )
+    assert "--qos=short" in sbatch("./stage.sh table.py --root R").stdout
+    assert "--qos" not in sbatch("./stage.sh report.py --root R").stdout
+    assert "--mem=7G" in sbatch("./train.sh").stdout
+    shared = sbatch(". ./cluster.sh; submit train.sh --mem=7M -- --x").stdout
+    assert "--mem=7M" in shared and "--mem=7G" not in shared, "a share of a node goes before"
+
+
+def test_memory_for_each_processor_replaces_that_of_the_batch_file(sbatch):
+    (sbatch.project / "cluster.env").write_text("MEM_PER_CPU=5G\n")
+    for name in ("sed", "mktemp", "rm"):
+        (sbatch.commands / name).symlink_to(shutil.which(name))
+    (sbatch.commands / "sbatch").write_text('#!/bin/bash\necho "$1 $3"\ncat "$2"\n')
+    said, _, text = sbatch("./knn.sh --x").stdout.partition("\n")
+    assert said == "--mem-per-cpu=5G --x"
+    assert settings(text) == {
+        name: value
+        for name, value in settings((HERE / "knn.sh").read_text()).items()
+        if name != "mem"
+    }
+
+
+@pytest.mark.parametrize("opened", [{}, {"SLURM_TASK_PID": "1", "SLURM_STEP_ID": "0"}])
+def test_from_a_shell_inside_an_allocation_it_submits_a_job_of_its_own(sbatch, opened):
+    (sbatch.commands / "sbatch").write_text(
+        '#!/bin/bash\necho "$*" ${!SLURM@} $SLURM_CONF ${CUDA_VISIBLE_DEVICES-none}\n'
+    )
+    allocation = {"SLURM_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3", "SLURM_CPUS_PER_TASK": "1"}
+    allocation |= {"SLURM_CONF": "/c", "CUDA_VISIBLE_DEVICES": "0", "SLURMD_NODENAME": "n"}
+    done = sbatch("./knn.sh --x", **allocation, **opened)
+    assert done.stdout == "./knn.sh --x SLURM_CONF /c none\n"
+    assert "submitted as a job of its own, not inside allocation 5" in done.stderr
+    line = "SLURM_TASK_PID=$BASHPID; export SLURM_TASK_PID; exec ./knn.sh --x"
+    (sbatch.commands / "python").write_text('#!/bin/bash\necho "runs $*"\n')
+    (sbatch.commands / "python").chmod(0o755)
+    assert sbatch(line, **allocation).stdout == "runs knn.py --x\n", "srun ./knn.sh is a step"
