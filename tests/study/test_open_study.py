@@ -95,6 +95,13 @@ def test_every_stage_comes_after_those_it_needs(tmp_path, flags):
     assert ("journal" in stages[-2].flags) == config.published  # whose table is beside ours then
 
 
+def test_a_mirror_is_a_server_or_a_folder_seen_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for mirror, given in (("made", str(tmp_path / "made")), ("http://h/x", "http://h/x")):
+        flags = plan(asked("--onion", "small", "--root", "r", "--mirror", mirror))[0].flags
+        assert flags[flags.index("--mirror") + 1] == given
+
+
 def test_a_table_that_is_not_listed_is_named(tmp_path):
     with pytest.raises(InputError, match="did you mean 'jukebox'"):
         plan(asked("--onion", "--root", tmp_path, "--tables", "jukbox"))
