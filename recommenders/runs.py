@@ -83,12 +83,7 @@ class Run:
                 temporary.write_text(command_hash(self.config), encoding="utf-8")
         elif not self.config.overwrite:
             mark.unlink(missing_ok=True)
-        if recorded.exists():
-            if changed := self._changed(recorded):
-                raise InputError(
-                    f"{self.folder} was made from other things: {'; '.join(changed)}; "
-                    "--overwrite makes it again, --tag NAME keeps both"
-                )
+        self.check()
         if (self.folder / COMPLETE).exists():
             check_whole(self.folder)
             self.finished = True
@@ -97,6 +92,15 @@ class Run:
             return
         self._write_config({})
         print(f"{self.folder}: " + " ".join(f"{k}={v}" for k, v in self.options.items()))
+
+    def check(self) -> None:
+        """Raise InputError if the folder holds a run, finished or begun, of other things."""
+        recorded = self.folder / "config.yaml"
+        if recorded.exists() and (changed := self._changed(recorded)):
+            raise InputError(
+                f"{self.folder} was made from other things: {'; '.join(changed)}; "
+                "--overwrite makes it again, --tag NAME keeps both"
+            )
 
     @property
     def options(self) -> dict:
