@@ -199,6 +199,7 @@ def check_plays(data: Path, found: str) -> None:
 
 def is_finished(config: SplitConfig) -> bool:
     """Say whether the split is there; one of other options or plays is an InputError."""
+    config = complete(config)
     data = config.root / "data"
     if not (data / "split.json").exists():
         return False

@@ -14,7 +14,8 @@ encoder; 120 MB a process; 73 MB of audio. The tiny one above: 9 s of processor 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def main(config: SampleConfig) -> None:
     clips = config.clips(config.seed, config.tracks)
     with exclusive(config.root / ".sample.lock", f"the sample in {config.root}"):
         prepare(config, set(clips))
-        if config.made.exists() and all(path.exists() for path in [config.log, *clips]):
+        if is_there(config, clips):
             print(f"{config.root} is finished; --overwrite makes it again")
         else:
             write_json(config.begun, {"options": outcome_options(config)})
@@ -77,6 +78,17 @@ def main(config: SampleConfig) -> None:
             played = write_log(config, list(clips.values()))
             finish(config, clips, played)
         config.begun.unlink(missing_ok=True)
+
+
+def is_finished(config: SampleConfig) -> bool:
+    """Say whether the sample is there; one of other options is an InputError. Changes nothing."""
+    clips = config.clips(config.seed, config.tracks)
+    prepare(replace(config, overwrite=False), set(clips))
+    return is_there(config, clips)
+
+
+def is_there(config: SampleConfig, clips: Iterable[Path]) -> bool:
+    return config.made.exists() and all(path.exists() for path in [config.log, *clips])
 
 
 def prepare(config: SampleConfig, clips: set[Path]) -> None:

@@ -15,38 +15,67 @@ What is finished is not done again, so after anything the same command goes on.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 from core.options import InputError, WorkError, run
-from study.config import HERE, StudyConfig
+from study.config import HERE, StudyConfig, command_line
 from study.estimates import announce
-from study.graph import submit_study, tree
+from study.forecast import foretell
+from study.graph import decide, look
+from study.preflight import lacks_environment
+from study.record import Record
 from study.stages import Stage, plan
+from study.submission import cancel_study, foresee_study, submit_study
+from study.tree import tree
 
 
 def main(config: StudyConfig) -> None:
+    if config.cancel:
+        print(f"{cancel_study(config)} jobs of the study of {config.root} cancelled")
+        return
+    if config.dry_run:
+        print("\n".join(foretell(config, foresee_study(config))))
+        return
+    if config.fetch:
+        for stage in plan(config):
+            if words := fetching(stage):
+                call(dataclasses.replace(stage, script=words, flags=()))
+        if not config.slurm:
+            return
     if config.slurm:
         nodes = submit_study(config)
         print("\n".join(tree(nodes)))
         new = sum(node.submitted is not None for node in nodes)
-        print(
-            f"{new} jobs submitted; how far they are: python study_status.py --root {config.root}"
-        )
+        far = command_line("--root", config.root.absolute(), script="study_status.py")
+        print(f"{new} jobs submitted; how far they are: {far}")
         return
     stages = plan(config)
     if config.onion:
         print(announce(config, stages), flush=True)
+    if not config.overwrite:
+        decide(look(config, Record.read(config.root), []), overwrite=False)
     for stage in stages:
         print(f"\n== {stage.name}", flush=True)
+        if config.overwrite and stage.changed():
+            stage = dataclasses.replace(stage, flags=(*stage.flags, "--overwrite"))
         try:
             call(stage)
         except (InputError, WorkError) as error:
             if not stage.optional:
                 raise
             print(f"the study goes on without {stage.name}: {error}", flush=True)
+
+
+def fetching(stage: Stage) -> tuple[str, ...]:
+    """Return what python runs to bring the weights of a stage here; nothing if it needs none."""
+    module = stage.script[-1].rpartition(".")
+    if module[0] != "extract_item_embeddings" or "--join" in stage.flags or not stage.missing():
+        return ()
+    return ("-m", "study.weights", "--backbone", module[2])
 
 
 def call(stage: Stage) -> None:
@@ -59,10 +88,7 @@ def call(stage: Stage) -> None:
     if stage.interpreter:
         python = str(HERE / stage.interpreter)
         if not Path(python).exists():
-            raise InputError(
-                f"{stage.name} needs the environment of {stage.interpreter}, which is not there; "
-                f"the first lines of {words[1].replace('.', '/')}.py tell how to make it"
-            )
+            raise InputError(lacks_environment(stage))
     with subprocess.Popen([python, *words], cwd=HERE) as process:
         try:
             code = process.wait()

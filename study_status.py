@@ -11,7 +11,6 @@ Exit code 1 when something has failed. What is done is judged from the files alo
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,10 @@ from pathlib import Path
 from core.artifacts import read_json
 from core.options import InputError, WorkError, option, parse_config, run
 from study import cluster
-from study.config import StudyConfig
-from study.graph import Node, look, study_file
+from study.config import StudyConfig, command_line
+from study.graph import look
 from study.progress import describe
+from study.record import Record, study_file
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,10 @@ class StatusConfig:
 
 
 def main(config: StatusConfig) -> None:
-    path = study_file(config.root)
-    again = f"bash run_all.sh --slurm --root {config.root} ..."
-    record = read_json(path, again)
-    nodes: list[Node] = look(parse_config(StudyConfig, "", record["flags"]), record)
-    if not cluster.there_is_slurm():
-        print("no Slurm on this machine: what is in the queue is not known")
+    again = command_line("--slurm", "--root", config.root.absolute(), "...")
+    read_json(study_file(config.root), again, ("flags", "id"))
+    record = Record.read(config.root)
+    nodes = look(parse_config(StudyConfig, "", record.flags), record, queue_of(record))
     states = Counter()
     by_name = {node.stage.name: node for node in nodes}
     for node in nodes:
@@ -48,11 +46,25 @@ def main(config: StatusConfig) -> None:
         states[state] += 1
         print("\n".join(lines))
     print(", ".join(f"{n} {state}" for state, n in states.items()))
-    command = shlex.join(["bash", "run_all.sh", *record["flags"]])
+    command = command_line(*record.flags)
     if states["failed"]:
         raise WorkError(f"{states['failed']} of {len(nodes)} stages failed; mend it: {command}")
-    if not set(states) <= {"done", "running", "waiting"}:
+    if states["changed"]:
+        print(f"make what has changed again: {command} --overwrite")
+    elif not set(states) <= {"done", "running", "waiting"}:
         print(f"go on: {command}")
+
+
+def queue_of(record: Record) -> list[cluster.Task]:
+    """Return the jobs of who submitted the study; where Slurm cannot say, say so."""
+    if not cluster.there_is_slurm():
+        print("no Slurm on this machine: what is in the queue is not known")
+        return []
+    try:
+        return cluster.tasks(record.user)
+    except WorkError as error:
+        print(f"Slurm does not answer ({error}): what is in the queue is not known")
+        return []
 
 
 if __name__ == "__main__":

@@ -83,20 +83,25 @@ class Run:
                 temporary.write_text(command_hash(self.config), encoding="utf-8")
         elif not self.config.overwrite:
             mark.unlink(missing_ok=True)
-        if recorded.exists():
-            if changed := self._changed(recorded):
-                raise InputError(
-                    f"{self.folder} was made from other things: {'; '.join(changed)}; "
-                    "--overwrite makes it again, --tag NAME keeps both"
-                )
         if (self.folder / COMPLETE).exists():
             check_whole(self.folder)
+        self.check()
+        if (self.folder / COMPLETE).exists():
             self.finished = True
             before = "made again before an interruption" if self.config.overwrite else ""
             print(f"{self.folder} is finished; {before or '--overwrite makes it again'}")
             return
         self._write_config({})
         print(f"{self.folder}: " + " ".join(f"{k}={v}" for k, v in self.options.items()))
+
+    def check(self) -> None:
+        """Raise InputError if the folder holds a run, finished or begun, of other things."""
+        recorded = self.folder / "config.yaml"
+        if recorded.exists() and (changed := self._changed(recorded)):
+            raise InputError(
+                f"{self.folder} was made from other things: {'; '.join(changed)}; "
+                "--overwrite makes it again, --tag NAME keeps both (config.yaml tells of it)"
+            )
 
     @property
     def options(self) -> dict:
@@ -130,7 +135,8 @@ class Run:
             for name, value in self.options.items()
             if options.get(name) != value
         ]
-        whats = {"split": "the split", "embedding_hash": "the embedding"}
+        file = f"embeddings/{self.embedding}.npy"
+        whats = {"split": "the split, data/,", "embedding_hash": f"the embedding, {file},"}
         whats |= {key: f"its {key}" for key in self.also}
         for key, what in whats.items():
             if recorded.get(key) != self.made_from[key]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from core.options import InputError, WorkError
 
 HERE = Path(__file__).resolve().parents[1]
+PATIENCE = 60  # seconds for an answer
 ACTIVE = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED", "STOPPED")
 
 
@@ -42,23 +44,63 @@ def there_is_slurm() -> bool:
     return shutil.which("sbatch") is not None and shutil.which("squeue") is not None
 
 
-def submit(batch: str, options: list[str], arguments: list[str]) -> int:
-    """Submit a batch file by cluster.sh, with the site's settings; return the job's number."""
+def submit(batch: str, options: list[str], arguments: list[str], **environment: str) -> int:
+    """Submit a batch file by cluster.sh, with the site's settings; return the job's number.
+
+    Args:
+        environment: variables that the job gets beside this process's own.
+    """
     script = '. ./cluster.sh && submit "$@"'
     words = ["bash", "-c", script, "cluster.sh", batch, "--parsable", *options, "--", *arguments]
-    return int(_call(words).split()[-1].partition(";")[0])
+    return int(_call(words, **environment).split()[-1].partition(";")[0])
 
 
-def tasks() -> list[Task]:
-    """Return all jobs of the user that Slurm remembers, finished ones for a few minutes."""
-    form = "%F|%K|%T|%r|%N|%M|%k"
-    lines = _call(["squeue", "-h", "-r", "-t", "all", "-u", getpass.getuser(), "-o", form])
+def tasks(user: str | None = None) -> list[Task]:
+    """Return all jobs of a user, else of this one, that Slurm remembers, also ended ones.
+
+    Raises:
+        WorkError: Slurm does not answer.
+    """
+    form, user = "%F|%K|%T|%r|%N|%M|%k", user or getpass.getuser()
+    lines = _call(["squeue", "-h", "-r", "-t", "all", "-u", user, "-o", form])
     found = []
     for line in lines.splitlines():
         job, index, state, *rest = line.strip().split("|", 6)
         array = index.isdecimal()
         found.append(Task(int(job), int(index) if array else 0, array, state, *rest))
     return found
+
+
+def resources(batch: str, script: str, options: list[str]) -> dict[str, str]:
+    """Return what a job would ask for: its batch file's options, the site's, its own.
+
+    Args:
+        script: what stage.sh would run, or else anything.
+        options: of sbatch, as submit takes them.
+
+    Returns:
+        {"time": "4:00:00", "mem": "20G", "cpus-per-task": "4", "gres": "gpu:1", ...}
+    """
+    line = '. ./cluster.sh && settings "$@" && printf "%s\\n" ${site[@]+"${site[@]}"}'
+    site = _call(["bash", "-c", line, "cluster.sh", batch, script, *options]).split("\n")
+    text = (HERE / batch).read_text(encoding="utf-8")
+    words = " ".join(re.findall(r"^#SBATCH (.*)$", text, re.M)).split()
+    asked = dict(w.removeprefix("--").partition("=")[::2] for w in (*words, *site, *options) if w)
+    if "mem-per-cpu" in asked and not any(o.startswith("--mem=") for o in options):
+        asked.pop("mem", None)
+    return asked
+
+
+def limits() -> dict[str, int]:
+    """Return the numbers among Slurm's settings, as {"MaxArraySize": 1001, ...}."""
+    lines = (line.partition("=") for line in _call(["scontrol", "show", "config"]).splitlines())
+    return {name.strip(): int(v.strip()) for name, _, v in lines if v.strip().isdecimal()}
+
+
+def job_name(root: Path, stage: str) -> str:
+    """Return what squeue and the logs call a job: stage, embedding and study."""
+    words = f"{stage.replace(' ', '-')}.{root.resolve().name}"
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", words)
 
 
 def cancel(which: list[Task]) -> None:
@@ -94,9 +136,19 @@ def node_share(gpus: int, batch: str) -> list[str]:
     ]
 
 
-def _call(words: list[str]) -> str:
-    done = subprocess.run(words, cwd=HERE, capture_output=True, text=True)
+def _call(words: list[str], **environment: str) -> str:
+    name = words[0] if words[0] != "bash" else "sbatch"
+    try:
+        done = subprocess.run(
+            words,
+            cwd=HERE,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise WorkError(f"{name} failed: no answer within {PATIENCE} s") from error
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()
-        raise WorkError(f"{words[0] if words[0] != 'bash' else 'sbatch'} failed: {said}")
+        raise WorkError(f"{name} failed: {(done.stderr or done.stdout).strip()}")
     return done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from core.registry import RECOMMENDERS
 
 HERE = Path(__file__).resolve().parents[1]
 OPEN_TABLES = {"full": ("mfcc_stats", "musicnn", "maest"), "small": ("mfcc_stats", "maest")}
+ONCE = ("wave", "dry_run", "cancel")  # what one command does, and not what a study is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,9 @@ class StudyConfig:
     config: Path | None = option(
         None, "yaml of options for what learns; auto: sample.yaml for the sample", read=False
     )
+    overwrite: bool = option(
+        False, "make again what was made from other things than asked for, and what follows from it"
+    )
     slurm: bool = option(False, "submit the study as a graph of Slurm jobs", outcome=False)
     shards: int = option(32, "with --slurm: tasks an extraction is split into", outcome=False)
     at_once: int = option(8, "with --slurm: tasks of an array that run at a time", outcome=False)
@@ -70,6 +75,21 @@ class StudyConfig:
         "and memory; 0: without GPUs; auto: as the batch files say",
         outcome=False,
     )
+    at_most: int | None = option(
+        None,
+        "with --slurm: jobs of this study in the queue at a time, for sites with limits; a task of "
+        "an array counts as one, and the last of them submits the next",
+        outcome=False,
+    )
+    fetch: bool = option(
+        False,
+        "bring the weights of the embeddings here first; with --slurm jobs then ask no hub, else "
+        "nothing more is done",
+        outcome=False,
+    )
+    wave: bool = option(False, "with --slurm: go on after --at-most; jobs use it", outcome=False)
+    dry_run: bool = option(False, "with --slurm: say what it would submit", outcome=False)
+    cancel: bool = option(False, "with --slurm: cancel this study's jobs alone", outcome=False)
 
     def __post_init__(self):
         self._settle_open_data()
@@ -95,6 +115,10 @@ class StudyConfig:
             raise InputError("--log and --audio go together; without both a sample is made")
         if min(self.shards, self.at_once) < 1 or (self.gpus or 0) < 0:
             raise InputError("--shards and --at-once must be at least 1, --gpus at least 0")
+        if self.at_most is not None and self.at_most < 2:
+            raise InputError(f"--at-most must be at least 2, got {self.at_most}: one submits")
+        if (self.cancel or self.dry_run or self.wave) and not self.slurm:
+            raise InputError("--cancel, --dry-run and --wave go with --slurm")
 
     def _settle_open_data(self) -> None:
         """Fill in what --onion leaves open: root, tables, their embeddings, recommenders."""
@@ -135,10 +159,11 @@ def flags_of(config: StudyConfig) -> list[str]:
     flags = []
     for option_field in dataclasses.fields(config):
         value = getattr(config, option_field.name)
+        usual = value == option_field.default and option_field.name != "root"
+        if usual or option_field.name in ONCE:
+            continue
         if isinstance(value, Path):
             value = value.absolute()
-        elif value == option_field.default:
-            continue
         name = "--" + option_field.name.replace("_", "-")
         if value is True:
             flags.append(name)
@@ -146,6 +171,12 @@ def flags_of(config: StudyConfig) -> list[str]:
             items = value if isinstance(value, tuple) else [value]
             flags += [name, ",".join(map(str, items))]
     return flags
+
+
+def command_line(*words, script: str = "run_all.sh") -> str:
+    """Return a command of the project that can be pasted, in any folder."""
+    starter = "bash" if script.endswith(".sh") else "python"
+    return shlex.join([starter, str(HERE / script), *map(str, words)])
 
 
 def lacking(name: str) -> list[str]:

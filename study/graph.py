@@ -1,166 +1,163 @@
-"""The study as a graph of jobs: what is missing is submitted, after what it needs.
-
-ROOT/runs/study.json remembers which job does what. It is written after every submission; a job
-that was submitted and not written down is found in the queue by its comment. So submitting again,
-at any time, adds only what is neither on the disk nor in the queue.
-"""
+"""The study as a graph of jobs: what is done, what the queue does, what is to be submitted."""
 
 from __future__ import annotations
 
-import datetime
+import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from core.artifacts import exclusive, read_json, write_json
 from core.options import InputError
-from extract_item_embeddings.engine.shards import array_expression
-from study import cluster
 from study.cluster import Task
-from study.config import StudyConfig, flags_of
+from study.config import StudyConfig
+from study.record import Record, number_in
 from study.stages import Stage, plan
 
 
 @dataclass
 class Node:
-    """A stage, and what is known of its jobs."""
+    """A stage, and what is known of its jobs.
+
+    Attributes:
+        missing: tasks that are not done.
+        changed: {task: what it would refuse}: done, but from other things than asked for.
+        jobs: the record's, oldest first.
+        tasks: that Slurm remembers, of any state.
+        working: {task: its job in the queue}, if that does what is asked for now.
+        differing: jobs in the queue that do something else, or began before what they need is done.
+        todo: tasks to submit; `decide` sets it.
+        let_go: jobs to cancel first: they differ, or wait for jobs that have failed.
+        remade: it is done again because of what has changed.
+        taken: tasks that were submitted just now, as the job `submitted`.
+    """
 
     stage: Stage
-    missing: list[int]  # tasks that are not on the disk
-    tasks: list[Task] = field(default_factory=list)  # that Slurm remembers, of any state
-    submitted: int | None = None  # the job that was submitted just now
-    jobs: list[dict] = field(default_factory=list)  # of study.json, oldest first
+    missing: list[int]
+    changed: dict[int, str] = field(default_factory=dict)
+    jobs: list[dict] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+    working: dict[int, Task] = field(default_factory=dict)
+    differing: list[Task] = field(default_factory=list)
+    todo: list[int] = field(default_factory=list)
+    let_go: list[Task] = field(default_factory=list)
+    remade: bool = False
+    submitted: int | None = None
+    taken: list[int] = field(default_factory=list)
 
     @property
     def done(self) -> bool:
         return not self.missing
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What its next job is called with."""
+        return (*self.stage.flags, *(["--overwrite"] if self.remade else []))
+
     def active(self) -> list[Task]:
-        return [task for task in self.tasks if task.active and task.index in self.missing]
+        """Return the jobs in the queue that work on what is missing."""
+        return [*self.working.values(), *self.differing]
 
     def open(self) -> list[int]:
         """Return the missing tasks that no job of the queue will do."""
-        busy = {task.index for task in self.active()}
-        return [index for index in self.missing if index not in busy]
+        return [index for index in self.missing if index not in self.working]
+
+    def uncovered(self) -> list[int]:
+        """Return the missing tasks that no job does or will do, those of just now included."""
+        return [index for index in self.open() if index not in self.taken]
+
+    def last_job(self, index: int) -> dict | None:
+        """Return the newest job that was to do a task; None: there was none."""
+        label = self.stage.labels[index]
+        return next((j for j in reversed(self.jobs) if number_in(j, label) is not None), None)
 
 
-def study_file(root: Path) -> Path:
-    return root / "runs" / "study.json"
+def look(config: StudyConfig, record: Record, queue: list[Task]) -> list[Node]:
+    """Return every stage with what is missing on the disk and what the queue does of it.
 
-
-def look(config: StudyConfig, record: dict) -> list[Node]:
-    """Return every stage with what is missing on the disk and what Slurm knows of its jobs."""
-    found = cluster.tasks() if cluster.there_is_slurm() else []
-    nodes = []
-    for stage in plan(config):
-        jobs = record.get("stages", {}).get(stage.name, {}).get("jobs", [])
-        known, comment = {job["id"] for job in jobs}, _comment(config, stage)
-        mine = [task for task in found if task.job in known or task.comment == comment]
-        nodes.append(Node(stage, stage.missing(), mine, jobs=jobs))
-    return nodes
-
-
-def submit_study(config: StudyConfig) -> list[Node]:
-    """Submit what is missing; return all stages.
+    What is made from something that is not done is not done either.
 
     Raises:
-        InputError: there is no Slurm, or another process submits this study now.
-        WorkError: Slurm refuses.
+        InputError: an extraction was begun with another number of shards.
     """
-    if not cluster.there_is_slurm():
-        raise InputError("--slurm: no Slurm on this machine (no sbatch); leave --slurm away")
-    path = study_file(config.root)
-    with exclusive(path.with_name(".study.lock"), f"the submission of {config.root}"):
-        record = {"flags": [], "stages": {}}
-        if path.exists():
-            record = read_json(path, "the same command once it is removed")
-        record["flags"] = flags_of(config)
-        nodes = look(config, record)
-        by_name = {node.stage.name: node for node in nodes}
-        for node in nodes:
-            needs = [by_name[name] for name in node.stage.needs if not by_name[name].done]
-            if any(need.submitted for need in needs):
-                _let_go(node)
-            record["stages"].setdefault(node.stage.name, {}).update(
-                needs=list(node.stage.needs), python=node.stage.python, jobs=node.jobs
-            )
-            if todo := node.open():
-                options = _options(config, node.stage, todo) + _dependency(needs)
-                arguments = list(node.stage.flags)
-                if node.stage.batch == "stage.sh":
-                    arguments = [*node.stage.script, *arguments]
-                node.submitted = cluster.submit(node.stage.batch, options, arguments)
-                now = datetime.datetime.now().isoformat(" ", "seconds")
-                node.jobs.append({"id": node.submitted, "tasks": todo, "submitted": now})
-                write_json(path, record)
-        write_json(path, record)
-    return nodes
+    by_name: dict[str, Node] = {}
+    for stage in plan(config):
+        needs = [by_name[name] for name in stage.needs]
+        node = Node(stage, stage.missing(), jobs=record.stages.get(stage.name, []))
+        waits = not all(need.done for need in needs)
+        if not waits or not stage.follows:
+            node.changed = stage.changed()
+            node.missing = sorted({*node.missing, *node.changed})
+        if waits and stage.follows:
+            node.missing = stage.tasks
+            node.remade = any(need.remade for need in needs) and stage.asks
+        node.remade = node.remade or bool(node.changed)
+        node.tasks = record.own(stage.name, queue)
+        node.jobs = record.stages[stage.name]
+        _assign(node, began_too_early=waits and stage.follows)
+        by_name[stage.name] = node
+    return list(by_name.values())
 
 
-def _let_go(node: Node) -> None:
-    """Cancel what waits for jobs that have failed: it is submitted again, after the new ones."""
-    waiting = [task for task in node.active() if task.state == "PENDING"]
-    if waiting:
-        cluster.cancel(waiting)
-        node.tasks = [task for task in node.tasks if task not in waiting]
+def _assign(node: Node, began_too_early: bool) -> None:
+    """Sort the stage's jobs of the queue into those that do what is asked, and others."""
+    by_id = {job["id"]: job for job in node.jobs}
+    places = {label: index for index, label in enumerate(node.stage.labels)}
+    for task in (task for task in node.tasks if task.active):
+        job, waits = by_id[task.job], task.state == "PENDING"
+        place = dict(zip(job["tasks"], map(places.get, job["labels"]), strict=True)).get(task.index)
+        command, now = job["command"].removesuffix(" --overwrite"), node.stage.python
+        same = command == now and (job["command"] != command or not node.remade)
+        if not waits and node.stage.array:  # a running task trains its seed, whatever the others
+            same = _but_seeds(command) == _but_seeds(now)
+        if place is None and same and not waits and node.stage.array:
+            continue  # a seed that is not asked for now
+        if place is None or not same or (began_too_early and not waits):
+            node.differing.append(task)
+        elif place in node.missing:
+            node.working[place] = task
 
 
-def _comment(config: StudyConfig, stage: Stage) -> str:
-    return f"study {config.root.absolute()}: {stage.name}"
+def _but_seeds(command: str) -> str:
+    return re.sub(r" --seeds \S+", "", command)
 
 
-def _options(config: StudyConfig, stage: Stage, todo: list[int]) -> list[str]:
-    options = [f"--comment={_comment(config, stage)}", "--kill-on-invalid-dep=yes"]
-    if stage.batch == "stage.sh":
-        options.append(f"--job-name={stage.name.replace(' ', '-')}")
-    if stage.array:
-        options.append(f"--array={array_expression(todo)}%{config.at_once}")
-    if stage.without_gpu or config.gpus == 0:
-        options.append("--gres=none")
-    elif stage.training and config.gpus:
-        options += cluster.node_share(config.gpus, stage.batch)
-    return options
+def decide(nodes: list[Node], *, overwrite: bool) -> None:
+    """Set what each stage submits, and what it cancels before.
 
-
-def _dependency(needs: list[Node]) -> list[str]:
-    """Return the option that lets a job wait for all unfinished tasks of other stages."""
-    jobs = []
-    for need in needs:
-        jobs += [task.name for task in need.active()]
-        jobs += [str(need.submitted)] if need.submitted else []
-    return [f"--dependency=afterok:{':'.join(dict.fromkeys(jobs))}"] if jobs else []
-
-
-def tree(nodes: list[Node]) -> list[str]:
-    """Return the lines of the graph as a tree: each job under the last of those it waits for."""
+    Raises:
+        InputError: something was made from other things, and is not to be overwritten; or is being
+            made with other options.
+    """
+    refused = {
+        node.stage.name: why
+        for node in nodes
+        for index, why in node.changed.items()
+        if index not in node.working  # else it is being made again
+    }
+    if refused and not overwrite:
+        raise InputError(tell_changed(refused))
     by_name = {node.stage.name: node for node in nodes}
-    children: dict[str | None, list[Node]] = {}
     for node in nodes:
-        waits_for = [name for name in node.stage.needs if not by_name[name].done]
-        children.setdefault(waits_for[-1] if waits_for else None, []).append(node)
-
-    def lines(parent: str | None, indent: str):
-        below = children.get(parent, [])
-        for node in below:
-            last = node is below[-1]
-            stem, deeper = (
-                ("", "") if parent is None else ("└─ ", "   ") if last else ("├─ ", "│  ")
+        running = [task for task in node.differing if task.state != "PENDING"]
+        if running and node.stage.array:
+            raise InputError(
+                f"{node.stage.name} runs with other options than are asked for now, as "
+                f"{', '.join(task.name for task in running)}; wait for it, or cancel it: scancel "
+                f"{' '.join(task.name for task in running)}"
             )
-            yield f"{indent}{stem}{_label(node, by_name)}"
-            yield from lines(node.stage.name, indent + deeper)
+        node.let_go = [task for task in node.differing if task.state == "PENDING"]
+        node.differing = running
+        if any(by_name[name].todo for name in node.stage.needs):
+            waiting = {i: task for i, task in node.working.items() if task.state == "PENDING"}
+            node.let_go += waiting.values()
+            node.working = {i: t for i, t in node.working.items() if i not in waiting}
+        node.todo = node.open()
 
-    return list(lines(None, ""))
 
-
-def _label(node: Node, by_name: dict[str, Node]) -> str:
-    if node.done:
-        return f"{node.stage.name}: done"
-    jobs = dict.fromkeys(task.job for task in node.active())
-    known = f" in the queue as {', '.join(map(str, jobs))}" if jobs else ""
-    new = f" {node.submitted}" if node.submitted else ""
-    if node.submitted and node.stage.array:
-        new += f"_[{array_expression(node.jobs[-1]['tasks'])}]"
-    others = [n for n in node.stage.needs if not by_name[n].done][:-1]
-    more = f" (and after {len(others)} others)" if len(others) > 2 else ""
-    if 0 < len(others) <= 2:
-        more = f" (and after {', '.join(others)})"
-    return f"{node.stage.name}:{new}{known}{more}"
+def tell_changed(refused: dict[str, str]) -> str:
+    """Return the message for stages that are done, but were made from other things."""
+    shown = [f"{name}: {why.partition('; --overwrite')[0]}" for name, why in refused.items()]
+    more = f"; and {len(shown) - 4} more stages" if len(shown) > 4 else ""
+    return (
+        f"{len(refused)} stages were made from other things than are asked for now: "
+        f"{'; '.join(shown[:4])}{more}. Nothing was begun; --overwrite makes them again with what "
+        "follows from them, another --root keeps both"
+    )

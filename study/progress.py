@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from extract_item_embeddings.engine.shards import array_expression
 from study.cluster import HERE, Task
 from study.graph import Node
+from study.record import number_in
 
 NO_ARRAY = 4294967294  # what stands for a task's number in the log of a job that is no array
 HINTS = {
@@ -27,11 +29,17 @@ def describe(node: Node, by_name: dict[str, Node], n_lines: int) -> tuple[str, l
     active, name = node.active(), node.stage.name
     if node.done:
         return "done", [f"done       {name}"]
-    failed = [index for index in node.open() if _jobs_of(node, index)]
+    if node.changed and not active:
+        why = next(iter(node.changed.values())).partition("; --overwrite")[0]
+        return "changed", [f"CHANGED    {name}: {why}"]
+    failed = [index for index in node.open() if node.last_job(index)]
     held = [n for n in node.stage.needs if not by_name[n].done and not by_name[n].active()]
     ran = [index for index in failed if find_log(node, index)]
     if failed and held and not ran:
         return "cancelled", [f"cancelled  {name}: it needs {', '.join(held)}"]
+    if failed and not active and not any(is_failure(node, index) for index in failed):
+        which = f" tasks {array_expression(failed)}" if node.stage.array else ""
+        return "cancelled", [f"cancelled  {name}{which}"]
     if failed:
         going = f"; {_where(active)}" if active else ""
         which = f" tasks {array_expression(failed)}" if node.stage.array else ""
@@ -48,16 +56,24 @@ def describe(node: Node, by_name: dict[str, Node], n_lines: int) -> tuple[str, l
 
 
 def find_log(node: Node, index: int) -> Path | None:
-    """Return the log of the newest job that worked on a task, or None."""
-    for job in reversed(_jobs_of(node, index)):
-        number = index if node.stage.array else NO_ARRAY
-        for path in (HERE / "logs").glob(f"*-{job['id']}_{number}.out"):
-            return path
-    return None
+    """Return the log of the newest job that was to do a task; None: it has not begun."""
+    if (job := node.last_job(index)) is None:
+        return None
+    number = number_in(job, node.stage.labels[index]) if node.stage.array else NO_ARRAY
+    return next((HERE / "logs").glob(f"*-{job['id']}_{number}.out"), None)
 
 
-def _jobs_of(node: Node, index: int) -> list[dict]:
-    return [job for job in node.jobs if index in job["tasks"]]
+def is_failure(node: Node, index: int) -> bool:
+    """Say whether a task that no job will do has failed: it was not cancelled, and has begun."""
+    state = last_state(node, index)
+    return state != "CANCELLED" if state else find_log(node, index) is not None
+
+
+def last_state(node: Node, index: int) -> str:
+    """Return what Slurm says of the newest job that was to do a task; '' once it has forgotten."""
+    job = node.last_job(index)
+    number = number_in(job, node.stage.labels[index])
+    return next((t.state for t in node.tasks if (t.job, t.index) == (job["id"], number)), "")
 
 
 def _left(node: Node) -> str:
@@ -81,9 +97,9 @@ def _where(tasks: list[Task]) -> str:
 
 
 def _failure(node: Node, index: int, n_lines: int) -> list[str]:
-    job, log = _jobs_of(node, index)[-1], find_log(node, index)
-    state = next((t.state for t in node.tasks if (t.job, t.index) == (job["id"], index)), "")
-    name = f"{job['id']}_{index}" if node.stage.array else str(job["id"])
+    job, log, state = node.last_job(index), find_log(node, index), last_state(node, index)
+    number = number_in(job, node.stage.labels[index])
+    name = f"{job['id']}_{number}" if node.stage.array else str(job["id"])
     hint = HINTS.get(state, "").format(batch=node.stage.batch)
     lines = [f"           job {name} {state}".rstrip() + (f": {hint}" if hint else "")]
     if log is None:
@@ -93,4 +109,5 @@ def _failure(node: Node, index: int, n_lines: int) -> list[str]:
         lines.append(f"           {log.relative_to(HERE)}:")
         lines += [f"           | {line}" for line in text[-n_lines:] if n_lines]
     before = f"SLURM_ARRAY_TASK_ID={index} " if node.stage.array else ""
-    return [*lines, f"           by hand: {before}{node.stage.python}"]
+    command = f"cd {shlex.quote(str(HERE))} && {before}{node.stage.python}"
+    return [*lines, f"           by hand: {command}"]

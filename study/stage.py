@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from study import checks
 from study.on_disk import absent
 
 
@@ -18,6 +19,9 @@ class Stage:
         flags: its options.
         missing: returns the tasks of which something is not on the disk yet; a stage that is no
             array has one task, 0.
+        changed: returns {task: what it would refuse}: it is there, and made from other things.
+        labels: what each task is for, whatever its number: its seed, or its shard.
+        follows: it is done again when what it needs is.
         batch: file that is submitted with the flags; stage.sh takes the script as well.
         array: each task is a job of its own, told its number by Slurm.
         training: shares a node's GPUs with others.
@@ -30,6 +34,9 @@ class Stage:
     script: tuple[str, ...]
     flags: tuple[str, ...]
     missing: Callable[[], list[int]]
+    changed: Callable[[], dict[int, str]] = dict
+    labels: tuple[str, ...] = ("",)
+    follows: bool = True
     needs: tuple[str, ...] = ()
     batch: str = "stage.sh"
     array: bool = False
@@ -39,13 +46,30 @@ class Stage:
     optional: bool = False
 
     @property
+    def tasks(self) -> list[int]:
+        return list(range(len(self.labels)))
+
+    @property
+    def asks(self) -> bool:
+        """Say whether it refuses what was made from other things, so that it takes --overwrite."""
+        return self.changed is not dict
+
+    @property
     def python(self) -> str:
-        """The command line that does it by hand."""
+        """The command line that does it, in the project's folder."""
         return shlex.join([self.interpreter or "python", *self.script, *self.flags])
 
 
-def stage_of(name, script, root, files, needs=(), flags=(), newer_than=(), **more) -> Stage:
-    """Return the stage of a script that makes these files under the root."""
+def stage_of(
+    name, script, root, files, needs=(), flags=(), newer_than=(), *, asks=False, **more
+) -> Stage:
+    """Return the stage of a script that makes these files under the root.
+
+    Args:
+        asks: the script has a function is_finished(options), which refuses what has changed.
+    """
     flags = ("--root", str(root), *flags)
     missing = absent(files, array=False, newer_than=newer_than)
+    if asks:
+        more["changed"] = checks.of_data(script, flags, files[-1])
     return Stage(name=name, script=(script,), flags=flags, missing=missing, needs=needs, **more)

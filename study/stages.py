@@ -12,6 +12,7 @@ from pathlib import Path
 
 from core.names import NONE, SHUFFLED, TRAINED, WITHOUT_FILE
 from core.registry import CONTROLS, RECOMMENDERS
+from study import checks
 from study.config import HERE, StudyConfig, lacking
 from study.on_disk import absent, metrics_files, missing_shards
 from study.open_stages import OPTIONS, open_stages
@@ -26,7 +27,7 @@ def plan(config: StudyConfig) -> list[Stage]:
         stages = open_stages(config)
         return stages + _compared(config, stages, None, options or HERE / OPTIONS[config.onion])
     if log is None:
-        stages.append(stage_of("sample", "make_sample.py", root, [root / "sample.json"]))
+        stages.append(stage_of("sample", "make_sample.py", root, [root / "sample.json"], asks=True))
         log, audio = root / "userid_trackid_timestamp.tsv", root / "audio"
         options = options or HERE / "sample.yaml"
     log, audio = log.absolute(), audio.absolute()
@@ -35,9 +36,9 @@ def plan(config: StudyConfig) -> list[Stage]:
     if config.track_ids:
         flags = (*flags, "--tracks", str(config.track_ids.absolute()))
     needs = tuple(stage.name for stage in stages)
-    stages.append(stage_of("plays", "0_get_plays_pqt.py", root, plays, needs, flags))
+    stages.append(stage_of("plays", "0_get_plays_pqt.py", root, plays, needs, flags, asks=True))
     split = [root / "data" / "split.json"]
-    stages.append(stage_of("split", "1_train_test_split.py", root, split, ("plays",)))
+    stages.append(stage_of("split", "1_train_test_split.py", root, split, ("plays",), asks=True))
     for name in config.embeddings:
         if not lacking(name):
             stages += _extraction(name, root, audio, config.shards if config.slurm else None)
@@ -68,28 +69,38 @@ def _compared(
         stage = stage_of(title, script, root, files, ("split",), more)
         if learns:
             jobs = {"batch": CONTROLS[names[0]].batch, "array": True, "training": True}
-            stage = dataclasses.replace(stage, missing=absent(files, array=True), **jobs)
-        controls.append(stage)
+            labels = tuple(map(str, config.seeds))
+            stage = dataclasses.replace(
+                stage, missing=absent(files, array=True), labels=labels, **jobs
+            )
+        asked = {"root": root, "seeds": config.seeds, "embedding": NONE, "tag": None}
+        changed = checks.of_runs(script, names, stage.flags, **asked, array=learns)
+        controls.append(dataclasses.replace(stage, changed=changed))
         results += files
     stages += controls
     for recommender, name, tag, more in _runs(config):
         known = RECOMMENDERS[recommender]
         files = metrics_files(root, recommender, name, config.seeds, tag)
         results = results + files
+        flags = ("--root", str(root), "--embedding", name, "--seeds", seeds, *more)
+        flags += ("--missing", "mean") if config.onion else ()
+        flags += taken if known.learns else ()
+        asked = {"root": root, "seeds": config.seeds, "embedding": name, "tag": tag or None}
+        asked |= {"array": known.learns}
         for other in (n for n, each in RECOMMENDERS.items() if each.made_by == recommender):
             results = results + metrics_files(root, other, name, config.seeds, tag)
         stages.append(
             Stage(
                 name=" ".join(filter(None, (recommender, name, tag))),
                 script=(known.script,),
-                flags=("--root", str(root), "--embedding", name, "--seeds", seeds, *more)
-                + (("--missing", "mean") if config.onion else ())
-                + (taken if known.learns else ()),
+                flags=flags,
                 missing=absent(files, array=known.learns),
+                changed=checks.of_runs(known.script, [recommender], flags, **asked),
+                labels=tuple(map(str, config.seeds)) if known.learns else ("",),
                 needs=(
                     "split",
                     *([f"embedding {name}"] if f"embedding {name}" in made else []),
-                    *known.learns_from,
+                    *(name for name in known.learns_from if name in wanted),  # else made there
                 ),
                 batch=known.batch,
                 array=known.learns,
@@ -99,7 +110,9 @@ def _compared(
     scripts = {each.script for each in RECOMMENDERS.values()}
     runs = tuple(s.name for s in stages if s in controls or s.script[0] in scripts)
     tables = root / "tables" / "results.csv"
-    stages.append(stage_of("table", "table.py", root, [tables], runs, newer_than=results))
+    # All recommenders are those of the extended study, so its tables can be filled as well.
+    layout = ("--layout", "journal") if set(config.recommenders) == set(RECOMMENDERS) else ()
+    stages.append(stage_of("table", "table.py", root, [tables], runs, layout, results))
     page, flags = root / "report" / "report.json", ("--audio", str(audio)) if audio else ()
     stages.append(stage_of("report", "report.py", root, [page], ("table",), flags, [tables]))
     return stages
@@ -135,18 +148,23 @@ def _extraction(name: str, root: Path, audio: Path, shards: int | None) -> list[
     own = (HERE / f"requirements-{name}.txt").exists()
     interpreter = f".venv-{name}/bin/python" if own else None
     common = {"script": script, "batch": batch, "interpreter": interpreter}
+    # It hears the tracks of trackid_sorted.csv, which stage 0 leaves as it is where there is one.
+    first = {
+        "changed": checks.of_embedding(root, name, audio),
+        "follows": not (root / "trackid_sorted.csv").exists(),
+        "needs": ("plays",),
+    }
     if shards is None:
-        return [
-            Stage(name=f"embedding {name}", flags=flags, missing=whole, needs=("plays",), **common)
-        ]
+        return [Stage(name=f"embedding {name}", flags=flags, missing=whole, **first, **common)]
     flags = (*flags, "--shards", str(shards))
     return [
         Stage(
             name=f"shards of {name}",
             flags=flags,
             missing=lambda: missing_shards(root, name, shards) if whole() else [],
-            needs=("plays",),
+            labels=tuple(f"{shard} of {shards}" for shard in range(shards)),
             array=True,
+            **first,
             **common,
         ),
         Stage(

@@ -9,6 +9,7 @@ import pytest
 from conftest import HERE
 
 from core.registry import ALL
+from extract_item_embeddings.__main__ import backbone_class
 
 NOT_BATCH = {"run_all.sh", "run_tests.sh", "setup_env.sh", "cluster.sh"}
 BATCH = sorted(
@@ -17,10 +18,7 @@ BATCH = sorted(
     if path.name not in NOT_BATCH
 )
 PUBLISHED = {"train.sh": ("48:00:00", "20G"), "train_bert.sh": ("12:00:00", "20G")}
-WITHOUT_GPU = {
-    *("knn.sh", "stage.sh", "mfcc.sh", "mule.sh"),
-    *("musicnn.sh", "musicnn_mtt.sh", "vgg_msd.sh", "vgg_mtt.sh"),
-}
+WITHOUT_GPU = {"knn.sh", "stage.sh"}
 
 
 def settings(text: str) -> dict[str, str]:
@@ -33,6 +31,14 @@ def python_line(name: str) -> str:
     """Return the command a batch file runs, without the arguments."""
     folder, _, stem = name.removesuffix(".sh").rpartition("/")
     return {"stage": ""}.get(stem, f" -m {folder}.{stem}" if folder else f" {stem}.py")
+
+
+def wants_gpu(name: str) -> bool:
+    """Say whether a batch file is to ask for a GPU: a backbone's class knows."""
+    folder, _, stem = name.removesuffix(".sh").rpartition("/")
+    if not folder:
+        return name not in WITHOUT_GPU
+    return backbone_class(stem).wants_gpu
 
 
 @pytest.fixture
@@ -97,7 +103,7 @@ def test_asks_for_what_it_needs_and_for_a_warning_and_passes_its_arguments_on(na
 @pytest.mark.parametrize("name", BATCH)
 def test_the_published_resources_are_the_default(name):
     asked, stem = settings((HERE / name).read_text(encoding="utf-8")), name.split("/")[-1]
-    assert ("gres" in asked) == (stem not in WITHOUT_GPU)
+    assert ("gres" in asked) == wants_gpu(name)
     if stem in PUBLISHED:
         assert (asked["time"], asked["mem"]) == PUBLISHED[stem]
     if "/" in name:
@@ -176,10 +182,61 @@ def test_a_job_that_was_stopped_goes_back_into_the_queue_a_limited_number_of_tim
     environment = {"SLURM_JOB_ID": "17", "SLURM_RESTART_COUNT": restarts}
     if array:
         environment |= {"SLURM_ARRAY_JOB_ID": array, "SLURM_ARRAY_TASK_ID": "4"}
-    done = shell("./train.sh", **environment)
+    shutil.copy(shell.project / "train.sh", shell.project / "slurm_script")
+    done = shell("./slurm_script", **environment)
     asked = shell.project / "asked"
     assert done.returncode == 138
     assert (asked.read_text() if asked.exists() else None) == (
         f"requeue {requeued}\n" if requeued else None
     )
     assert ("not again" in done.stderr) == (requeued is None)
+
+
+def test_resources_of_a_stage_are_set_in_one_place(sbatch):
+    (sbatch.project / "cluster.env").write_text(
+        "TIME=9:00:00\nTIME_train_bert=4:00:00\nMEM_train=7G\nQOS_table=short\nMAIL=a@b\n"
+        "CPUS_knn=2\nPARTITION_knn=cpu\nACCOUNT=us\n"
+    )
+    (sbatch.commands / "sbatch").write_text('#!/bin/bash\necho "$*"\n')
+    mail = "--mail-user=a@b --mail-type=FAIL,END"
+    assert sbatch("./train_bert.sh --x").stdout == (
+        f"--time=4:00:00 --account=us {mail} ./train_bert.sh --x\n"
+    )
+    assert sbatch("./knn.sh").stdout == (
+        f"--time=9:00:00 --cpus-per-task=2 --partition=cpu --account=us {mail} ./knn.sh\n"
+    )
+    assert "--qos=short" in sbatch("./stage.sh table.py --root R").stdout
+    assert "--qos" not in sbatch("./stage.sh report.py --root R").stdout
+    assert "--mem=7G" in sbatch("./train.sh").stdout
+    shared = sbatch(". ./cluster.sh; submit train.sh --mem=7M -- --x").stdout
+    assert "--mem=7M" in shared and "--mem=7G" not in shared, "a share of a node goes before"
+
+
+def test_memory_for_each_processor_replaces_that_of_the_batch_file(sbatch):
+    (sbatch.project / "cluster.env").write_text("MEM_PER_CPU=5G\n")
+    for name in ("sed", "mktemp", "rm"):
+        (sbatch.commands / name).symlink_to(shutil.which(name))
+    (sbatch.commands / "sbatch").write_text('#!/bin/bash\necho "$1 $3"\ncat "$2"\n')
+    said, _, text = sbatch("./knn.sh --x").stdout.partition("\n")
+    assert said == "--mem-per-cpu=5G --x"
+    assert settings(text) == {
+        name: value
+        for name, value in settings((HERE / "knn.sh").read_text()).items()
+        if name != "mem"
+    }
+
+
+@pytest.mark.parametrize("opened", [{}, {"SLURM_TASK_PID": "1", "SLURM_STEP_ID": "0"}])
+def test_from_a_shell_inside_an_allocation_it_submits_a_job_of_its_own(sbatch, opened):
+    (sbatch.commands / "sbatch").write_text(
+        '#!/bin/bash\necho "$*" ${!SLURM@} $SLURM_CONF ${CUDA_VISIBLE_DEVICES-none}\n'
+    )
+    allocation = {"SLURM_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3", "SLURM_CPUS_PER_TASK": "1"}
+    allocation |= {"SLURM_CONF": "/c", "CUDA_VISIBLE_DEVICES": "0", "SLURMD_NODENAME": "n"}
+    done = sbatch("./knn.sh --x", **allocation, **opened)
+    assert done.stdout == "./knn.sh --x SLURM_CONF /c none\n"
+    assert "submitted as a job of its own, not inside allocation 5" in done.stderr
+    line = "SLURM_TASK_PID=$BASHPID; export SLURM_TASK_PID; exec ./knn.sh --x"
+    (sbatch.commands / "python").write_text('#!/bin/bash\necho "runs $*"\n')
+    (sbatch.commands / "python").chmod(0o755)
+    assert sbatch(line, **allocation).stdout == "runs knn.py --x\n", "srun ./knn.sh is a step"

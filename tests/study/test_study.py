@@ -6,77 +6,25 @@ import re
 
 import pytest
 from conftest import HERE, shell
+from made_up_slurm import CONTROL_RUNS, CONTROL_STAGES, N_STAGES, SMALL, made_up_queue, study, touch
 
 from core.artifacts import write_json
 from core.options import InputError, parse_config
 from extract_item_embeddings.engine.parts import Part, Parts
-from study import cluster, graph
-from study.cluster import Task, node_share
+from study import cluster
+from study.cluster import node_share
 from study.config import StudyConfig, flags_of
+from study.graph import look
 from study.progress import describe
+from study.record import Record
 from study.stages import plan
-
-
-def study(root, *flags):
-    flags = ("--root", root, "--log", root / "log.tsv", "--audio", root / "audio", *flags)
-    return parse_config(StudyConfig, "", [str(flag) for flag in flags])
-
-
-def touch(root, *names):
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text("{}")
+from study.submission import submit_study
+from study.tree import tree
 
 
 @pytest.fixture
 def queue(monkeypatch):
-    """A Slurm that takes every job and never starts one; tests say what becomes of them."""
-
-    class Queue:
-        def __init__(self):
-            self.tasks, self.submitted, self.cancelled = [], [], []
-
-        def submit(self, batch, options, arguments):
-            job = 100 + len(self.submitted)
-            given = dict(o.removeprefix("--").partition("=")[::2] for o in options)
-            self.submitted.append({"id": job, "batch": batch, "args": arguments, **given})
-            indices = [0]
-            if "array" in given:
-                indices = []
-                for span in given["array"].partition("%")[0].split(","):
-                    first, _, last = span.partition("-")
-                    indices += range(int(first), int(last or first) + 1)
-            self.tasks += [
-                Task(job, i, "array" in given, "PENDING", "Priority", "", "0:00", given["comment"])
-                for i in indices
-            ]
-            return job
-
-        def cancel(self, which):
-            self.cancelled += [task.name for task in which]
-            self.tasks = [task for task in self.tasks if task not in which]
-
-        def becomes(self, state, job, *indices):
-            self.tasks = [
-                Task(*(vars(t) | {"state": state}).values())
-                if t.job == job and (not indices or t.index in indices)
-                else t
-                for t in self.tasks
-            ]
-
-        def job(self, stage):
-            return next(j for j in self.submitted[::-1] if j["comment"].endswith(f": {stage}"))
-
-    queue = Queue()
-    monkeypatch.setattr(cluster, "there_is_slurm", lambda: True)
-    monkeypatch.setattr(cluster, "tasks", lambda: queue.tasks)
-    monkeypatch.setattr(cluster, "submit", queue.submit)
-    monkeypatch.setattr(cluster, "cancel", queue.cancel)
-    return queue
-
-
-SMALL = ("--slurm", "--embeddings", "mfcc", "--recommenders", "knn,shallow", "--shuffled", "none")
-SMALL += ("--shards", "4")
+    return made_up_queue(monkeypatch)
 
 
 def test_every_stage_comes_after_what_it_needs_here_and_in_slurm(tmp_path):
@@ -104,8 +52,7 @@ def test_trained_tracks_and_shuffled_rows_are_runs_of_their_own(tmp_path):
     def runs(*flags):
         config = study(tmp_path, "--embeddings", "mfcc,random", *flags)
         found = {s.name: s.python for s in plan(config) if s.needs and s.needs[0] == "split"}
-        del found["controls"], found["elsa"]
-        return found
+        return {name: line for name, line in found.items() if name not in CONTROL_STAGES}
 
     usual = ["knn mfcc", "knn mfcc shuffled", "knn noise", "shallow mfcc", "shallow mfcc shuffled"]
     usual += ["shallow random", "shallow noise", "bert4rec mfcc", "bert4rec random"]
@@ -124,7 +71,7 @@ def test_trained_tracks_and_shuffled_rows_are_runs_of_their_own(tmp_path):
 def test_an_unknown_choice_of_runs_names_the_known_ones(tmp_path):
     with pytest.raises(InputError, match="--tracks knows frozen, trained, got 'melted'"):
         study(tmp_path, "--tracks", "melted")
-    with pytest.raises(InputError, match="--shuffled knows knn, shallow, .*, none, got 'x'"):
+    with pytest.raises(InputError, match="--shuffled knows knn, .*, none, got 'x'"):
         study(tmp_path, "--shuffled", "x")
 
 
@@ -155,12 +102,11 @@ def test_the_table_is_made_again_when_a_run_is_newer(tmp_path):
     config = study(tmp_path, "--embeddings", "noise", "--recommenders", "knn")
     table = plan(config)[-2]
     runs = [
-        f"runs/{name}-s1/metrics.json"
-        for name in ("knn-noise", "popular-none", "ease-none", "elsa-none")
+        *("runs/knn-noise-s1/metrics.json", *CONTROL_RUNS),
     ]
-    touch(tmp_path, *runs, "tables/results.csv")
+    touch(tmp_path, *runs[:-1], "tables/results.csv")
     assert table.missing() == [0], "a run is missing"
-    touch(tmp_path, "runs/random_lists-none-s1/metrics.json")
+    touch(tmp_path, runs[-1])
     os.utime(tmp_path / "tables/results.csv", (2e9, 2e9))
     assert table.missing() == []
     os.utime(tmp_path / runs[0], (3e9, 3e9))
@@ -186,9 +132,9 @@ def test_shards_are_missing_that_lack_a_track_or_hold_a_failed_one(tmp_path):
 
 def test_everything_is_submitted_once_each_job_after_those_it_needs(tmp_path, queue):
     config = study(tmp_path, "--seeds", "1,2", *SMALL)
-    nodes = graph.submit_study(config)
+    nodes = submit_study(config)
     ids = {node.stage.name: node.submitted for node in nodes}
-    assert len(queue.submitted) == len(nodes) == 12
+    assert len(queue.submitted) == len(nodes) == N_STAGES
     assert "dependency" not in queue.job("plays")
     assert queue.job("shards of mfcc")["dependency"] == f"afterok:{ids['plays']}"
     assert queue.job("shards of mfcc")["array"] == "0-3%8"
@@ -200,22 +146,22 @@ def test_everything_is_submitted_once_each_job_after_those_it_needs(tmp_path, qu
     assert queue.job("table")["batch"] == "stage.sh" and queue.job("table")["args"][0] == "table.py"
     assert all(job["kill-on-invalid-dep"] == "yes" for job in queue.submitted)
 
-    again = graph.submit_study(config)
-    assert len(queue.submitted) == 12 and not any(node.submitted for node in again)
+    again = submit_study(config)
+    assert len(queue.submitted) == N_STAGES and not any(node.submitted for node in again)
     record = json.loads((tmp_path / "runs/study.json").read_text())
-    assert record["stages"]["shallow mfcc"]["jobs"][0]["tasks"] == [0, 1]
+    assert record["stages"]["shallow mfcc"][0]["tasks"] == [0, 1]
     assert parse_config(StudyConfig, "", record["flags"]) == config
 
 
 def test_only_what_failed_is_submitted_again_and_what_waits_for_it(tmp_path, queue):
     config = study(tmp_path, *SMALL)
-    graph.submit_study(config)
+    submit_study(config)
     ids = {job["comment"].split(": ")[1]: job["id"] for job in queue.submitted}
     touch(tmp_path, "data/plays.pqt", "data/plays.json", "data/split.json")
     queue.becomes("COMPLETED", ids["plays"])
     queue.becomes("FAILED", ids["shards of mfcc"], 1)
     queue.becomes("RUNNING", ids["shards of mfcc"], 2)
-    nodes = graph.submit_study(config)
+    nodes = submit_study(config)
     new = [node.stage.name for node in nodes if node.submitted]
     assert new == [
         "shards of mfcc",
@@ -233,18 +179,10 @@ def test_only_what_failed_is_submitted_again_and_what_waits_for_it(tmp_path, que
     assert str(ids["shallow noise"]) not in queue.cancelled
 
 
-def test_a_job_that_was_submitted_but_not_written_down_is_found_by_its_comment(tmp_path, queue):
-    config = study(tmp_path, *SMALL)
-    graph.submit_study(config)
-    (tmp_path / "runs/study.json").unlink()
-    graph.submit_study(config)
-    assert len(queue.submitted) == 12
-
-
 def test_another_study_does_not_get_in_the_way(tmp_path, queue):
-    graph.submit_study(study(tmp_path / "one", *SMALL))
-    graph.submit_study(study(tmp_path / "other", *SMALL))
-    assert len(queue.submitted) == 24
+    submit_study(study(tmp_path / "one", *SMALL))
+    submit_study(study(tmp_path / "other", *SMALL))
+    assert len(queue.submitted) == 2 * N_STAGES
 
 
 def test_trainings_share_a_node_of_n_gpus(tmp_path, queue, monkeypatch):
@@ -254,29 +192,29 @@ def test_trainings_share_a_node_of_n_gpus(tmp_path, queue, monkeypatch):
     assert node_share(2, "train.sh") == ["--cpus-per-task=4", "--mem=20480M"], "no more than usual"
     with pytest.raises(InputError, match="--gpus 8: no node has so many, the largest has 4"):
         node_share(8, "train.sh")
-    graph.submit_study(study(tmp_path / "four", *SMALL, "--gpus", "4"))
+    submit_study(study(tmp_path / "four", *SMALL, "--gpus", "4"))
     assert queue.job("shallow mfcc")["mem"] == "15200M" and "mem" not in queue.job("knn mfcc")
-    graph.submit_study(study(tmp_path / "none", *SMALL, "--gpus", "0"))
+    submit_study(study(tmp_path / "none", *SMALL, "--gpus", "0"))
     assert queue.job("shallow mfcc")["gres"] == "none"
 
 
 def test_the_tree_shows_each_job_below_what_it_waits_for(tmp_path, queue):
-    lines = graph.tree(graph.submit_study(study(tmp_path, *SMALL)))
-    assert lines[0] == "plays: 100" and lines[-1].startswith("      └─ shallow mfcc: 108_[0]")
+    lines = tree(submit_study(study(tmp_path, *SMALL)))
+    assert lines[0] == "plays: 100" and re.match("      └─ shallow mfcc: 10\\d_.0.", lines[-1])
     assert "   └─ embedding mfcc: 103" in lines
-    assert sum("table" in line for line in lines) == 1 and len(lines) == 12
+    assert sum("table" in line for line in lines) == 1 and len(lines) == N_STAGES
 
 
 def test_what_a_stage_is_said_to_do(tmp_path, queue):
     config = study(tmp_path, *SMALL)
-    graph.submit_study(config)
+    submit_study(config)
     ids = {job["comment"].split(": ")[1]: job["id"] for job in queue.submitted}
     touch(tmp_path, "data/plays.pqt", "data/plays.json")
     queue.becomes("RUNNING", ids["shards of mfcc"], 0, 1)
     queue.becomes("OUT_OF_MEMORY", ids["shards of mfcc"], 2)
     for name in ("embedding mfcc", "knn mfcc"):
         queue.becomes("CANCELLED", ids[name])
-    nodes = graph.look(config, json.loads((tmp_path / "runs/study.json").read_text()))
+    nodes = look(config, Record.read(tmp_path), queue.tasks)
     by_name = {node.stage.name: node for node in nodes}
     states = {name: describe(node, by_name, 5) for name, node in by_name.items()}
     assert states["plays"][0] == "done" and states["split"][0] == "waiting"
@@ -293,7 +231,7 @@ def test_what_a_stage_is_said_to_do(tmp_path, queue):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--recommenders", "knn,als"], "--recommenders knows knn, "),
+        (["--recommenders", "knn,als"], ", got 'als'"),
         (["--embeddings", "mfc"], "'mfc' is unknown"),
         (["--log", "x"], "--log and --audio go together"),
         (["--slurm", "--shards", "0"], "--shards and --at-once must be at least 1"),
@@ -321,4 +259,20 @@ def test_a_stage_that_fails_ends_the_study_with_its_exit_code(tmp_path):
 
 def test_without_a_study_the_status_says_how_to_submit_one(tmp_path):
     done = shell(f"python study_status.py --root {tmp_path}", tmp_path)
-    assert done.returncode == 2 and "bash run_all.sh --slurm" in done.stderr
+    assert done.returncode == 2 and f"bash {HERE}/run_all.sh --slurm" in done.stderr
+
+
+def test_one_command_that_makes_three_recommenders_runs_is_one_stage(tmp_path):
+    names = "bimodal_content,bimodal_average,bimodal_collaborative"
+    flags = ("--embeddings", "mfcc", "--recommenders", names)
+    stages = {s.name: s for s in plan(study(tmp_path, *flags))}
+    own = [name for name in stages if name.startswith("bimodal")]
+    assert own == ["bimodal_average mfcc", "bimodal_average mfcc shuffled", "bimodal_average noise"]
+    assert "elsa" in stages[own[0]].needs and stages["elsa"].batch == "train_elsa.sh"
+    assert stages["elsa"].training and stages["elsa"].missing() == [0]
+    everything = plan(study(tmp_path, "--recommenders", "all"))
+    flags = {s.name: s.flags for s in everything}["table"]
+    assert flags[-2:] == ("--layout", "journal")
+    assert "--layout" not in stages["table"].flags
+    runs = {s.name for s in everything}
+    assert {"hybrid mfcc", "hybrid mfcc shuffled", "bimodal_average mfcc shuffled"} <= runs

@@ -1,0 +1,81 @@
+"""What is checked before the first job is submitted: a job that cannot work fails hours later."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import tempfile
+from pathlib import Path
+
+from core.options import InputError
+from study import cluster
+from study.config import HERE, StudyConfig
+from study.graph import Node
+
+
+def check_places(root: Path) -> None:
+    """Raise InputError unless the root's runs/ and the logs' folder can be written."""
+    for folder in (root / "runs", HERE / "logs"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"{folder} cannot be written ({error.strerror}){_whose(folder)}; jobs of "
+                f"{getpass.getuser()} need that: choose another --root, a checkout of your own, or "
+                "ask for the right to write"
+            ) from error
+
+
+def _whose(folder: Path) -> str:
+    place = next(p for p in (folder, *folder.parents) if p.exists())
+    try:
+        owner = place.owner()
+    except KeyError:
+        owner = f"user {place.stat().st_uid}"
+    return "" if place.stat().st_uid == os.getuid() else f"; {place} belongs to {owner}"
+
+
+def check_work(config: StudyConfig, nodes: list[Node]) -> None:
+    """Raise InputError unless all that is to be submitted can be taken and can work.
+
+    Whether nodes have the GPUs of --gpus is checked with the options that follow from it.
+    """
+    if config.log is not None:
+        if not config.log.is_file():
+            raise InputError(f"--log {config.log} is missing; expected a tab-separated file")
+        if not config.audio.is_dir():
+            raise InputError(f"--audio {config.audio} is not a folder; expected TRACKID.mp3 in it")
+    todo = [node for node in nodes if node.todo]
+    for node in todo:
+        python = node.stage.interpreter
+        if python and not (HERE / python).exists():
+            raise InputError(lacks_environment(node.stage))
+    if config.gpus and (training := [node.stage for node in todo if node.stage.training]):
+        cluster.node_share(config.gpus, training[0].batch)
+    _check_limits(todo)
+
+
+def lacks_environment(stage) -> str:
+    """Return the message for a stage whose own python is not there."""
+    module = stage.script[1].replace(".", "/")
+    return (
+        f"{stage.name} needs the environment of {stage.interpreter}, which is not there; the first "
+        f"lines of {module}.py tell how to make it"
+    )
+
+
+def _check_limits(todo: list[Node]) -> None:
+    arrays = [node for node in todo if node.stage.array]
+    if not arrays:
+        return
+    limits = cluster.limits()
+    for node in arrays:
+        largest, most = max(node.todo), limits.get("MaxArraySize")
+        if most and largest >= most:
+            flag = "--shards" if node.stage.name.startswith("shards") else "--seeds"
+            raise InputError(
+                f"{node.stage.name} is an array up to {largest}, and this Slurm takes them up to "
+                f"{most - 1} (MaxArraySize); give fewer {flag}"
+            )

@@ -1,0 +1,135 @@
+"""What a study would ask for, how it goes on in waves where queues are short, and its end."""
+
+import json
+
+import pytest
+from made_up_slurm import N_STAGES, SMALL, made_up_queue, study, touch
+
+from core.options import InputError
+from study import forecast
+from study.config import HERE, flags_of
+from study.record import Record, study_file
+from study.submission import cancel_study, foresee_study, submit_study
+
+DATA = ("data/plays.pqt", "data/plays.json", "data/split.json")
+
+
+@pytest.fixture
+def queue(monkeypatch):
+    return made_up_queue(monkeypatch)
+
+
+def active(queue):
+    return [task for task in queue.tasks if task.active]
+
+
+def run_wave(root, queue, *flags, failed=()):
+    """Let all but the wave's job end, those of `failed` stages badly; then do what that job does.
+
+    Tell which stages it has submitted.
+    """
+    for job in queue.submitted:
+        stage = job["comment"].split(": ")[1]
+        queue.becomes("FAILED" if stage in failed else "COMPLETED", job["id"])
+        if stage in ("plays", "split"):
+            touch(root, *DATA)
+    return [n.stage.name for n in submit_study(study(root, *SMALL, *flags, "--wave")) if n.taken]
+
+
+def test_no_more_than_at_most_are_in_the_queue_and_the_last_submits_the_rest(tmp_path, queue):
+    flags = ("--at-most", "4", "--seeds", "1,2")
+    nodes = submit_study(study(tmp_path, *SMALL, *flags))
+    assert len(active(queue)) == 4
+    assert [node.stage.name for node in nodes if node.taken] == ["plays", "split", "shards of mfcc"]
+    assert queue.job("shards of mfcc")["array"] == "0%8"
+    wave = queue.job("wave")
+    assert wave["batch"] == "stage.sh" and wave["args"][0] == "run_study.py"
+    assert wave["args"][-1] == "--wave" and "--at-most" in wave["args"]
+    ids = [str(queue.job(name)["id"]) for name in ("plays", "split", "shards of mfcc")]
+    assert wave["dependency"] == "afterany:" + ":".join(ids)
+    assert not [n for n in submit_study(study(tmp_path, *SMALL, *flags)) if n.taken]
+    assert len([task for task in active(queue) if task.comment.endswith(": wave")]) == 1
+
+    next_ones = run_wave(tmp_path, queue, *flags)
+    assert next_ones == ["shards of mfcc"] and queue.job("shards of mfcc")["array"] == "1-3%8"
+    assert len(active(queue)) == 4
+
+
+def test_what_has_failed_is_left_to_people_and_does_not_keep_waves_going(tmp_path, queue):
+    flags = ("--at-most", "3")
+    submit_study(study(tmp_path, *SMALL, *flags))
+    for _ in range(N_STAGES + 6):
+        before = len(queue.submitted)
+        run_wave(tmp_path, queue, *flags, failed=("shards of mfcc",))
+        if len(queue.submitted) == before:
+            break
+    else:
+        pytest.fail("it goes on for ever")
+    tried = [job["array"] for job in queue.submitted if "shards" in job["comment"]]
+    assert tried == ["0-1%8", "2-3%8"], "each shard once"
+    submit_study(study(tmp_path, *SMALL, *flags))
+    assert queue.job("shards of mfcc")["array"] == "0-1%8", "somebody has submitted again"
+
+
+def test_cancel_ends_the_wave_too_and_only_this_study(tmp_path, queue):
+    submit_study(study(tmp_path / "other", *SMALL))
+    submit_study(study(tmp_path / "one", *SMALL, "--at-most", "3"))
+    others = len(queue.tasks) - 3
+    assert cancel_study(study(tmp_path / "one", *SMALL)) == 3
+    assert len(queue.tasks) == others
+    with pytest.raises(InputError, match="nothing was submitted from it"):
+        cancel_study(study(tmp_path / "none", *SMALL))
+
+
+def test_what_one_command_does_is_not_what_a_study_is(tmp_path):
+    config = study(tmp_path, "--slurm", "--dry-run", "--at-most", "5")
+    assert "--dry-run" not in flags_of(config) and "--at-most" in flags_of(config)
+    with pytest.raises(InputError, match="--at-most must be at least 2"):
+        study(tmp_path, "--slurm", "--at-most", "1")
+    with pytest.raises(InputError, match="go with --slurm"):
+        study(tmp_path, "--cancel")
+
+
+def test_a_dry_run_tells_what_would_be_asked_for_and_submits_nothing(tmp_path, queue, monkeypatch):
+    rates = tmp_path / "rates.csv"
+    rates.write_text("what,unit,seconds,where\nmfcc,track,36,x\nshallow,pair,360,x\n")
+    monkeypatch.setattr(forecast, "RATES", rates)
+    config = study(tmp_path / "root", *SMALL, "--dry-run", "--seeds", "1,2")
+    (tmp_path / "root/trackid_sorted.csv").write_text("idx,trackid\n" + "0,a\n" * 100)
+    (tmp_path / "root/log.tsv").write_text("x" * forecast.LINE * 20)
+    lines = forecast.foretell(config, foresee_study(config))
+    said = "\n".join(lines)
+    assert "shards of mfcc: 4 tasks, each 8 cpus, 12G, at most 10:00:00; about 1.0 h in all" in said
+    assert "embedding mfcc: 8 cpus, 12G, at most 10:00:00; about 0.0 min in all" in said
+    assert "2 tasks, each 4 cpus, 20G, at most 48:00:00, 1 GPU; about 4.0 h" in next(
+        line for line in lines if "shallow mfcc:" in line
+    )
+    assert f"would submit {N_STAGES} jobs of" in lines[-2] and "nothing was submitted" in lines[-2]
+    assert lines[-1].startswith("about 9.0 h, 8.0 h of GPUs, without ")
+    assert not queue.submitted and not study_file(tmp_path / "root").exists()
+
+
+def test_rates_are_those_of_this_root_where_it_has_some(tmp_path):
+    touch(tmp_path, "embeddings/x.json", "runs/knn-x-s1/metrics.json")
+    assert forecast.rates_of(tmp_path) == {}
+    made = {"seconds": 50.0, "n_tracks": 100}
+    (tmp_path / "embeddings/x.json").write_text(json.dumps(made))
+    assert forecast.rates_of(tmp_path) == {"x": ("track", 0.5)}
+
+
+def test_a_site_sets_resources_and_the_dry_run_tells_them(tmp_path, queue, monkeypatch):
+    for name in ("cluster.sh", "train.sh", "stage.sh"):
+        (tmp_path / name).write_text((HERE / name).read_text())
+    (tmp_path / "cluster.env").write_text("TIME_train=1:00:00\nMEM_PER_CPU=3G\nPARTITION=gpu\n")
+    monkeypatch.setattr(forecast.cluster, "HERE", tmp_path)
+    asked = forecast.cluster.resources("train.sh", "train.py", ["--gres=none"])
+    assert asked["time"] == "1:00:00" and asked["partition"] == "gpu" and "mem" not in asked
+    assert forecast.n_gpus(asked) == 0 and asked["cpus-per-task"] == "4"
+
+
+def test_a_wave_belongs_to_the_round_of_who_submitted(tmp_path, queue):
+    submit_study(study(tmp_path, *SMALL, "--at-most", "3"))
+    run_wave(tmp_path, queue, "--at-most", "3")
+    assert Record.read(tmp_path).round == 1
+    submit_study(study(tmp_path, *SMALL, "--at-most", "3"))
+    assert Record.read(tmp_path).round == 2
