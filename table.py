@@ -44,10 +44,13 @@ from evaluation.results import (
     find_crossings,
     metric_names,
     read_runs,
+    remove_tables,
+    seal_tables,
     stated_k,
     summarize_lists,
     summarize_rows,
     summarize_segments,
+    unfinished_runs,
 )
 
 
@@ -70,13 +73,12 @@ def main(config: TableConfig) -> None:
     runs = read_runs(config.root, config.runs)
     tables = make_tables(runs, config.resamples, config.seed)
     folder = config.root / "tables"
-    for name, table in tables.items():
-        if len(table) or name in ("results", "comparisons", "groups", "shuffled"):
-            _write_csv(table, folder / f"{name}.csv")
-        else:
-            (folder / f"{name}.csv").unlink(missing_ok=True)  # of runs that are not chosen now
+    remove_tables(folder)
     for recommender, part in tables["results"].groupby("recommender"):
         _write_csv(part, folder / f"{recommender}.csv")
+    for name, table in reversed(tables.items()):  # results.csv, without which nothing is read, last
+        if len(table) or name in ("results", "comparisons", "groups", "shuffled"):
+            _write_csv(table, folder / f"{name}.csv")
     page = render(tables, runs, config.root)
     _write(folder / "results.md", page + "\n" + full_table(tables["results"]))
     caption = f"on the test users of {describe_data(config.root)[0]}, mean and 95 % interval."
@@ -85,7 +87,10 @@ def main(config: TableConfig) -> None:
         page = write_journal(tables, runs, config.root)
     else:
         _write(folder / "compare_published.md", compare_page(tables["published"], config.root))
+    seal_tables(folder)
     print(page)
+    for name in unfinished_runs(config.root, config.runs):
+        print(f"left out: runs/{name} is not finished; its own command goes on")
     print(f"{folder / 'results.md'}, {folder / 'results.csv'}: {len(runs)} runs")
 
 

@@ -160,7 +160,7 @@ def tex(tables: dict[str, pd.DataFrame], metrics: list[str], caption: str) -> st
             rf"\label{{tab:{metric.lower().replace('@', '-')}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
             r"\toprule",
-            " & ".join(head) + r" \\",
+            " & ".join(map(escape, head)) + r" \\",
             r"\midrule",
             *(row + r" \\" for row in rows),
             r"\bottomrule",

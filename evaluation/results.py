@@ -48,6 +48,7 @@ recommender, an embedding and a tag; its seeds are averaged for each user before
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -56,12 +57,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from core.artifacts import read_json, read_sealed, sha256, write_json
 from core.names import WITHOUT_FILE, is_shuffled
 from core.options import InputError
 from core.registry import CONTROLS, is_chance, place
 from evaluation import artists, warmup
 from evaluation.beyond import GROUPS, STATISTICS
-from evaluation.finished import has_table, read_finished, read_table
+from evaluation.finished import COMPLETE, has_table, read_finished, read_table
 from evaluation.measures import STATED, mean_and_interval
 
 TEXTS = {  # columns of tables that are texts; all others are numbers, or one of FLAGS
@@ -79,7 +81,14 @@ TEXTS = {  # columns of tables that are texts; all others are numbers, or one of
         "against",
     ),
 }
-FLAGS = {"beats_shuffled"}
+FLAGS = {"beats_shuffled", "pretrained"}
+HEADS = {  # first columns of what table.py writes
+    *(("recommender", "embedding", "tag"), ("recommender", "embedding_a", "tag_a")),
+    *(("metric", "chance"), ("recommender", "backbone", "metric")),
+    *(("section", "recommender", "embedding"), ("",)),
+}
+SEAL = "tables.json"  # written last
+ELSEWHERE = {"search"}  # sweep.py's
 SEGMENTS = "segments_test.pqt"
 SEGMENT_GROUPS = {  # in the order of the table
     **dict.fromkeys(("activity", "popularity"), GROUPS),
@@ -155,6 +164,13 @@ def read_runs(root: Path, pattern: str = "*") -> list[dict]:
         _refuse_to_mix(runs[0], each, ("split",))
         _refuse_to_mix(firsts.setdefault(_key(each), each), each, ("embedding_hash", "options"))
     return runs
+
+
+def unfinished_runs(root: Path, pattern: str = "*") -> list[str]:
+    """Return the names of runs that were begun and are not finished, which no table holds."""
+    inner = pattern.removeprefix("runs/").strip("/") or "*"
+    begun = (path.parent for path in (root / "runs").glob(f"{inner}/config.yaml"))
+    return sorted(folder.name for folder in begun if not (folder / COMPLETE).exists())
 
 
 def _key(run: dict) -> tuple:
@@ -336,13 +352,53 @@ def read_tables(root: Path) -> dict[str, pd.DataFrame]:
     again = f"python table.py --root {root}"
     if not (folder / "results.csv").exists():
         raise InputError(f"{folder / 'results.csv'} is missing; make it with {again}")
-    return {path.stem: read_csv_table(path, again) for path in sorted(folder.glob("*.csv"))}
+    sealed = _sealed(folder, again)
+    paths = {path.stem: path for path in sorted(folder.glob("*.csv"))}
+    for name in sealed:
+        paths.setdefault(name, folder / f"{name}.csv")
+    return {name: read_csv(path, again, sealed.get(name)) for name, path in paths.items()}
 
 
-def read_csv_table(path: Path, again: str) -> pd.DataFrame:
-    """Return one of these tables with its types; `again` is the command that makes it."""
+def seal_tables(folder: Path) -> None:
+    """Write tables.json: the fingerprints of the tables, which are all there, and of one time."""
+    made = [path for path in sorted(folder.glob("*.csv")) if path.stem not in ELSEWHERE]
+    write_json(folder / SEAL, {"sha256": {path.stem: sha256(path) for path in made}})
+
+
+def remove_tables(folder: Path) -> None:
+    """Remove the tables that are there, results.csv first: none stays of runs that are gone.
+
+    Tables that table.py does not make are left: they do not begin as one of its tables does.
+    """
+    (folder / SEAL).unlink(missing_ok=True)
+    for path in [folder / "results.csv", *folder.glob("*.csv")]:
+        if path.exists() and path.stem not in ELSEWHERE:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                head = file.readline().rstrip("\n").split(",")
+            if path.stem == "results" or tuple(head[:3]) in HEADS:
+                path.unlink()
+
+
+def _sealed(folder: Path, again: str) -> dict:
+    """Return {name: sha256} as tables.json has it; nothing without one."""
+    if not (folder / SEAL).exists():
+        return {}
+    sealed = read_json(folder / SEAL, again, ("sha256",))["sha256"]
+    if not isinstance(sealed, dict):
+        raise InputError(f"{folder / SEAL} is damaged; make it again with {again}")
+    return sealed
+
+
+def read_csv(path: Path, again: str, digest: str | None = None) -> pd.DataFrame:
+    """Return one of these tables with its types.
+
+    Args:
+        again: the command that makes it.
+        digest: its sha256, where that is known; another file is an InputError.
+    """
+    content = read_sealed(path, digest, f"make it again with {again}")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8")
         for name in set(table) - TEXTS:
             if name in FLAGS:
                 table[name] = table[name] == "True"

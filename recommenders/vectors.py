@@ -23,12 +23,18 @@ NOISE_SEED = 0  # `noise` is the same matrix in every run, as a file on disk wou
 
 
 def embedding_hash(root: Path, name: str, width: int) -> str:
-    """Return the fingerprint of an embedding: its file's, or the recipe of one without a file."""
+    """Return the fingerprint of an embedding: its file's, or the recipe of one without a file.
+
+    Raises:
+        InputError: there is none, or it is not the one that its json tells of.
+    """
     if BESIDE in name:
         return BESIDE.join(embedding_hash(root, part, width) for part in parts_of(name))
     if name in WITHOUT_FILE:
         return f"{name}-{width}"
-    return sha256(_embedding_file(root, name))
+    path = _embedding_file(root, name)
+    _check_provenance(root, path)
+    return sha256(path)
 
 
 def load_item_vectors(

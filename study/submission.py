@@ -16,6 +16,7 @@ from study.graph import Node, decide, look
 from study.preflight import check_places, check_work
 from study.record import Record, study_file
 
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # its weights are in the cache
 WAVE = "wave"  # stands for the job that submits the rest, where stages have their names
 
 
@@ -160,7 +161,9 @@ def _submit(config: StudyConfig, record: Record, node: Node, needs: list[Node]) 
     labels = [stage.labels[index] for index in node.taken]
     command = stage.python + (" --overwrite" if node.remade else "")
     job = record.begin(stage.name, tasks=node.taken, labels=labels, command=command)
-    job["id"] = node.submitted = cluster.submit(stage.batch, options, arguments)
+    job["id"] = node.submitted = cluster.submit(
+        stage.batch, options, arguments, **(OFFLINE if config.fetch else {})
+    )
     node.jobs = record.stages[stage.name]
     record.write()
 
@@ -173,7 +176,7 @@ def _submit_wave(config: StudyConfig, record: Record, after: list[str]) -> None:
     ]
     arguments = ["run_study.py", *record.flags, "--wave"]
     job = record.begin(WAVE, tasks=[0], labels=[""], command=WAVE)
-    job["id"] = cluster.submit("stage.sh", options, arguments)
+    job["id"] = cluster.submit("stage.sh", options, arguments, **(OFFLINE if config.fetch else {}))
 
 
 def cluster_options(config: StudyConfig, node: Node) -> list[str]:

@@ -258,8 +258,8 @@ def changed_embedding(root):
 @pytest.mark.parametrize(
     ("change", "flags", "message"),
     [
-        (changed_split, (), "the split is another one"),
-        (changed_embedding, (), "the embedding is another one"),
+        (changed_split, (), "the split, data/, is another one"),
+        (changed_embedding, (), "the embedding, embeddings/toy.npy, is another one"),
         (None, ("--scale", "none"), "scale was 'standardize', now 'none'"),
         (None, ("--missing", "mean"), "missing was 'error', now 'mean'"),
     ],
@@ -285,7 +285,7 @@ def test_all_that_changed_is_named_at_once(root, knn):
     knn()
     changed_split(root)
     changed_embedding(root)
-    with pytest.raises(InputError, match="scale was .*; the split is .*; the embedding is"):
+    with pytest.raises(InputError, match="scale was .*; the split, data.*; the embedding, "):
         knn("--scale", "none")
 
 
