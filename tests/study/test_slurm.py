@@ -323,7 +323,11 @@ def test_the_commands_of_the_page_on_slurm_are_taken_and_done(slurm):
     if not (slurm.project / "sample/tables/results.csv").exists():
         pytest.skip("they go on from the sample that the test above has finished")
     lines = documented()
-    assert len(lines) == 9 and {line.split()[0] for line in lines} >= {"bash", "sbatch", "./knn.sh"}
+    assert len(lines) == 10 and {line.split()[0] for line in lines} >= {
+        "bash",
+        "sbatch",
+        "./knn.sh",
+    }
     here = f'export PATH="{Path(sys.executable).parent}:$PATH" &&'
     jobs = [], []
     for line in lines:
@@ -335,9 +339,8 @@ def test_the_commands_of_the_page_on_slurm_are_taken_and_done(slurm):
                 "python run_study.py --embeddings mfcc --audio sample/audio "
                 "--log sample/userid_trackid_timestamp.tsv",
             )
-            assert "0 jobs submitted" in slurm.call(
-                f"{here} {line} --config budget.yaml --shards 2"
-            )
+            said = slurm.call(f"{here} {line} --config budget.yaml --shards 2")
+            assert "0 jobs submitted" in said or "would submit 0 jobs" in said
         elif "study_status" in line:
             assert "done" in slurm.call(f"{here} {line}")
         else:
