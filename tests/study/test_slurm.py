@@ -394,7 +394,7 @@ def test_the_first_days_of_a_study_on_a_cluster(slurm, noises, tmp_path):
     write_log(root)
     flags = f"--log '{root}/log.tsv' --audio '{root}/audio' --embeddings toy --recommenders knn"
     begin = f"{sys.executable} run_study.py --slurm --root"
-    study = f"TOY_SECONDS_A_BATCH=3 {begin} '{root}' {flags} --shuffled none --shards 4"
+    study = f"TOY_SECONDS_A_BATCH=100 {begin} '{root}' {flags} --shuffled none --shards 4"
     said = slurm.call(f"{study} --dry-run")
     assert "shards of toy: 4 tasks, each" in said and "nothing was submitted" in said
     assert not slurm.states() or set(slurm.states().values()) <= OVER
