@@ -28,7 +28,11 @@ class BERT4Rec(nn.Module):
         train_tracks: learn them; else they stay, and are kept out of the checkpoints. The mask's
             vector always learns, from N(0, 0.02), and padding always stays zero.
         max_length: longest sequence, the mask of a prediction included.
-        layers, heads, ffn, dropout: of the transformer; heads must divide the width.
+        layers, heads, ffn, dropout: of the transformer. Where heads do not divide the width, the
+            vectors end in zeros.
+        logit_scale: what products of a hidden state and a vector are multiplied by. A hidden state
+            is as long as the square root of the width: with vectors of deviation 1, one over that
+            root gives every width logits of deviation 1 at the start; 1 leaves it to the vectors.
     """
 
     def __init__(
@@ -41,9 +45,11 @@ class BERT4Rec(nn.Module):
         heads: int = 2,
         ffn: int = 256,
         dropout: float = 0.1,
+        logit_scale: float = 1.0,
     ):
         super().__init__()
-        values = torch.tensor(item_vectors, dtype=torch.float32)
+        self.heads, self.logit_scale = heads, logit_scale
+        values = self._divisible(torch.tensor(item_vectors, dtype=torch.float32))
         self.n_items, self.width = values.shape
         if train_tracks:
             self.register_parameter("items", nn.Parameter(values))
@@ -66,6 +72,10 @@ class BERT4Rec(nn.Module):
         )
         self.transformer.embeddings.word_embeddings = None
 
+    def _divisible(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Return the vectors (n, width), with zeros after them where heads do not divide it."""
+        return F.pad(vectors, (0, -vectors.shape[1] % self.heads))
+
     def encode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens (b, l) -> the transformer's last hidden states (b, l, width)."""
         vectors = F.embedding(tokens.clamp(max=self.n_items - 1), self.items)
@@ -81,6 +91,7 @@ class BERT4Rec(nn.Module):
         The output layer is applied at the masked places only: nothing else enters the loss.
         """
         hidden = self.encode(batch.tokens).flatten(0, 1)[batch.positions]  # (m, width)
+        hidden = hidden * self.logit_scale
         block = max(1, LOGIT_BYTES[hidden.device.type] // (4 * self.n_items))
         return _TiedCrossEntropy.apply(
             hidden, self.items, self.mask, batch.targets, block, torch.is_grad_enabled()
@@ -94,10 +105,10 @@ class BERT4Rec(nn.Module):
 
         The n are the tracks it was built for, or those whose vectors (n, width) are given.
         """
-        items = self.items if candidates is None else candidates
+        items = self.items if candidates is None else self._divisible(candidates)
         hidden = self.encode(tokens)[torch.arange(len(tokens), device=tokens.device), place]
         with torch.autocast(hidden.device.type, enabled=False):  # rounded scores would tie
-            return hidden.to(items.dtype) @ items.T
+            return (hidden.to(items.dtype) * self.logit_scale) @ items.T
 
 
 class _TiedCrossEntropy(torch.autograd.Function):

@@ -2,8 +2,7 @@
 
     python train.py --root sample --embedding mfcc
     python train.py --root sample --embedding mfcc --sample user --seeds 1,2,3
-    python train.py --root sample --embedding mfcc --train-tracks true --train-users false \\
-        --negatives any --tag published                          # what the published code ran
+    python train.py --root sample --embedding mfcc --as-published    # what the published code ran
 
 Reads   data/{train,val,test}.pqt, trackid_sorted.csv, embeddings/NAME.npy, model.yaml
 Writes  runs/shallow-NAME[-TAG]-sSEED/   config.yaml, best.pt, last.pt, log.jsonl, TensorBoard
@@ -34,6 +33,8 @@ from training.epochs import autocast, derived_seed
 from training.loop import FitOptions
 from training.recipe import train_and_recommend
 
+PUBLISHED_RANGE = 17_052  # the published code drew from so many, whatever there were
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShallowConfig(FitOptions, EmbeddingOptions):
@@ -43,8 +44,10 @@ class ShallowConfig(FitOptions, EmbeddingOptions):
         "item", "negatives are users for each track (item) or tracks for each user (user)"
     )
     n_negatives: int = option(20, "random negatives for each pair")
-    negatives: Literal["unheard", "any"] = option(
-        "unheard", "unheard: never a known pair; any: as drawn, as published"
+    negatives: Literal["unheard", "any", "published"] = option(
+        "unheard",
+        f"unheard: never a known pair; any: as drawn; published: of the first {PUBLISHED_RANGE:,} "
+        "users, or tracks, alone",
     )
     margin: float = option(0.2, "of the hinge loss")
     confidence: bool = option(False, "weight a pair by 1 + 2 log(1 + plays)")
@@ -110,9 +113,10 @@ def batches(config: ShallowConfig, split: Split, device: str):
     A negative of train is a pair that train does not hold; one of validation is in neither.
     """
     kind = InteractionDatasetItems if config.sample == "item" else InteractionDataset
+    few = PUBLISHED_RANGE if config.negatives == "published" else max(split.n_users, split.n_items)
     common = {
-        "n_users": split.n_users,
-        "n_items": split.n_items,
+        "n_users": min(few, split.n_users) if config.sample == "item" else split.n_users,
+        "n_items": min(few, split.n_items) if config.sample == "user" else split.n_items,
         "n_negatives": config.n_negatives,
         "unheard": config.negatives == "unheard",
         "confidence": config.confidence,

@@ -2,8 +2,7 @@
 
     python train_bert.py --root sample --embedding mfcc
     python train_bert.py --root sample --embedding random --seeds 1,2,3
-    python train_bert.py --root sample --embedding mfcc --train-tracks true --predict-length 50 \\
-        --val-min-tracks 10 --tag published                      # what the published code ran
+    python train_bert.py --root sample --embedding mfcc --as-published     # what the study ran
 
 Reads   data/{train,val,test}.pqt, trackid_sorted.csv, embeddings/NAME.npy, bert4rec.yaml
 Writes  runs/bert4rec-NAME[-TAG]-sSEED/   config.yaml, best.pt, last.pt, log.jsonl, TensorBoard
@@ -81,8 +80,6 @@ def build(config: BertConfig, split: Split, vectors: np.ndarray | None) -> BERT4
     if random:
         rng = np.random.default_rng(seed)
         vectors = 0.02 * rng.standard_normal((split.n_items, config.width), dtype=np.float32)
-    if vectors.shape[1] % config.heads:
-        raise InputError(f"--heads {config.heads} does not divide the width {vectors.shape[1]}")
     return BERT4Rec(
         vectors,
         train_tracks=random if config.train_tracks is None else config.train_tracks,
@@ -91,6 +88,7 @@ def build(config: BertConfig, split: Split, vectors: np.ndarray | None) -> BERT4
         heads=config.heads,
         ffn=config.ffn,
         dropout=config.dropout,
+        logit_scale=1.0 if random or config.scale == "none" else vectors.shape[1] ** -0.5,
     )
 
 

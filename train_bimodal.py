@@ -42,7 +42,7 @@ from training.loop import FitOptions
 from training.recipe import train_and_recommend
 
 TRAINED = "bimodal_average"  # its run's folder holds the training
-PUBLISHED = {"select": "train_loss", "unit_length": False}
+PUBLISHED = {"scale": "none", "select": "train_loss", "unit_length": False}
 
 
 @dataclass(frozen=True, kw_only=True)

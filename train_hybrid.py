@@ -30,12 +30,13 @@ from recommenders.networks.histories import Ragged
 from recommenders.networks.hybrid import Hybrid
 from recommenders.networks.ranking import mean_scorer
 from recommenders.run_options import EmbeddingOptions, each_run, take_published
+from recommenders.vectors import load_item_vectors
 from training.elsa import history_batches
 from training.epochs import autocast, derived_seed
 from training.loop import FitOptions
 from training.recipe import train_and_recommend
 
-PUBLISHED = {"select": "loss", "validation": "held_out", "cold_in_training": True}
+PUBLISHED = {"scale": "none", "select": "loss", "validation": "held_out", "cold_in_training": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,12 @@ def build(config: HybridConfig, split: Split, vectors: np.ndarray) -> Hybrid:
     """Return the network before training; the seed decides where it starts."""
     torch.manual_seed(derived_seed(config.seed))
     cold = load_cold(config.root, split) if config.cold_in_training else None
-    content = np.concatenate([vectors, cold_vectors(config, cold)]) if cold else vectors
+    content = vectors
+    if cold:
+        raw = load_item_vectors(
+            config.root, config.embedding, split, missing=config.missing, width=config.width
+        )
+        content = np.concatenate([vectors, cold_vectors(config, cold, raw)])
     return Hybrid(content, split.n_items, config.hidden)
 
 

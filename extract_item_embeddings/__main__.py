@@ -12,17 +12,14 @@ in FOLDER/NAME.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.options import InputError, option, run
-from extract_item_embeddings.engine import Backbone
 from extract_item_embeddings.engine.backbone import ExtractConfig
+from extract_item_embeddings.engine.found import backbone_class, backbone_names
 from extract_item_embeddings.engine.jobs import Job
 from extract_item_embeddings.engine.together import extract_together
-
-HERE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +31,7 @@ class TogetherConfig(ExtractConfig):
 
 
 def main(config: TogetherConfig) -> None:
-    known = sorted(p.stem for p in HERE.glob("*.py") if p.with_suffix(".sh").exists())
+    known = backbone_names()
     for name in config.backbones:
         if name not in known:
             raise InputError(f"--backbones: '{name}' is none of {', '.join(known)}")
@@ -51,14 +48,6 @@ def prepare(name: str, config: TogetherConfig) -> Job:
     if config.weights and "weights" in {f.name for f in dataclasses.fields(kind.config_class)}:
         options["weights"] = config.weights / name
     return Job.prepare(kind, kind.config_class(**options))
-
-
-def backbone_class(name: str) -> type[Backbone]:
-    """Return the class that the backbone's file defines."""
-    module = importlib.import_module(f"extract_item_embeddings.{name}")
-    kinds = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Backbone)]
-    (found,) = [kind for kind in kinds if kind.__module__ == module.__name__]
-    return found
 
 
 if __name__ == "__main__":

@@ -48,14 +48,23 @@ def load_cold(root: Path, split: Split) -> Split | None:
     return Split(split.user_ids, track_idx, split.n_tracks, train=nothing, val=none, test=test)
 
 
-def cold_vectors(options, cold: Split) -> np.ndarray:
+def cold_vectors(options, cold: Split, vectors: np.ndarray) -> np.ndarray:
     """Return the embedding's vectors of the cold tracks as a run of these options has them.
 
+    Args:
+        vectors: float32 (n_items, width), of the tracks of train, as loaded. All that is known of
+            an embedding is known from them: `--missing mean` fills with their mean, and `--scale`
+            measures them.
+
     Returns:
-        float32 (n_cold, width). `--missing mean` fills with the mean of the other cold tracks,
-        `--shuffle` exchanges cold tracks' vectors among each other.
+        float32 (n_cold, width). `--shuffle` exchanges cold tracks' vectors among each other.
     """
-    vectors = load_item_vectors(
-        options.root, options.embedding, cold, missing=options.missing, width=options.width
+    others = load_item_vectors(
+        options.root,
+        options.embedding,
+        cold,
+        missing=options.missing,
+        width=options.width,
+        known=vectors,
     )
-    return options.arranged(vectors)
+    return options.arranged(vectors, others, overwrite=True)

@@ -26,6 +26,8 @@ from core.names import (
 )
 from core.options import ARRAY_INDEX, InputError, option
 from evaluation.measures import KS, check_lengths
+from recommenders.as_published import SETS, check_unchanged
+from recommenders.scaling import Scale, Scaling
 from recommenders.vectors import shuffled_rows
 
 HERE = Path(__file__).resolve().parents[1]
@@ -63,12 +65,23 @@ class EmbeddingOptions(RunOptions):
     missing: Literal["error", "mean"] = option(
         "error", "rows of NaN: error, or mean of the other train tracks"
     )
+    scale: Scale = option(
+        "standardize",
+        "unit of the vectors: none, as they are; rms, one number; standardize, each dimension; "
+        "whiten, and none says what another says",
+    )
     width: int = option(128, "numbers a vector, of random and noise only")
     shuffle: bool = option(
         False, f"give the tracks each other's vectors, drawn by the seed; tag {SHUFFLED}"
     )
+    as_published: bool = option(
+        False, f"all that the study's code did, mistakes included; tag {PUBLISHED}"
+    )
 
     def __post_init__(self):
+        if self.as_published and getattr(type(self), "section", "") in SETS:
+            check_unchanged(self)
+            take_published(self, SETS[type(self).section])
         if self.shuffle:
             if self.embedding == "random":
                 raise InputError("--shuffle needs vectors that say something; 'random' ones do not")
@@ -77,9 +90,31 @@ class EmbeddingOptions(RunOptions):
         if not 1 <= self.width <= WIDEST:
             raise InputError(f"--width must be between 1 and {WIDEST:,}, got {self.width}")
 
-    def arranged(self, vectors: np.ndarray | None) -> np.ndarray | None:
-        """Return the vectors (n_items, width) as this run's tracks have them: see --shuffle."""
-        return shuffled_rows(vectors, self.seed) if self.shuffle else vectors
+    def arranged(
+        self,
+        vectors: np.ndarray | None,
+        others: np.ndarray | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> np.ndarray | None:
+        """Return vectors as this run's tracks have them: in the unit of --scale, see --shuffle.
+
+        Args:
+            vectors: float32 (n_items, width), of the tracks of train; None where none are loaded.
+            others: (n, width), of other tracks, which are returned in place of train's and scaled
+                by train's numbers.
+            overwrite: the vectors may be changed, so that a matrix is held once.
+
+        Returns:
+            float32, of as many dimensions as vary; what is left out is said.
+        """
+        scaling = None if vectors is None else Scaling.of(vectors, self.scale)
+        own = vectors if others is None else others
+        if scaling:
+            if scaling.says() and others is None:
+                print(f"{self.embedding}: {scaling.says()}")
+            own = scaling.apply(own, overwrite=overwrite)
+        return shuffled_rows(own, self.seed) if self.shuffle else own
 
 
 def _check_tag(config: RunOptions) -> None:

@@ -83,9 +83,10 @@ class Run:
                 temporary.write_text(command_hash(self.config), encoding="utf-8")
         elif not self.config.overwrite:
             mark.unlink(missing_ok=True)
-        self.check()
         if (self.folder / COMPLETE).exists():
             check_whole(self.folder)
+        self.check()
+        if (self.folder / COMPLETE).exists():
             self.finished = True
             before = "made again before an interruption" if self.config.overwrite else ""
             print(f"{self.folder} is finished; {before or '--overwrite makes it again'}")
@@ -99,7 +100,7 @@ class Run:
         if recorded.exists() and (changed := self._changed(recorded)):
             raise InputError(
                 f"{self.folder} was made from other things: {'; '.join(changed)}; "
-                "--overwrite makes it again, --tag NAME keeps both"
+                "--overwrite makes it again, --tag NAME keeps both (config.yaml tells of it)"
             )
 
     @property
@@ -134,7 +135,8 @@ class Run:
             for name, value in self.options.items()
             if options.get(name) != value
         ]
-        whats = {"split": "the split", "embedding_hash": "the embedding"}
+        file = f"embeddings/{self.embedding}.npy"
+        whats = {"split": "the split, data/,", "embedding_hash": f"the embedding, {file},"}
         whats |= {key: f"its {key}" for key in self.also}
         for key, what in whats.items():
             if recorded.get(key) != self.made_from[key]:

@@ -15,28 +15,43 @@ from core.options import InputError, refuse_special
 from recommenders.cores import by_parts
 from recommenders.interactions import Interactions, Split
 
+PARALLEL = 0.999  # mean cosine of two tracks above which float32 cannot tell neighbours apart
 HERE = Path(__file__).resolve().parents[1]
 SHUFFLE_STREAM = 0x5F  # beside the seed, so that no other draw of a run has the same stream
 NOISE_SEED = 0  # `noise` is the same matrix in every run, as a file on disk would be
 
 
 def embedding_hash(root: Path, name: str, width: int) -> str:
-    """Return the fingerprint of an embedding: its file's, or the recipe of one without a file."""
+    """Return the fingerprint of an embedding: its file's, or the recipe of one without a file.
+
+    Raises:
+        InputError: there is none, or it is not the one that its json tells of.
+    """
     if name in WITHOUT_FILE:
         return f"{name}-{width}"
-    return sha256(_embedding_file(root, name))
+    path = _embedding_file(root, name)
+    _check_provenance(root, path)
+    return sha256(path)
 
 
 def load_item_vectors(
-    root: Path, name: str, split: Split, *, missing: str = "error", width: int = 128
+    root: Path,
+    name: str,
+    split: Split,
+    *,
+    missing: str = "error",
+    width: int = 128,
+    known: np.ndarray | None = None,
 ) -> np.ndarray | None:
-    """Return the vectors of the train tracks, float32 (n_items, width); None for `random`.
+    """Return the vectors of the split's tracks, float32 (n_items, width); None for `random`.
 
     Args:
         name: an embedding under root/embeddings, `noise` (seeded N(0, 1), the same in every run),
             or `random` (vectors that are learned from nothing, so there are none to load).
         missing: what a row of NaN or zeros does: `error`, or `mean` of the other train tracks.
         width: of `noise`.
+        known: where the split's tracks are cold ones, the vectors of the train tracks, whose mean
+            a missing one gets.
 
     Raises:
         InputError: no such embedding, another number of rows than trackid_sorted.csv, another
@@ -50,7 +65,7 @@ def load_item_vectors(
     path = _embedding_file(root, name)
     vectors = _read_rows(path, split)
     _check_provenance(root, path)
-    return _fill_missing(path, vectors, split.track_idx, missing)
+    return _fill_missing(path, vectors, split.track_idx, missing, known)
 
 
 def _embedding_file(root: Path, name: str) -> Path:
@@ -105,7 +120,7 @@ def _check_provenance(root: Path, path: Path) -> None:
         raise InputError(f"{path} was made for another trackid_sorted.csv; run {maker} --overwrite")
 
 
-def _fill_missing(path: Path, vectors, track_idx, missing: str) -> np.ndarray:
+def _fill_missing(path: Path, vectors, track_idx, missing: str, known) -> np.ndarray:
     infinite = np.isinf(vectors).any(axis=1)
     if infinite.any():
         raise InputError(f"{path} row {track_idx[infinite.argmax()]} holds an infinite value")
@@ -122,15 +137,16 @@ def _fill_missing(path: Path, vectors, track_idx, missing: str) -> np.ndarray:
     gone = nan | ~vectors.any(axis=1)
     if not gone.any():
         return vectors
-    if missing == "error" or gone.all():
+    if missing == "error" or (known is None and gone.all()):
         row = gone.argmax()
         what = "NaN" if nan[row] else "only zeros"
         raise InputError(
-            f"{path} has no vector for {gone.sum():,} of {len(gone):,} train tracks (row "
-            f"{track_idx[row]} holds {what}); extract them, or use --missing mean"
+            f"{path} has no vector for {gone.sum():,} of {len(gone):,} "
+            f"{'train' if known is None else 'cold'} tracks (row {track_idx[row]} holds {what}); "
+            "extract them, or use --missing mean"
         )
     filled = vectors.copy()
-    filled[gone] = vectors[~gone].mean(axis=0, dtype=np.float64)
+    filled[gone] = (vectors[~gone] if known is None else known).mean(axis=0, dtype=np.float64)
     return filled
 
 
@@ -164,6 +180,8 @@ def knn_scorer(
 
     A few users at a time are all that is held, so memory follows the block, not the users. The
     result is overwritten by the next call: fresh memory would cost a third of the product's time.
+    Vectors that are nearly parallel are said to be so and compared in float64: float32 keeps 70 %
+    of the right top 50 at a mean cosine of .999, and 4 % at .999999.
 
     Args:
         train: the users' histories.
@@ -173,17 +191,27 @@ def knn_scorer(
             sums of the raw ones are then taken by weights that hold the lengths.
     """
     averages, items = _averages(train, len(vectors)), vectors
+    alike = mean_cosine(vectors)
+    if alike > PARALLEL:
+        print(
+            f"the vectors are nearly parallel, with a mean cosine of {alike:.7f}; they are "
+            "compared in float64, but --scale standardize says more of what sets tracks apart"
+        )
+        vectors = items = vectors.astype(np.float64)
+        candidates = None if candidates is None else candidates.astype(np.float64)
+        lengths = np.diff(averages.indptr)
+        averages.data = np.repeat(1 / lengths, lengths)
     if overwrite:
         lengths = _make_unit_rows(items)
         averages.data *= lengths[averages.indices]
     else:
         items = unit_rows(vectors if candidates is None else candidates)
-    buffer = np.empty((0, len(items)), dtype=np.float32)
+    buffer = np.empty((0, len(items)), dtype=items.dtype)
 
     def score(users: np.ndarray) -> np.ndarray:
         nonlocal buffer
         if len(buffer) < len(users):
-            buffer = np.empty((len(users), len(items)), dtype=np.float32)
+            buffer = np.empty((len(users), len(items)), dtype=items.dtype)
         parts = by_parts(lambda rows: averages[users[rows]] @ vectors, len(users))
         means = unit_rows(np.concatenate(parts))
         return np.matmul(means, items.T, out=buffer[: len(users)])
@@ -193,9 +221,11 @@ def knn_scorer(
 
 def _make_unit_rows(vectors: np.ndarray, block: int = 1 << 12) -> np.ndarray:
     """Scale the rows to length 1 where they are; return the lengths they had, float32 (n,)."""
-    lengths = np.empty(len(vectors), dtype=np.float32)
+    top = _largest(vectors)
+    lengths = np.empty(len(vectors), dtype=vectors.dtype)
     for start in range(0, len(vectors), block):
         rows = vectors[start : start + block]
+        rows /= top
         lengths[start : start + block] = np.linalg.norm(rows, axis=1).clip(min=1e-8)
         rows /= lengths[start : start + block, None]
     return lengths
@@ -209,6 +239,28 @@ def _averages(train: Interactions, n_items: int) -> csr_matrix:
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Return the rows scaled to length 1; a row of zeros stays zero, so its cosines are 0."""
+    """Return the rows scaled to length 1; a row of zeros stays zero, so its cosines are 0.
+
+    A row shorter than 1e-8 of the largest number there is counts as zeros. The largest is divided
+    by first, so that no square leaves float32's range.
+    """
+    vectors = vectors / _largest(vectors)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, 1e-8)
+    vectors /= np.maximum(lengths, 1e-8)
+    return vectors
+
+
+def _largest(vectors: np.ndarray):
+    """Return the power of two that brings the largest number to between 1/2 and 1: no rounding."""
+    top = max(float(vectors.max(initial=0)), -float(vectors.min(initial=0)))
+    return vectors.dtype.type(2.0 ** min(max(np.frexp(top)[1], -126), 127) if top > 0 else 1)
+
+
+def mean_cosine(vectors: np.ndarray) -> float:
+    """Return the mean cosine of two rows (n, width), over all pairs, a row with itself included."""
+    total = np.zeros(vectors.shape[1])
+    for start in range(0, len(vectors), 1 << 12):
+        rows = unit_rows(vectors[start : start + (1 << 12)])
+        total += rows.sum(axis=0, dtype=np.float64)
+    total /= len(vectors)
+    return float(total @ total)

@@ -100,7 +100,7 @@ def _compared(
                 needs=(
                     "split",
                     *([f"embedding {name}"] if f"embedding {name}" in made else []),
-                    *known.learns_from,
+                    *(name for name in known.learns_from if name in wanted),  # else made there
                 ),
                 batch=known.batch,
                 array=known.learns,
@@ -110,7 +110,9 @@ def _compared(
     scripts = {each.script for each in RECOMMENDERS.values()}
     runs = tuple(s.name for s in stages if s in controls or s.script[0] in scripts)
     tables = root / "tables" / "results.csv"
-    stages.append(stage_of("table", "table.py", root, [tables], runs, newer_than=results))
+    # All recommenders are those of the extended study, so its tables can be filled as well.
+    layout = ("--layout", "journal") if set(config.recommenders) == set(RECOMMENDERS) else ()
+    stages.append(stage_of("table", "table.py", root, [tables], runs, layout, results))
     page, flags = root / "report" / "report.json", ("--audio", str(audio)) if audio else ()
     stages.append(stage_of("report", "report.py", root, [page], ("table",), flags, [tables]))
     return stages

@@ -31,7 +31,7 @@ BELOW = {
     "study": {"core", "open_data", "evaluation", ENGINE_ROOM, "recommenders"},
     "scripts": {
         *("core", "sample_data", "listening_log", "open_data", "evaluation", "recommenders"),
-        *("modules", "training", "reporting", "study", "recommenders.networks"),
+        *("modules", "training", "reporting", "study", "recommenders.networks", ENGINE_ROOM),
     },
 }
 ROOMS = [*(room for room in BELOW if room not in ("modules", "scripts")), "benchmarks"]

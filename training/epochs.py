@@ -88,13 +88,17 @@ def train_epoch(
 
 @torch.no_grad()
 def validation_loss(
-    network: torch.nn.Module, val_batches: Callable, seed: int, precision: str = "float32"
+    network: torch.nn.Module,
+    val_batches: Callable,
+    seed: int,
+    precision: str = "float32",
+    draws: tuple = (),
 ) -> float:
-    """Return the mean loss over validation, under draws that are the same in every epoch."""
+    """Return the mean loss over validation, under random draws that seed and `draws` decide."""
     network.eval()
     losses = _Losses("validation")
     device = next(network.parameters()).device
-    for batch in map(parallel.part_of, val_batches(derived_seed(seed, VALIDATION))):
+    for batch in map(parallel.part_of, val_batches(derived_seed(seed, VALIDATION, *draws))):
         if batch.size:
             with autocast(precision, device):
                 losses.add(network.loss(batch), batch.size)

@@ -57,6 +57,9 @@ class FitOptions(RunOptions):
         "what the best epoch is best in: validation loss, train_loss, or a metric, as NDCG@50; "
         "last: every epoch is better than those before it",
     )
+    fresh_validation: bool = option(
+        False, "validation draws anew each epoch, so that epochs do not compare, as published"
+    )
     max_minutes: float | None = option(
         None, "training ends with the epoch in which they are over, and the best so far is used"
     )
@@ -169,7 +172,8 @@ def fit(
         if val_batches is None:
             network.eval()
         else:
-            val_loss = validation_loss(network, val_batches, config.seed, config.precision)
+            draws = (epoch,) if config.fresh_validation else ()
+            val_loss = validation_loss(network, val_batches, config.seed, config.precision, draws)
             if not math.isfinite(val_loss):
                 raise WorkError(
                     f"the validation loss is {val_loss} after epoch {epoch + 1}, at learning rate "

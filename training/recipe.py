@@ -99,7 +99,7 @@ def train_and_recommend(
                 if cold and vectors is not None and ALL[each].ranks_cold:
                     if learned_tracks(network):
                         measured["cold_vectors"] = "as the audio model made them"
-                    score = scores(cold_vectors(options, cold))
+                    score = scores(cold_vectors(options, cold, vectors))
                     this_run.add_cold(recommend_on(device, score, cold), cold)
                 this_run.finish(recommend_on(device, scores(None), split), split, **measured)
 

@@ -111,7 +111,7 @@ def test_a_tag_is_a_row_of_its_own(tmp_path, call):
     [
         ({"split": "b"}, "knn-toy-s1 and knn-toy-s2 were made from different splits"),
         ({"embedding_hash": "b"}, "were made from different embeddings"),
-        ({"options": {"seed": 2, "embedding": "toy", "center": True}}, "from different options"),
+        ({"options": {"seed": 2, "embedding": "toy", "scale": "none"}}, "from different options"),
     ],
 )
 def test_runs_that_must_not_be_averaged_are_refused(tmp_path, call, other, message):

@@ -75,7 +75,7 @@ def test_lists_hold_cold_tracks_only_and_the_right_vectors_find_them(root, call,
 
 
 def test_knn_ranks_cold_tracks_by_the_cosine_to_the_mean_of_the_history(root, call):
-    call("knn", "--root", root, "--embedding", "toy", "--standardize")
+    call("knn", "--root", root, "--embedding", "toy", "--scale", "standardize")
     recs = pd.read_parquet(root / "runs" / "knn-toy-s1" / "cold_recs.pqt")
     split, vectors = load_split(root), np.load(root / "embeddings" / "toy.npy")
     known = vectors[split.track_idx].astype(np.float64)

@@ -17,7 +17,8 @@ BIMODAL = ("train_bimodal", *FIT, "--epochs", 60, "--hidden", 16, "--learning-ra
 BIMODAL = (*BIMODAL, "--temperature", 1)  # at which a track comes near all that go with it
 RECOMMENDERS = {
     "knn": ("knn",),
-    "knn standardized": ("knn", "--standardize"),
+    "knn raw": ("knn", "--scale", "none"),
+    "knn whitened": ("knn", "--scale", "whiten"),
     "shallow": SHALLOW,
     "shallow by user": (*SHALLOW, "--sample", "user"),
     "shallow as published": (

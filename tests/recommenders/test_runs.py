@@ -88,11 +88,12 @@ def test_shuffling_exchanges_the_tracks_vectors_by_the_seed_under_a_tag_of_its_o
     known = read_config(root / "runs" / "knn-toy-mine_shuffled-s1")
     assert known["tag"] == "mine_shuffled" and known["changed"] == {"shuffle": True}
 
-    options = run_options.EmbeddingOptions(embedding="toy", shuffle=True, seed=3)
+    raw = {"embedding": "toy", "scale": "none"}
+    options = run_options.EmbeddingOptions(**raw, shuffle=True, seed=3)
     vectors = np.arange(30.0).reshape(10, 3)
     shuffled = options.arranged(vectors)
     assert sorted(shuffled.tolist()) == vectors.tolist() != shuffled.tolist()
-    assert run_options.EmbeddingOptions(embedding="toy").arranged(vectors) is vectors
+    assert run_options.EmbeddingOptions(**raw).arranged(vectors) is vectors
 
 
 @pytest.mark.parametrize(
@@ -257,9 +258,9 @@ def changed_embedding(root):
 @pytest.mark.parametrize(
     ("change", "flags", "message"),
     [
-        (changed_split, (), "the split is another one"),
-        (changed_embedding, (), "the embedding is another one"),
-        (None, ("--center", "true"), "center was False, now True"),
+        (changed_split, (), "the split, data/, is another one"),
+        (changed_embedding, (), "the embedding, embeddings/toy.npy, is another one"),
+        (None, ("--scale", "none"), "scale was 'standardize', now 'none'"),
         (None, ("--missing", "mean"), "missing was 'error', now 'mean'"),
     ],
 )
@@ -284,8 +285,8 @@ def test_all_that_changed_is_named_at_once(root, knn):
     knn()
     changed_split(root)
     changed_embedding(root)
-    with pytest.raises(InputError, match="center was .*; the split is .*; the embedding is"):
-        knn("--center", "true")
+    with pytest.raises(InputError, match="scale was .*; the split, data.*; the embedding, "):
+        knn("--scale", "none")
 
 
 def test_several_seeds_are_the_runs_of_each_and_finished_ones_are_not_made_again(
@@ -338,9 +339,9 @@ def test_a_missing_split_names_the_stage_that_makes_it(root, knn):
         knn()
 
 
-def test_the_heads_of_attention_must_divide_the_width(root, call):
-    with pytest.raises(InputError, match="--heads 3 does not divide the width 8"):
-        call("train_bert", "--root", root, *FIT, "--heads", 3)
+def test_heads_of_attention_that_do_not_divide_the_width_get_zeros_beside_it(root, call):
+    call("train_bert", "--root", root, *FIT, "--heads", 3)
+    assert read_config(root / "runs" / "bert4rec-toy-s1")["width"] == 9
 
 
 def test_too_few_validation_tracks_for_the_loss_are_an_error(root, call):

@@ -1,5 +1,6 @@
 """Embeddings: what is refused, what missing rows become, and means against a loop."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -104,6 +105,21 @@ def test_missing_rows_become_the_mean_of_the_other_train_tracks(root, split, hol
     expected = np.sum(others, axis=0, dtype=np.float64) / len(others)
     np.testing.assert_allclose(vectors[[3, 5]], [expected, expected], rtol=1e-6)
     assert np.array_equal(vectors[6:], matrix[split.track_idx][6:])
+
+
+def test_a_missing_cold_row_becomes_the_mean_of_the_train_tracks_and_is_counted_as_cold(
+    root, split
+):
+    train = load_item_vectors(root, "toy", split)
+    cold = dataclasses.replace(split, track_idx=np.setdiff1d(np.arange(160), split.track_idx))
+    change(root, fill(cold.track_idx[0], np.nan))
+    with pytest.raises(InputError, match=rf"no vector for 1 of {cold.n_items} cold tracks .row"):
+        load_item_vectors(root, "toy", cold, known=train)
+    found = load_item_vectors(root, "toy", cold, known=train, missing="mean")
+    np.testing.assert_allclose(found[0], train.mean(axis=0, dtype=np.float64), rtol=1e-6)
+    change(root, fill(cold.track_idx, np.nan))
+    found = load_item_vectors(root, "toy", cold, known=train, missing="mean")
+    assert np.isfinite(found).all(), "train has a mean though no cold track has a vector"
 
 
 def test_a_matrix_without_any_row_has_no_mean(root, split):

@@ -171,7 +171,7 @@ def test_the_space_is_read_from_yaml(tmp_path):
 
 def test_a_sweep_leaves_choice_budget_and_runs_of_the_study(toy_root, call, tmp_path):
     root, space = toy_root(), tmp_path / "space.yaml"
-    space.write_text("knn: {center: [true, false]}\n")
+    space.write_text("knn: {scale: [none, whiten]}\n")
     flags = ("--root", root, "--recommender", "knn", "--space", space, "--metric", "MRR@50")
     call("sweep", *flags, "--embeddings", "toy,noise", "--trials", 2)
     with open(root / "tables" / "search.csv") as file:
@@ -183,15 +183,15 @@ def test_a_sweep_leaves_choice_budget_and_runs_of_the_study(toy_root, call, tmp_
         folder = root / "searches" / f"knn-{line['embedding']}"
         assert yaml.safe_load((folder / "chosen.yaml").read_text()) == {"knn": chosen}
         tuned = root / "runs" / f"knn-{line['embedding']}-tuned-s1"
-        assert read(tuned)["options"]["center"] == chosen["center"]
+        assert read(tuned)["options"]["scale"] == chosen["scale"]
         value = json.loads((tuned / "metrics.json").read_text())["val"]["MRR@50"]["mean"]
         assert value == pytest.approx(float(line["value"])), "the chosen run is the trial's"
     assert len(list((root / "runs").iterdir())) == 2, "trials stay out of the study's runs"
 
     with pytest.raises(InputError, match="holds a search of other seed; --overwrite forgets it"):
         call("sweep", *flags, "--embeddings", "toy", "--seed", 2)
-    space.write_text("knn: {centre: [true]}\n")
-    with pytest.raises(InputError, match="trial 0 with centre=True: .*did you mean '--center'"):
+    space.write_text("knn: {scales: [none]}\n")
+    with pytest.raises(InputError, match="trial 0 with scales=none: .*did you mean '--scale'"):
         call("sweep", *flags, "--embeddings", "toy", "--overwrite")
     with pytest.raises(InputError, match="--metric must be one of .* got 'loss'"):
         call("sweep", *flags, "--embeddings", "toy", "--metric", "loss")

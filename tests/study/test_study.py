@@ -260,3 +260,19 @@ def test_a_stage_that_fails_ends_the_study_with_its_exit_code(tmp_path):
 def test_without_a_study_the_status_says_how_to_submit_one(tmp_path):
     done = shell(f"python study_status.py --root {tmp_path}", tmp_path)
     assert done.returncode == 2 and f"bash {HERE}/run_all.sh --slurm" in done.stderr
+
+
+def test_one_command_that_makes_three_recommenders_runs_is_one_stage(tmp_path):
+    names = "bimodal_content,bimodal_average,bimodal_collaborative"
+    flags = ("--embeddings", "mfcc", "--recommenders", names)
+    stages = {s.name: s for s in plan(study(tmp_path, *flags))}
+    own = [name for name in stages if name.startswith("bimodal")]
+    assert own == ["bimodal_average mfcc", "bimodal_average mfcc shuffled", "bimodal_average noise"]
+    assert "elsa" in stages[own[0]].needs and stages["elsa"].batch == "train_elsa.sh"
+    assert stages["elsa"].training and stages["elsa"].missing() == [0]
+    everything = plan(study(tmp_path, "--recommenders", "all"))
+    flags = {s.name: s.flags for s in everything}["table"]
+    assert flags[-2:] == ("--layout", "journal")
+    assert "--layout" not in stages["table"].flags
+    runs = {s.name for s in everything}
+    assert {"hybrid mfcc", "hybrid mfcc shuffled", "bimodal_average mfcc shuffled"} <= runs

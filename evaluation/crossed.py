@@ -1,0 +1,125 @@
+"""Differences over users and seeds: is it the embedding, or the network that was trained on it?
+
+A test over users alone takes one trained network, or one shuffle, for all: what it finds holds for
+that network. Here the seeds are drawn as the users are. Of a row with S seeds, a user's metric is
+
+    mean + user + seed + user x seed
+
+where user and seed are random, and the difference of two rows on the same n users has the variance
+
+    s_D^2 / n  +  sum over both rows of max(s_S^2 / S - s_E^2 / (n S), 0)
+
+s_D^2 of the users' differences, seeds averaged; s_S^2 of the seeds' means; s_E^2 of what is left of
+a row when users and seeds are taken out, which is in both others. p and interval are Student's t's
+with Satterthwaite's degrees of freedom. Source: Satterthwaite, Biometrics Bulletin 2, 1946; the
+crossed model in Searle, Casella and McCulloch, Variance Components, 1992, chapter 4.
+
+Why no bootstrap of users and seeds: with three seeds it draws from three numbers, and calls equal
+rows different far more than 5 times in 100 (benchmarks/bench_inference.py has both).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+ENOUGH = 3  # seeds of a row, at least, for a word on more than the trained networks
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The difference of two rows.
+
+    Attributes:
+        mean: of the first less the second.
+        error: its standard error.
+        of_seeds: the seeds' part of error squared.
+        freedom: degrees of freedom of `mean / error`.
+    """
+
+    mean: float
+    error: float
+    of_seeds: float
+    freedom: float
+
+    @property
+    def p(self) -> float:
+        """Two-sided p of no difference; 1 where nothing varies and nothing differs."""
+        if self.error <= 1e-12:
+            return 1.0 if abs(self.mean) <= 1e-12 else 0.0
+        return float(2 * stats.t.sf(abs(self.mean) / self.error, self.freedom))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval."""
+        half = self.error * stats.t.ppf((1 + LEVEL) / 2, self.freedom)
+        return self.mean - half, self.mean + half
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> Difference:
+    """Return the difference of two rows over users and seeds.
+
+    Args:
+        one, other: float64 (seeds, n_users), the same users in both; n >= 2. A row of one seed
+            counts as one that has no seeds: nothing of it is random.
+    """
+    own = one.mean(axis=0) - other.mean(axis=0)
+    n = len(own)
+    of_users = own.var(ddof=1) / n
+    parts, less = [], 0.0
+    for row in (one, other):
+        seeds = len(row)
+        if seeds > 1:
+            means = row.mean(axis=1)
+            rest = row - means[:, None] - row.mean(axis=0) + row.mean()
+            less += np.square(rest).sum() / ((n - 1) * (seeds - 1)) / (n * seeds)
+            parts.append((means.var(ddof=1) / seeds, seeds - 1))
+    of_seeds = max(sum(part for part, _ in parts) - less, 0.0)
+    total = of_users + of_seeds
+    square = of_users**2 / (n - 1)
+    if of_seeds > 0:
+        square += sum(part**2 / free for part, free in parts)
+    freedom = total**2 / square if square > 0 else n - 1
+    return Difference(
+        float(own.mean()), float(np.sqrt(total)), float(of_seeds), float(np.clip(freedom, 1, n - 1))
+    )
+
+
+def detectable(
+    differences: np.ndarray,
+    of_seeds: np.ndarray,
+    freedom: np.ndarray,
+    alpha: np.ndarray,
+    *,
+    power: float = 0.8,
+    draws: int = 400,
+    seed: int = 0,
+) -> np.ndarray:
+    """Return the smallest true difference that each test would find with this power, (p,).
+
+    By simulation from the users' own values: users are drawn with replacement, and the seeds' part
+    from a normal distribution. In a draw with mean m of the differences less their own mean and
+    standard error e, a true difference d is found where m + d exceeds t e; so d is the quantile
+    `power` of t e - m.
+
+    Args:
+        differences: float64 (n_users, p), a column for each pair of rows, seeds averaged.
+        of_seeds, freedom: (p,) as Difference has them; of a test over users alone 0 and n - 1.
+        alpha: (p,) two-sided level: where m are tested together by Holm, 0.05 / m.
+    """
+    n = len(differences)
+    own = differences - differences.mean(axis=0)
+    squares = np.square(own)
+    rng = np.random.default_rng([seed, 2])
+    critical = stats.t.ppf(1 - np.asarray(alpha) / 2, freedom)
+    values = np.empty((draws, own.shape[1]))
+    for draw in range(draws):
+        times = np.bincount(rng.integers(0, n, size=n), minlength=n)
+        mean = times @ own / n
+        error = np.sqrt((times @ squares / n - mean**2) / (n - 1) + of_seeds)
+        shift = rng.normal(size=own.shape[1]) * np.sqrt(of_seeds)
+        values[draw] = critical * error - mean - shift
+    return np.quantile(values, power, axis=0)

@@ -1,0 +1,160 @@
+"""--scale: what each unit is, and that no recommender's result follows the one it was given in."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from core.options import InputError
+from core.registry import RECOMMENDERS
+from core.splits import read_split
+from recommenders.run_options import EmbeddingOptions
+from recommenders.scaling import SCALES, Scaling
+
+MEASURED = [scale for scale in SCALES if scale != "none"]
+CENTRED = ["standardize", "whiten"]
+FIT = ("--device", "cpu", "--epochs", 2)
+
+
+def raw(seed=0, n=9000):
+    """Vectors ruled by one direction, with one dimension that never varies."""
+    rng = np.random.default_rng(seed)
+    mixed = rng.normal(size=(n, 6)) @ rng.normal(size=(6, 6)) * [1, 2, 3, 0.1, 5, 0] + 100
+    return mixed.astype(np.float32)
+
+
+def test_rms_is_one_number():
+    found = Scaling.of(raw(), "rms").apply(raw())
+    assert found.dtype == np.float32 and np.square(found).mean() == pytest.approx(1, rel=1e-5)
+    np.testing.assert_allclose(found / raw(), (found / raw())[0, 0], rtol=1e-5)
+
+
+def test_standardize_is_mean_and_deviation_of_train_for_other_tracks_too():
+    train, others = raw(), raw(1, 50)
+    scaling = Scaling.of(train, "standardize")
+    exact, varies = train.astype(float), [0, 1, 2, 3, 4]
+    for vectors in (train, others):
+        expected = ((vectors - exact.mean(axis=0)) / exact.std(axis=0).clip(1e-9))[:, varies]
+        np.testing.assert_allclose(scaling.apply(vectors), expected, atol=1e-4)
+
+
+def test_whitened_dimensions_say_nothing_of_each_other_and_stay_near_to_themselves():
+    found = Scaling.of(raw(), "whiten").apply(raw())
+    np.testing.assert_allclose(found.T @ found / len(found), np.eye(5), atol=0.05)
+    plain = Scaling.of(raw(), "standardize").apply(raw())
+    nearness = [np.corrcoef(found[:, i], plain[:, i])[0, 1] for i in range(5)]
+    assert min(nearness) > 0.5
+
+
+def test_few_tracks_of_a_wide_embedding_keep_their_likeness_when_whitened():
+    rng = np.random.default_rng(0)
+    taste = np.repeat([0, 1], 20)
+    vectors = rng.normal(size=(2, 300))[taste] + 2 * rng.normal(size=(40, 300))
+    found = Scaling.of(vectors.astype(np.float32), "whiten").apply(vectors.astype(np.float32))
+    unit = found / np.linalg.norm(found, axis=1, keepdims=True)
+    cosines, same = unit @ unit.T, taste[:, None] == taste
+    np.fill_diagonal(cosines, np.nan)
+    assert np.nanmean(cosines[same]) > np.nanmean(cosines[~same]) + 0.01, "not all equally far"
+
+
+@pytest.mark.parametrize("scale", MEASURED)
+@pytest.mark.parametrize("unit", [1e-10, 1e-3, 2.0**-7, 10, 1e3, 1e20])
+def test_the_unit_is_gone(scale, unit):
+    expected = Scaling.of(raw(), scale).apply(raw())
+    scaled = raw() * np.float32(unit)
+    found = Scaling.of(scaled, scale).apply(scaled)
+    np.testing.assert_allclose(found, expected, atol=1e-9 if unit == 2.0**-7 else 2e-3)
+
+
+@pytest.mark.parametrize("scale", CENTRED)
+def test_a_dimension_that_does_not_vary_is_left_out_and_named(scale, capsys):
+    vectors = np.insert(raw()[:, :5], 2, 0.1, axis=1)
+    options = EmbeddingOptions(embedding="mine", scale=scale)
+    found = options.arranged(vectors)
+    assert "mine: 1 of 6 dimensions left out, the same for every track of train: 2" in (
+        capsys.readouterr().out
+    )
+    assert np.array_equal(found, options.arranged(raw()[:, :5].copy()))
+    assert options.arranged(vectors, vectors[:3]).shape == (3, 5)
+    with pytest.raises(InputError, match=f"all 5 dimensions .* --scale {scale} leaves nothing"):
+        options.arranged(np.ones((10, 5), np.float32))
+
+
+def test_none_leaves_all_as_it_was_and_overwriting_gives_the_same():
+    vectors = raw()
+    assert EmbeddingOptions(embedding="mine", scale="none").arranged(vectors) is vectors
+    assert EmbeddingOptions(embedding="random").arranged(None) is None
+    scaling = Scaling.of(raw()[:, :5], "whiten")
+    assert np.array_equal(
+        scaling.apply(raw()[:, :5].copy(), overwrite=True), scaling.apply(raw()[:, :5])
+    )
+
+
+def lists_of(root, call, name, embedding, *flags):
+    known = RECOMMENDERS[name]
+    more = FIT if known.learns else ()
+    call(known.script[:-3], "--root", root, "--embedding", embedding, *more, *flags)
+    (run,) = (root / "runs").glob(f"{name}-{embedding}-s1")
+    return pd.read_parquet(run / "recs.pqt").sort_values(["user_id", "rank"])
+
+
+def save(root, name, edit):
+    matrix = np.load(root / "embeddings" / "toy.npy")
+    np.save(root / "embeddings" / f"{name}.npy", edit(matrix).astype(np.float32))
+
+
+@pytest.mark.parametrize("name", RECOMMENDERS)
+def test_whatever_number_an_embedding_is_multiplied_by_the_lists_are_the_same(toy_root, call, name):
+    root = toy_root()
+    save(root, "larger", lambda m: m * 2.0**10)
+    save(root, "smaller", lambda m: m * 1e-3)
+    save(root, "wider", lambda m: np.insert(m, 3, 7, axis=1))
+    expected = lists_of(root, call, name, "toy")
+    for other in ("larger", "wider"):  # without rounding
+        found = lists_of(root, call, name, other)
+        assert found.track_idx.tolist() == expected.track_idx.tolist(), other
+    found = lists_of(root, call, name, "smaller")
+    both = expected.merge(found, on=["user_id", "track_idx"])
+    assert len(both) > 0.99 * len(expected)
+    spread = expected.score.std()
+    np.testing.assert_allclose(both.score_x, both.score_y, atol=0.01 * spread)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_knn_does_not_see_the_order_of_the_dimensions(toy_root, call, scale):
+    root = toy_root()
+    save(root, "turned", lambda m: m[:, ::-1])
+    expected = lists_of(root, call, "knn", "toy", "--scale", scale)
+    found = lists_of(root, call, "knn", "turned", "--scale", scale)
+    both = expected.merge(found, on=["user_id", "track_idx"])
+    assert len(both) == len(expected)
+    np.testing.assert_allclose(both.score_x, both.score_y, atol=1e-4)
+
+
+@pytest.mark.parametrize("unit", [1e-10, 1e20])
+def test_raw_vectors_of_any_size_rank_as_their_multiples_do(toy_root, call, unit):
+    root = toy_root()
+    save(root, "other", lambda m: m * unit)
+    expected = lists_of(root, call, "knn", "toy", "--scale", "none")
+    found = lists_of(root, call, "knn", "other", "--scale", "none")
+    both = expected.merge(found, on=["user_id", "track_idx"])
+    assert len(both) == len(expected)
+    np.testing.assert_allclose(both.score_x, both.score_y, atol=1e-5)
+
+
+def test_bert4rec_starts_with_the_same_spread_of_logits_at_any_width(toy_root):
+    from recommenders.interactions import load_split
+    from train_bert import BertConfig, build, scorer
+
+    root = toy_root()
+    split = load_split(root)
+    assert len(read_split(root)["train"])
+    spread = {}
+    for width in (104, 1600):
+        vectors = 50 * np.random.default_rng(width).normal(size=(split.n_items, width)) + 9
+        config = BertConfig(root=root, embedding="toy", layers=1, ffn=16, dropout=0)
+        network = build(config, split, config.arranged(vectors.astype(np.float32))).eval()
+        scores = scorer(config, network, split, "cpu")(None)(np.arange(split.n_users))
+        spread[width] = float(torch.std(scores))
+    assert spread[104] == pytest.approx(1, rel=0.25)
+    assert spread[1600] == pytest.approx(spread[104], rel=0.2), spread
