@@ -2,12 +2,14 @@
 
     python report.py --root sample --audio sample/audio
     python report.py --root m4a --audio audio --about id_information.csv,id_genres.csv
+    python report.py --root m4a --against m4a_of_last_year       # or its report's folder
     python report.py --root m4a --audio audio --copy-audio --listen-tracks 200 --listen-users 20
 
 Reads   tables/*.csv (table.py), runs/*/{config.yaml,metrics.json,log.jsonl,recs.pqt},
         embeddings/*.{npy,json}, data/{train,val,test}.pqt, trackid_sorted.csv
 Writes  report/index.html     the answer, tables that sort, figures, every run's configuration
         report/listen.html    tracks and their neighbours, users and their lists, to hear
+        report/data/          every track's neighbours, maps: loaded by that page when asked for
         report/figures/       every figure as NAME.pdf and NAME.png; -dark, -narrow for the page
         report/audio/         copies of the audio files that the page links to (--copy-audio only)
         report/report.json    what it was made from; written last
@@ -33,11 +35,15 @@ from core.audio_folder import AUDIO
 from core.options import InputError, option, outcome_options, run
 from core.splits import read_split
 from core.trackids import read_trackids
+from reporting.against import KEPT, changes, read_old
+from reporting.answer import answer
 from reporting.drawing import draw_all, figure_metrics
+from reporting.gains import first_pair, write_gains
 from reporting.listening import audio_files, listening_data, sample
 from reporting.pages import write_index, write_listen
 from reporting.study import Study, read_study
 from reporting.tracks import found_about, read_tracks
+from reporting.users import user_rows
 
 HERE = Path(__file__).resolve().parent
 
@@ -52,9 +58,10 @@ class ReportConfig:
         "tables with a column id and artist, song or genres: Music4All's, by commas; auto: "
         "about.tsv, what get_data.py --about found",
     )
-    listen_tracks: int = option(1000, "tracks to choose from on the listening page, at most")
+    listen_tracks: int = option(1000, "tracks that a random one is drawn from on the page, at most")
     listen_users: int = option(100, "users to choose from on the listening page, at most")
-    map_tracks: int = option(5000, "tracks of maps and similarities, at most")
+    map_tracks: int = option(5000, "tracks of figures of maps and similarities, at most")
+    against: Path | None = option(None, "an earlier root or report: tell which numbers moved")
     seed: int = option(0, "draws these samples")
     overwrite: bool = option(False, "make it again, also when nothing changed", outcome=False)
 
@@ -107,20 +114,36 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
     candidates = np.unique(split["train"].track_idx)
     rows = sample(candidates, config.map_tracks, np.random.default_rng(config.seed))
 
-    figures = draw_all(study, tracks, rows, folder / "figures")
-    data = listening_data(
-        study, tracks, split, audio,
-        n_tracks=config.listen_tracks, n_users=config.listen_users, seed=config.seed,
+    changed = None
+    if config.against:
+        changed = changes(study.results, read_old(config.against), config.against.name)
+        print(changed["told"])
+    metrics = figure_metrics(study)
+    users = user_rows(study)
+    told = answer(study, metrics[0], users)
+    fields = [card["field"] for card in told["cards"]]
+    figures = draw_all(study, fields, tracks, rows, folder / "figures")
+    data, beside = listening_data(
+        study, tracks, split, audio, n_tracks=config.listen_tracks, n_users=config.listen_users,
+        n_map=config.map_tracks, seed=config.seed, folder=folder / "data",
     )  # fmt: skip
+    gains, more = write_gains(folder / "data", users, metrics, split["train"], tracks)
+    beside += [*more, keep_table(config, folder)]
+    mentioned = set(data.pop("mentioned"))
+    if config.copy_audio:  # the others are found and silent: a report to pass on is not a library
+        for place, track in enumerate(data["tracks"]):
+            track[-1] = track[-1] if place in mentioned else ""
     copies = copy_audio(config, data, folder) if config.copy_audio else []
     data["k"] = study.k
     data["audio"] = link(config, folder) if audio else ""
     pages = [
-        write_listen(folder, study, data, silence(config)),
+        write_listen(folder, study, data, silence()),
         write_index(
-            folder, study, figures,
+            folder, study, told, figures,
             {
-                "metrics": figure_metrics(study),
+                "metrics": metrics,
+                "changed": changed,
+                "gains": {**gains, "first": first_pair(gains, told, users)} if gains else {},
                 "n_map": len(rows),
                 "sampled": len(rows) < len(candidates),
                 "tracks_what": tracks.what,
@@ -128,13 +151,25 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
         ),
     ]  # fmt: skip
     drawn = [path for figure in figures.values() for path in figure["files"]]
-    return sorted(path.relative_to(folder).as_posix() for path in [*drawn, *copies, *pages])
+    return sorted(
+        path.relative_to(folder).as_posix() for path in [*drawn, *copies, *beside, *pages]
+    )
+
+
+def keep_table(config: ReportConfig, folder: Path) -> Path:
+    """Copy the table into the report, for a later one to be compared with."""
+    kept = folder / "data" / KEPT
+    with atomic_path(kept) as temporary:
+        shutil.copyfile(config.root / "tables" / "results.csv", temporary)
+    return kept
 
 
 def fingerprint(config: ReportConfig, study: Study, audio: dict) -> str:
     """Return a hash of all that decides the report: options, results, embeddings, this code."""
     root = config.root
     small = [*(root / "tables").glob("*.csv"), *(root / "embeddings").glob("*.json")]
+    if config.against:
+        small += [config.against / "tables" / "results.csv", config.against / "data" / KEPT]
     small += [
         root / "data" / "split.json",
         root / "sample.json",
@@ -169,10 +204,12 @@ def link(config: ReportConfig, folder: Path) -> str:
     return "/".join(quote(part) for part in Path(path).parts) + "/"
 
 
-def silence(config: ReportConfig) -> str:
+def silence() -> str:
     """Return why there are no players, for the page to say."""
-    command = f"python report.py --root {config.root} --audio DIR"
-    return f"report.py was not told where the clips are. To hear them, run {command}"
+    return (
+        "report.py was not told where the clips are. To hear them, run it again with --audio DIR, "
+        "the folder of TRACKID.mp3"
+    )
 
 
 def copy_audio(config: ReportConfig, data: dict, folder: Path) -> list[Path]:

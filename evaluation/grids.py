@@ -156,7 +156,8 @@ def tex(tables: dict[str, pd.DataFrame], metrics: list[str], caption: str) -> st
             rows.append(rf"\midrule\multicolumn{{{len(head)}}}{{l}}{{\shortstack[l]{{{text}}}}}")
         parts += [
             r"\begin{table}",
-            rf"\caption{{{escape(metric)} {escape(caption)}}}",
+            rf"\caption{{{escape(metric)} {escape(caption)} {_explained(tables, metric)}}}",
+            rf"\label{{tab:{metric.lower().replace('@', '-')}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
             r"\toprule",
             " & ".join(map(escape, head)) + r" \\",
@@ -168,6 +169,23 @@ def tex(tables: dict[str, pd.DataFrame], metrics: list[str], caption: str) -> st
             "",
         ]
     return "\n".join(parts)
+
+
+def _explained(tables: dict[str, pd.DataFrame], metric: str) -> str:
+    """Return what bold, underlined, raised letters and the dagger of a LaTeX table mean."""
+    bold, underlined = r"\textbf{Bold}", r"\underline{underlined}"
+    told = [f"{bold}: the best of a column; {underlined}: the second best; controls stand apart."]
+    marks = _marks(tables, metric).values()
+    if any(letters for letters, _ in marks):
+        told.append(
+            "Rows of a column that share a raised letter cannot be told apart (paired permutation "
+            "test, Holm-corrected)."
+        )
+    if any(unbeaten for _, unbeaten in marks):
+        told.append(
+            r"$\dagger$: not significantly above the same vectors given to the wrong tracks."
+        )
+    return " ".join(told)
 
 
 def escape(text: str) -> str:

@@ -281,7 +281,7 @@ def read_tables(root: Path) -> dict[str, pd.DataFrame]:
     paths = {path.stem: path for path in sorted(folder.glob("*.csv"))}
     for name in sealed:
         paths.setdefault(name, folder / f"{name}.csv")
-    return {name: _read_csv(path, again, sealed.get(name)) for name, path in paths.items()}
+    return {name: read_csv_table(path, again, sealed.get(name)) for name, path in paths.items()}
 
 
 def seal_tables(folder: Path) -> None:
@@ -314,7 +314,13 @@ def _sealed(folder: Path, again: str) -> dict:
     return sealed
 
 
-def _read_csv(path: Path, again: str, digest: str | None) -> pd.DataFrame:
+def read_csv_table(path: Path, again: str, digest: str | None = None) -> pd.DataFrame:
+    """Return one of these tables with its types.
+
+    Args:
+        again: the command that makes it.
+        digest: its sha256, where tables.json tells it.
+    """
     content = read_sealed(path, digest, f"make it again with {again}")
     try:
         table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8")

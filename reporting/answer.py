@@ -1,30 +1,39 @@
-"""The answer in a few sentences: who leads under each recommender, and what may be chance."""
+"""The answer in a few sentences and a card a recommender, read from the tables of the study."""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from core.names import WITHOUT_FILE, is_shuffled, row_label
-from core.registry import label
-from evaluation.comparisons import ALPHA
+from core.registry import CONTROLS, is_chance, label, short_label
+from evaluation.results import Row
+from reporting.findings import Field, Paired, adding, helping, lead, leading
 from reporting.study import Study
+from reporting.users import Key, compared
 
 
-def answer(study: Study, metric: str) -> dict:
+def answer(study: Study, metric: str, users: dict[Key, Row] | None = None) -> dict:
     """Return what the first screen says.
 
+    Args:
+        users: of users.user_rows, to compare with listening alone; None: it is not compared.
+
     Returns:
-        `headline`: a sentence; `tested`: whether there are pairwise tests; `cards`: for each
-        recommender its `name`, `label`, `verdict` (`lead`, `text`), `rows` (label, mean, low, high,
-        control); `lines`: what controls without an embedding reach, as Study.lines has them;
-        `limit`: the end of the cards' axis.
+        `helps`, `leads`, `adds`: a sentence each ('' where there is nothing to say); `tested`:
+        whether there are pairwise tests; `cards`: for each recommender its `name`, `label`, `text`,
+        `field` (Field) and `rows` (label, mean, low, high, control, verdict); `lines`: what
+        controls without an embedding reach, as Study.lines has them; `limit`: the end of the cards'
+        axis.
     """
-    cards = [_card(study, recommender, metric) for recommender in study.recommenders]
+    fields = {name: read_field(study, name, metric, users) for name in study.recommenders}
+    cards = [_card(study, name, field, metric) for name, field in fields.items()]
     high = [row["high"] for card in cards for row in card["rows"]]
     lines = study.lines(metric)
+    shown = list(fields.values())
     return {
-        "headline": _headline(cards),
+        "helps": helping(shown),
+        "leads": leading(shown),
+        "adds": adding(shown),
         "tested": "comparisons" in study.tables,
         "cards": cards,
         "lines": lines,
@@ -32,108 +41,79 @@ def answer(study: Study, metric: str) -> dict:
     }
 
 
-def number(value: float, digits: int = 3) -> str:
-    """Return .509, 1.000, or a dash where there is no number."""
-    if value is None or np.isnan(value):
-        return "–"
-    text = f"{value:.{digits}f}"
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
-
-
-def _card(study: Study, recommender: str, metric: str) -> dict:
+def read_field(
+    study: Study, recommender: str, metric: str, users: dict[Key, Row] | None = None
+) -> Field:
+    """Return the rows and tests of one recommender; see answer for `users`."""
     models = study.models[study.models.recommender == recommender]
-    rows = [
-        {
-            "label": row_label(row["embedding"], row["tag"]),
-            "embedding": row["embedding"],
-            "tag": row["tag"],
-            "mean": row[metric],
-            "low": max(row[metric] - row[f"{metric}_ci95"], 0.0),
-            "high": row[metric] + row[f"{metric}_ci95"],
-            "control": row["embedding"] in WITHOUT_FILE or is_shuffled(row["tag"]),
-        }
-        for row in models.to_dict("records")
-    ]
-    rows.sort(key=lambda row: (row["control"], -row["mean"]))
-    card = {"name": recommender, "label": label(recommender), "rows": rows}
-    return {**card, "verdict": _verdict(study, card, metric)}
-
-
-def _verdict(study: Study, card: dict, metric: str) -> dict:
-    """Return the leader, whom it cannot be told apart from, and sentences about both."""
-    rows = [row for row in card["rows"] if not row["control"]]
-    if not rows:
-        return {"lead": "", "tied": [], "text": "Only controls were run."}
-    best, others = rows[0], [row["label"] for row in rows[1:]]
-    value = number(best["mean"])
-    tied = _tied(study, card["name"], best["label"], metric)
-    if not others:
-        text = [f"is the only embedding that was run: {value}."]
-    elif tied is None:
-        text = [f"has the highest mean, {value}."]
-    elif not [name for name in tied if name in others]:
-        text = [f"leads with {value}, significantly above every other embedding."]
-    else:
-        equal = listed([name for name in others if name in tied])
-        text = [f"has the highest mean, {value}, but cannot be told apart from {equal}."]
-    above = {n: v for n, v in study.lines(metric).items() if v >= best["mean"]}
-    if above:
-        told = listed([f"{label(name)} ({number(value)})" for name, value in above.items()])
-        text.append(f"Its mean is not above that of {told}.")
-    untrained = [row["label"] for row in card["rows"] if row["embedding"] in WITHOUT_FILE]
-    if tied and [name for name in untrained if name in tied]:
-        text.append(f"It is not above {listed([n for n in untrained if n in tied])}, a control.")
-    failed = _not_above_shuffled(study.tables.get("shuffled"), card["name"], metric)
-    if failed:
-        text.append(
-            f"Not above the same vectors shuffled, so nothing is shown of: {listed(failed)}."
-        )
-    return {
-        "lead": best["label"],
-        "tied": [name for name in others if tied and name in tied],
-        "text": " ".join(text),
+    rows, controls, keys = {}, {}, {}
+    for row in models.to_dict("records"):
+        name = row_label(row["embedding"], row["tag"])
+        keys[name] = recommender, row["embedding"], row["tag"]
+        if row["embedding"] in WITHOUT_FILE:
+            controls[name] = row[metric]
+        elif not is_shuffled(row["tag"]):
+            rows[name] = row[metric]
+    pairs = {}
+    for pair in _of(study.tables.get("comparisons"), recommender, metric):
+        one = row_label(pair["embedding_a"], pair["tag_a"])
+        other = row_label(pair["embedding_b"], pair["tag_b"])
+        pairs[one, other] = _paired(pair)
+        pairs[other, one] = pairs[one, other].turned()
+    shuffled = {
+        row_label(row["embedding"], row["tag"]): _paired(row)
+        for row in _of(study.tables.get("shuffled"), recommender, metric)
     }
+    alone = _alone(study, metric, users or {})
+    listening = {}
+    if alone:
+        ours = [name for name in rows if keys[name] in users]
+        tests = compared(users, [(keys[name], (alone, "none", "")) for name in ours], metric)
+        listening = dict(zip(ours, tests, strict=True))
+    return Field(
+        label(recommender), rows, controls, pairs, shuffled, listening,
+        (short_label(alone), study.lines(metric)[alone]) if alone else None,
+    )  # fmt: skip
 
 
-def _tied(study: Study, recommender: str, best: str, metric: str) -> set[str] | None:
-    """Return the rows that no test tells apart from the best; None without tests."""
-    table = study.tables.get("comparisons")
-    if table is None:
-        return None
-    pairs = table[(table.recommender == recommender) & (table.metric == metric)]
-    tied = set()
-    for pair in pairs.itertuples():
-        names = row_label(pair.embedding_a, pair.tag_a), row_label(pair.embedding_b, pair.tag_b)
-        if best in names and not pair.p_holm < ALPHA:
-            tied |= set(names) - {best}
-    return tied if len(pairs) else None
+def _alone(study: Study, metric: str, users: dict[Key, Row]) -> str | None:
+    """Return the best of the recommenders that know plays and no sound; None where none was run."""
+    lines = study.lines(metric)
+    ran = [n for n in CONTROLS if n in lines and not is_chance(n) and (n, "none", "") in users]
+    return max(ran, key=lambda name: lines[name], default=None)
 
 
-def _not_above_shuffled(table: pd.DataFrame | None, recommender: str, metric: str) -> list[str]:
+def _of(table: pd.DataFrame | None, recommender: str, metric: str) -> list[dict]:
     if table is None or not len(table):
         return []
-    rows = table[(table.recommender == recommender) & (table.metric == metric)]
-    rows = rows[~rows.beats_shuffled]
-    return [row_label(row.embedding, row.tag) for row in rows.itertuples()]
+    return table[(table.recommender == recommender) & (table.metric == metric)].to_dict("records")
 
 
-def _headline(cards: list[dict]) -> str:
-    """Return who leads where, in one sentence; who cannot be told apart shares the lead."""
-    leads: dict[tuple, list[str]] = {}
-    for card in cards:
-        if card["verdict"]["lead"]:
-            names = (card["verdict"]["lead"], *card["verdict"]["tied"])
-            leads.setdefault(names, []).append(card["label"])
-    parts = []
-    for names, labels in leads.items():
-        where = "every recommender" if len(labels) == len(cards) > 1 else listed(labels)
-        if len(names) == 1:
-            parts.append(f"{names[0]} leads under {where}")
-        else:
-            parts.append(f"{listed(list(names))} cannot be told apart under {where}")
-    return "; ".join(parts) + "." if parts else "No embedding was compared yet."
+def _paired(row: dict) -> Paired:
+    return Paired(row["difference"], row["ci_low"], row["ci_high"], row["p_holm"])
 
 
-def listed(names: list[str]) -> str:
-    """Return `a`, `a and b`, `a, b and c`."""
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+def _card(study: Study, recommender: str, field: Field, metric: str) -> dict:
+    models = study.models[study.models.recommender == recommender]
+    rows = []
+    for row in models.to_dict("records"):
+        name, half = row_label(row["embedding"], row["tag"]), row[f"{metric}_ci95"]
+        rows.append(
+            {
+                "label": name,
+                "mean": row[metric],
+                "low": max(row[metric] - half, 0.0),
+                "high": row[metric] + half,
+                "control": name not in field.rows,
+                "verdict": field.verdict(name) if name in field.rows else "",
+            }
+        )
+    rows.sort(key=lambda row: (row["control"], -row["mean"], row["label"]))
+    text = lead(field) + "." if field.rows else "Only controls were run."
+    return {
+        "name": recommender,
+        "label": field.label,
+        "text": text,
+        "field": field,
+        "rows": rows,
+    }

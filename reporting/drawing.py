@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,20 @@ import yaml
 from matplotlib.image import imread
 from tqdm import tqdm
 
-from core.names import row_label
 from core.options import InputError
 from evaluation.measures import HEADLINE
-from reporting.figures import curve_figure, metric_figure, rank_figure
+from reporting.alternatives import (
+    curve_text,
+    map_text,
+    metric_text,
+    rank_text,
+    significance_text,
+    similarity_text,
+)
+from reporting.curves import curve_figure
+from reporting.figures import metric_figure, rank_figure, rank_rows
+from reporting.findings import Field
+from reporting.forest import forest_figure, forest_text
 from reporting.maps import map_figure
 from reporting.matrices import significance_figure, similarity_figure
 from reporting.similarity import cka_matrix, nearest, overlap_matrix, principal_axes
@@ -25,10 +36,13 @@ SIZES = Path(__file__).resolve().parent / "model_sizes.yaml"
 POINTS = 110  # pixels of the page for an inch of a figure
 
 
-def draw_all(study: Study, tracks: Tracks, rows: np.ndarray, folder: Path) -> dict[str, dict]:
+def draw_all(
+    study: Study, fields: list[Field], tracks: Tracks, rows: np.ndarray, folder: Path
+) -> dict[str, dict]:
     """Draw what the study has the data for.
 
     Args:
+        fields: of the answer: the tests of the first metric.
         rows: track_idx of the tracks of maps and similarities.
         folder: where the files go.
 
@@ -37,23 +51,33 @@ def draw_all(study: Study, tracks: Tracks, rows: np.ndarray, folder: Path) -> di
         of the page, for the wide image.
     """
     first = f"{HEADLINE[0]}@{study.k}"
-    drawers = {}
+    drawers = {"forest": (forest_figure(fields, first), partial(forest_text, fields, first))}
     for metric in figure_metrics(study):
-        drawers[f"metric-{metric.split('@')[0].lower()}"] = metric_figure(study, metric)
-        drawers[f"significance-{metric.split('@')[0].lower()}"] = significance_figure(study, metric)
-    drawers["ranks"] = rank_figure(study, first, model_sizes(list(study.embeddings)))
-    drawers["curves"] = curve_figure(study)
+        name = metric.split("@")[0].lower()
+        drawers[f"metric-{name}"] = (
+            metric_figure(study, metric),
+            partial(metric_text, study, metric),
+        )
+        drawers[f"significance-{name}"] = (
+            significance_figure(study, metric),
+            partial(significance_text, study, metric),
+        )
+    ranks = rank_rows(study, first, model_sizes(list(study.embeddings)))
+    drawers["ranks"] = rank_figure(ranks), partial(rank_text, ranks)
+    drawers["curves"] = curve_figure(study), partial(curve_text, study)
     drawers |= _of_embeddings(study, tracks, rows)
-    drawers = {name: draw for name, draw in drawers.items() if draw is not None}
+    drawers = {name: (draw, text) for name, (draw, text) in drawers.items() if draw is not None}
     drawn = {}
-    for name, draw in tqdm(drawers.items(), "figures", unit=" figures", disable=None, leave=False):
+    for name, (draw, text) in tqdm(
+        drawers.items(), "figures", unit=" figures", disable=None, leave=False
+    ):
         files = save(draw, name, folder)
         height, width = imread(folder / f"{name}.png").shape[:2]
         drawn[name] = {
             "name": name,
             "width": round(width / DPI * POINTS),
             "height": round(height / DPI * POINTS),
-            "alt": _alt(study, name),
+            "alt": text(),
             "files": files,
         }
     return drawn
@@ -77,13 +101,16 @@ def _of_embeddings(study: Study, tracks: Tracks, rows: np.ndarray) -> dict:
         neighbours.append(nearest(vectors, np.arange(len(rows)), min(NEIGHBOURS, len(rows) - 1)))
     drawers = {}
     if maps:
-        drawers["maps"] = map_figure(maps, rows, tracks)
+        drawers["maps"] = map_figure(maps, rows, tracks), partial(map_text, maps)
     if len(names) > 1:
         matrices = {
             "Linear CKA": cka_matrix(centred),
             f"Shared of {neighbours[0].shape[1]} neighbours": overlap_matrix(neighbours),
         }
-        drawers["similarity"] = similarity_figure(names, matrices)
+        drawers["similarity"] = (
+            similarity_figure(names, matrices),
+            partial(similarity_text, names, matrices),
+        )
     return drawers
 
 
@@ -103,25 +130,3 @@ def model_sizes(embeddings: list[str], path: Path = SIZES) -> dict[str, float]:
         if fits:
             sizes[embedding] = float(known[max(fits, key=len)])
     return sizes
-
-
-def _alt(study: Study, name: str) -> str:
-    """Return what the figure shows, for those who do not see it; the numbers are in the tables."""
-    kind, _, metric = name.partition("-")
-    if kind == "metric":
-        column = next(m for m in figure_metrics(study) if m.lower().startswith(metric))
-        models = study.models[study.models.tag == ""]
-        best = models.loc[models.groupby("recommender")[column].idxmax()]
-        told = ", ".join(
-            f"{row.recommender} {row_label(row.embedding, row.tag)} {row.value:.3f}"
-            for row in best.rename(columns={column: "value"}).itertuples()
-        )
-        return f"{column} with 95 % intervals, a panel a recommender. Highest: {told}."
-    texts = {
-        "significance": "Matrices of pairwise differences between embeddings and their tests.",
-        "ranks": "Rank of each embedding against its width and the size of its audio model.",
-        "curves": "Validation loss by epoch of every training run.",
-        "maps": "Tracks of each embedding on its first two principal axes.",
-        "similarity": "Matrices of linear CKA and of shared nearest neighbours.",
-    }
-    return texts[kind]

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
-from core.names import row_label
+from core.names import WITHOUT_FILE, row_label
 from core.registry import CONTROLS, label
 from evaluation.finished import read_table
-from reporting.similarity import nearest
+from reporting.beside import BLOCK, write_map, write_neighbours
 from reporting.study import Study
 from reporting.tracks import Tracks
 
 NEIGHBOURS = 8  # of a track, shown for each embedding
-SHOWN = 20  # of a list's 100 tracks
 HISTORY = 50  # of a user's tracks
 
 
@@ -54,14 +54,22 @@ def listening_data(
     *,
     n_tracks: int,
     n_users: int,
+    n_map: int,
     seed: int,
-) -> dict:
-    """Return what the listening page shows, ready for json.
+    folder: Path,
+) -> tuple[dict, list[Path]]:
+    """Return what the listening page shows, ready for json, and the files written beside it.
+
+    `mentioned` are the places of what is heard without a search: of the tracks to draw from, their
+    neighbours, and the users' tracks.
 
     Args:
         split: of splits.read_split.
         audio: {track id: suffix} of the audio files; tracks without one have no player.
-        n_tracks, n_users: at most so many to choose from, drawn by the seed.
+        n_tracks, n_users: at most so many to draw from by the seed when a random one is asked for,
+            of users also to choose from.
+        n_map: at most so many tracks decide on a map's axes; all are on it.
+        folder: of the files beside the page, see reporting.beside.
     """
     rng = np.random.default_rng(seed)
     candidates = np.unique(split["train"].track_idx)
@@ -73,28 +81,40 @@ def listening_data(
     users = sample(np.unique(split["test"].user_id), n_users, rng)
 
     shelf = Shelf(tracks, audio, {})
-    queries = [shelf.place(row) for row in chosen]
-    neighbours = {}
-    for name in study.embeddings:
-        found = nearest(
-            study.vectors(name, candidates), np.searchsorted(candidates, chosen), NEIGHBOURS
-        )
-        neighbours[name] = [[shelf.place(candidates[i]) for i in row if i >= 0] for row in found]
+    for row in candidates:  # all stand there to be found, and in the order of their files
+        shelf.place(row)
+    queries = np.searchsorted(candidates, chosen)
+    places = np.arange(len(candidates))
+    on_map = sample(places, n_map, np.random.default_rng(seed))
+    files, mentioned = [], set(queries.tolist())
+    for name in tqdm(study.embeddings, "neighbours", unit=" embeddings", disable=None, leave=False):
+        vectors = study.vectors(name, candidates)
+        written, near = write_neighbours(folder, name, vectors, NEIGHBOURS)
+        files += written
+        mentioned |= set(near[queries].ravel().tolist()) - {-1}
+        if name not in WITHOUT_FILE:
+            files.append(write_map(folder, name, vectors, on_map))
     lists, people = _people(study, split, users, shelf)
+    for user in people:
+        mentioned.update(place for place, _, _ in user["history"])
+        mentioned.update(place for places in (user["truth"], *user["lists"]) for place in places)
     return {
         "kinds": tracks.kinds,
         "what": tracks.what,
-        "queries": queries,
+        "queries": queries.tolist(),
+        "first": {"track": int(rng.integers(len(queries))), "user": int(rng.integers(len(users)))},
         "embeddings": [
-            {"name": name, "width": facts["width"]} for name, facts in study.embeddings.items()
+            {"name": name, "width": facts["width"], "map": name not in WITHOUT_FILE}
+            for name, facts in study.embeddings.items()
         ],
-        "neighbours": neighbours,
+        "near": {"k": min(NEIGHBOURS, len(candidates) - 1), "block": BLOCK},
         "lists": lists,
         "users": people,
         "candidates": len(candidates),
         "test_users": int(split["test"].user_id.nunique()),
         "tracks": shelf.table(),
-    }
+        "mentioned": sorted(mentioned),
+    }, files
 
 
 def sample(values: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -112,7 +132,9 @@ def _people(study: Study, split: dict, users: np.ndarray, shelf: Shelf) -> tuple
         name = run["recommender"]
         group = "Controls" if name in CONTROLS else label(name)
         title = label(name) if name in CONTROLS else row_label(run["embedding"], run["tag"] or "")
-        lists.append({"group": group, "name": title, "run": run["folder"]})
+        lists.append(
+            {"group": group, "name": title, "run": run["folder"], "mean": _mean(study, run)}
+        )
         recommended.append(recs)
     train = split["train"][split["train"].user_id.isin(users)]
     train = train.sort_values(["user_id", "timestamp", "track_idx"], ascending=[True, False, True])
@@ -126,18 +148,29 @@ def _people(study: Study, split: dict, users: np.ndarray, shelf: Shelf) -> tuple
         days = newest.timestamp.dt.strftime("%Y-%m-%d")
         people.append(
             {
-                "id": int(user),
+                "id": str(int(user)),  # JavaScript's numbers end at 2^53
                 "history": [
                     [shelf.place(row), int(count), day]
                     for row, count, day in zip(newest.track_idx, newest["count"], days, strict=True)
                 ],
                 "heard": len(own),
                 "truth": [shelf.place(row) for row in wanted],
-                "lists": [[shelf.place(row) for row in rows[:SHOWN]] for rows in listed],
+                "lists": [[shelf.place(row) for row in rows[: study.k]] for rows in listed],
                 "hits": [int(np.isin(rows[: study.k], wanted).sum()) for rows in listed],
             }
         )
     return lists, people
+
+
+def _mean(study: Study, run: dict) -> dict:
+    """Return the means over all test users of a run's row: `HitRate`, and `hits` in a list."""
+    means = {}
+    rate, share = (run["test"].get(f"{name}@{study.k}") for name in ("HitRate", "Precision"))
+    if rate:
+        means["HitRate"] = round(rate["mean"], 4)
+    if share:
+        means["hits"] = round(share["mean"] * study.k, 2)
+    return means
 
 
 def _first_seeds(study: Study) -> list[dict]:

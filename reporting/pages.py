@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import yaml
@@ -11,12 +12,13 @@ from core.artifacts import atomic_path
 from core.names import row_label
 from core.registry import label
 from evaluation.measures import HEADLINE
-from reporting.answer import answer, number
-from reporting.listening import SHOWN
+from reporting.citing import bibtex, made_from
+from reporting.findings import number
 from reporting.study import Study
 from reporting.tables import cell, column, further_tables, results_table
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+LOCAL = re.compile(r"""(?<![\w.:/\\-])(?:~|[A-Za-z]:)?[/\\](?:[^/\\\s'",]+[/\\])+([^/\\\s'",]*)""")
 NAME = "Audio representations for music recommenders"
 
 
@@ -31,14 +33,15 @@ def environment() -> Environment:
     )
 
 
-def write_index(folder: Path, study: Study, figures: dict, facts: dict) -> Path:
+def write_index(folder: Path, study: Study, told: dict, figures: dict, facts: dict) -> Path:
     """Write index.html.
 
     Args:
+        told: of answer.answer, by the first of the metrics.
         figures: {name: {name, width, height (of the wide image, in pixels of the page), alt}}.
         facts: metrics (names, the first is the headline's), n_map, sampled, tracks_what.
     """
-    told = answer(study, facts["metrics"][0])
+    results = results_table(study)
     return _write(
         folder / "index.html",
         "index.html",
@@ -50,18 +53,23 @@ def write_index(folder: Path, study: Study, figures: dict, facts: dict) -> Path:
         number=number,
         label=label,
         facts=_facts(study),
-        results=results_table(study),
+        results=results,
+        recommenders=study.recommenders,
+        trained_shown=any(row["kind"] == "trained" for row in results["rows"]),
+        lettered="groups" in study.tables,
+        bibtex=bibtex(study, NAME),
         further=further_tables(study),
         figures={name: figures.get(name) for name in FIGURES} | figures,
         run_table=_run_table(study),
         embedding_table=_embedding_table(study),
         synthetic=study.synthetic,
         **facts,
-        **_made_from(study),
+        **made_from(study),
     )
 
 
 FIGURES = (
+    "forest",
     *("metric-hitrate", "metric-ndcg", "significance-hitrate", "significance-ndcg"),
     *("ranks", "curves", "maps", "similarity"),
 )
@@ -81,8 +89,8 @@ def write_listen(folder: Path, study: Study, data: dict, silence: str) -> Path:
         title="Listen: " + NAME,
         data=data,
         silence=silence,
-        shown=SHOWN,
-        **_made_from(study),
+        shown=study.k,
+        **made_from(study),
     )
 
 
@@ -91,15 +99,6 @@ def _write(path: Path, template: str, **values) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
-
-
-def _made_from(study: Study) -> dict:
-    commits = [run["commit"] for run in study.runs if run.get("commit")]
-    return {
-        "runs": study.runs,
-        "split": study.runs[0]["split"] if study.runs else "",
-        "commit": commits[-1] if len(set(commits)) == 1 else "",
-    }
 
 
 def _facts(study: Study) -> list[tuple[str, str]]:
@@ -115,7 +114,7 @@ def _facts(study: Study) -> list[tuple[str, str]]:
 
 
 def _run_table(study: Study) -> dict:
-    columns = [column("run", False), column("recommender", False), column("embedding", False),
+    columns = [column("run", False), column("recommender", False), column("representation", False),
                column("seed"), column(f"{HEADLINE[0]}@{study.k}"), column("epochs"),
                column("seconds"), column("peak MB"), column("learned"), column("device", False),
                column("not default", False)]  # fmt: skip
@@ -190,6 +189,9 @@ def _embedding_table(study: Study) -> dict:
 
 
 def _text(value) -> str:
+    """Return a recorded value as text; of a path on the machine of whoever ran it only the name."""
     if isinstance(value, dict | list):
-        return yaml.safe_dump(value, default_flow_style=True, width=10_000).strip()
-    return "–" if value is None else str(value)
+        text = yaml.safe_dump(value, default_flow_style=True, width=10_000).strip()
+    else:
+        text = "–" if value is None else str(value)
+    return LOCAL.sub(r"\1", text)

@@ -6,25 +6,28 @@ import math
 
 import pandas as pd
 
-from core.names import is_shuffled, row_label
+from core.names import WITHOUT_FILE, is_shuffled, row_label
 from core.registry import CONTROLS, label
 from evaluation.comparisons import ALPHA
 from evaluation.measures import HEADLINE, METRICS
-from reporting.answer import number
+from reporting.findings import number
 from reporting.study import Study
 
 NOTHING = "–"  # sorts last
+NAMING = ("representation", "embedding", "one", "run", "backbone")  # one of each table
 
 
 def cell(text, sort=None, note: str = "", strong: bool = False, config=None) -> dict:
     """Return a cell: what is read, what it sorts by, a small addition, bold, what it unfolds to."""
     if sort is None or (isinstance(sort, float) and math.isnan(sort)):
         sort = "" if text == NOTHING else text
-    return {"text": str(text), "sort": sort, "note": note, "strong": strong, "config": config}
+    return {"text": str(text), "sort": sort, "note": note, "strong": strong, "config": config,
+            "second": False, "letters": ""}  # fmt: skip
 
 
 def column(label: str, numeric: bool = True, k: str = "") -> dict:
-    return {"label": label, "numeric": numeric, "k": k}
+    """Return a column; what names its rows stays in sight on a narrow screen."""
+    return {"label": label, "numeric": numeric, "k": k, "stay": label in NAMING}
 
 
 def names(row: dict) -> list[dict]:
@@ -36,33 +39,100 @@ def names(row: dict) -> list[dict]:
 
 
 def results_table(study: Study) -> dict:
-    """Return the whole table, every metric at every k; the best of a recommender is strong."""
-    results = study.results
-    metrics = [c for c in results if "@" in c and f"{c}_ci95" in results]
+    """Return the leaderboard: every row of the study at every metric and k, controls apart.
+
+    Returns:
+        `columns`; `rows` and `controls`, each of dicts with `cells`, `recommender` ('' for what has
+        none), `kind` (frozen, trained or control), `ranking` (all or cold); `ks`, `k`, `metrics`,
+        `cold` (whether there are cold rows), `seeds` (the most of a row).
+    """
+    frames = {"all": study.results}
+    if "cold" in study.tables and len(study.tables["cold"]):
+        frames["cold"] = study.tables["cold"]
+    metrics = [c for c in study.results if "@" in c and f"{c}_ci95" in study.results]
     metrics.sort(key=lambda c: (int(c.split("@")[1]), _order(c)))
-    letters = _letters(study, f"{HEADLINE[0]}@{study.k}")
-    own = study.models[~study.models.tag.map(is_shuffled)]
-    best = own.groupby("recommender")[metrics].max()
-    columns = [column("recommender", False), column("embedding", False), column("width"),
-               column("seeds")]  # fmt: skip
-    if letters:
-        columns.append(column("group", False))
+    columns = [column("recommender", False), column("representation", False),
+               column("kind", False), column("width"), column("seeds")]  # fmt: skip
     columns += [column(name, k=name.split("@")[1]) for name in metrics]
-    rows = []
-    for row in results.to_dict("records"):
-        cells = names(row)
-        cells += [cell(f"{row['width']:,.0f}" if row["width"] else "–", float(row["width"]))]
-        cells += [cell(int(row["seeds"]), float(row["seeds"]))]
-        if letters:
-            cells.append(cell(letters.get((row["recommender"], row["embedding"], row["tag"]), "–")))
-        for name in metrics:
-            mean, half = row[name], row[f"{name}_ci95"]
-            top = best[name].get(row["recommender"])
-            strong = not is_shuffled(row["tag"]) and top is not None and mean == top
-            cells.append(cell(number(mean), mean, f"± {number(half)}", strong))
-        rows.append(cells)
+    trained = trained_rows(study)
+    rows, controls = [], []
+    for ranking, results in frames.items():
+        places = _places(results, metrics)
+        for row in results.to_dict("records"):
+            key = row["recommender"], row["embedding"], row["tag"]
+            kind = kind_of(row, trained)
+            cells = names(row)
+            cells.append(cell(kind + (", cold tracks" if ranking == "cold" else "")))
+            cells.append(_amount(float(row["width"] or "nan")))
+            cells.append(cell(int(row["seeds"]), float(row["seeds"])))
+            letters = _letters(study) if ranking == "all" else {}
+            for name in metrics:
+                if name not in row or math.isnan(row[name]):
+                    cells.append(cell(NOTHING))
+                    continue
+                spread = row.get(f"{name}_seed_sd", float("nan"))
+                note = f"± {number(row[f'{name}_ci95'])}"
+                note += "" if math.isnan(spread) else f", seeds {number(spread)}"
+                place = places.get((*key, name))
+                shown = cell(number(row[name]), row[name], note, place == 1)
+                cells.append(
+                    {**shown, "second": place == 2, "letters": letters.get((*key, name), "")}
+                )
+            own = "" if row["recommender"] in CONTROLS else row["recommender"]
+            line = {
+                "cells": cells,
+                "recommender": own,
+                "kind": kind if kind in ("frozen", "trained") else "control",
+                "ranking": ranking,
+            }
+            (controls if line["kind"] == "control" else rows).append(line)
     ks = list(dict.fromkeys(name.split("@")[1] for name in metrics))
-    return {"id": "results", "columns": columns, "rows": rows, "ks": ks, "k": str(study.k)}
+    return {
+        "id": "results",
+        "columns": columns,
+        "rows": rows,
+        "controls": controls,
+        "ks": ks,
+        "k": str(study.k),
+        "metrics": list(dict.fromkeys(name.split("@")[0] for name in metrics)),
+        "cold": len(frames) > 1,
+        "seeds": int(study.results.seeds.max()),
+    }
+
+
+def trained_rows(study: Study) -> set[tuple]:
+    """Return (recommender, embedding, tag) of the rows whose track vectors were trained on."""
+    return {
+        (run["recommender"], run["embedding"], run["tag"] or "")
+        for run in study.runs
+        if (run.get("options") or {}).get("train_tracks")
+    }
+
+
+def kind_of(row: dict, trained: set[tuple]) -> str:
+    """Return frozen, trained, or what a control is."""
+    if row["recommender"] in CONTROLS:
+        return "hears nothing"
+    if is_shuffled(row["tag"]):
+        return "shuffled control"
+    if row["embedding"] in WITHOUT_FILE:
+        return "random control"
+    return "trained" if (row["recommender"], row["embedding"], row["tag"]) in trained else "frozen"
+
+
+def _places(results: pd.DataFrame, metrics: list[str]) -> dict[tuple, int]:
+    """Return 1 and 2 for the best and second best representation of a recommender and metric."""
+    own = results[
+        ~results.recommender.isin(CONTROLS)
+        & ~results.tag.map(is_shuffled)
+        & ~results.embedding.isin(WITHOUT_FILE)
+    ]
+    places = {}
+    for name in set(metrics) & set(own.columns):
+        ranks = own.groupby("recommender")[name].rank(ascending=False, method="min")
+        keys = zip(own.recommender, own.embedding, own.tag, ranks, strict=True)
+        places |= {(*key, name): int(rank) for *key, rank in keys if rank <= 2}
+    return places
 
 
 def _order(name: str) -> int:
@@ -71,13 +141,13 @@ def _order(name: str) -> int:
     return order.index(base) if base in order else len(order)
 
 
-def _letters(study: Study, metric: str) -> dict[tuple, str]:
+def _letters(study: Study) -> dict[tuple, str]:
+    """Return the letters of the rows by (recommender, embedding, tag, metric) that was tested."""
     groups = study.tables.get("groups")
     if groups is None or not len(groups):
         return {}
-    rows = groups[groups.metric == metric]
-    keys = zip(rows.recommender, rows.embedding, rows.tag, strict=True)
-    return dict(zip(keys, rows.letters.astype(str), strict=True))
+    keys = zip(groups.recommender, groups.embedding, groups.tag, groups.metric, strict=True)
+    return dict(zip(keys, groups.letters.astype(str), strict=True))
 
 
 def further_tables(study: Study) -> list[dict]:

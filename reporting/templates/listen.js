@@ -1,33 +1,22 @@
-"use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
-const byId = (id) => document.getElementById(id);
 const COLOURS = { // the figures' colours, light and dark
   light: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b88300", "#4ba3d8", "#6b4fa0", "#8a8f94"],
   dark: ["#5cb6f0", "#f58b43", "#33c79b", "#e59cc6", "#e8b740", "#9fd3f5", "#ab94e0", "#a5abb1"],
 };
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
+function say(text) { byId("said").textContent = text; byId("said").hidden = !text; }
+
 // [id, title, kind, plays, suffix] of a place on the shelf, with names.
 const tracks = data.tracks.map(([id, title, kind, plays, suffix], place) => ({
   id, title, kind, plays, place, name: title || id, style: kind < 0 ? "" : data.kinds[kind],
   url: suffix ? data.audio + encodeURIComponent(id) + suffix : "",
 }));
-const queryOf = new Map(data.queries.map((place, row) => [place, row]));
+const reach = data.candidates; // tracks before this place have neighbours and stand on the maps
 const placeOf = new Map(tracks.map((track) => [track.id, track.place]));
 
-// Text goes in as text, never as markup: titles and ids are other people's.
-function el(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key === "on") for (const [event, run] of Object.entries(value)) node.addEventListener(event, run);
-    else if (value !== false && value != null) node.setAttribute(key, value === true ? "" : value);
-  }
-  node.append(...children.filter((child) => child != null && child !== ""));
-  return node;
-}
-
+const cosine3 = (value) => value.toFixed(3).replace(/^0/, "");
 const many = (n, what) => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`;
-const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
 
 // One player for the page, with a queue for "play all".
 const audio = byId("audio");
@@ -40,7 +29,7 @@ function play(places) {
   byId("player").hidden = false;
   byId("playing").textContent = track.name + (track.style ? ` · ${track.style}` : "");
   byId("next").hidden = !queue.length;
-  audio.play().catch((error) => { byId("playing").textContent = `${track.name}: ${error.message}`; });
+  audio.play().catch(() => {}); // what cannot be read is told of by the error event
 }
 function showState() {
   for (const button of document.querySelectorAll(".play")) {
@@ -52,13 +41,17 @@ function showState() {
 for (const event of ["play", "pause", "ended"]) audio.addEventListener(event, showState);
 audio.addEventListener("ended", () => { if (queue.length) play(queue); });
 audio.addEventListener("error", () => {
-  byId("playing").textContent = `The audio of ${tracks[audio.dataset.place].name} cannot be read.`;
+  const { name } = tracks[audio.dataset.place], missing = `The clip of ${name} is not there or cannot be read`;
+  const rest = queue;
+  if (rest.length) play(rest);
+  byId("playing").textContent = rest.length ? `${missing}; on to ${tracks[rest[0]].name}` : `${missing}.`;
+  showState();
 });
 byId("next").addEventListener("click", () => play(queue));
 
 function trackRow(place, aside = "", hit = false) {
   const track = tracks[place];
-  const name = queryOf.has(place)
+  const name = place < reach
     ? el("a", { href: "#track=" + encodeURIComponent(track.id) }, track.name)
     : el("span", {}, track.name);
   if (!track.title) name.classList.add("id");
@@ -84,21 +77,42 @@ function column(title, note, rows, places, long = false) {
   const heard = places.filter((place) => tracks[place].url);
   const all = heard.length > 1 && el("button", { type: "button", "aria-label": `Play all of ${title}`, on: { click: () => play(heard) } }, "Play all");
   return el("section", { class: long ? "long" : "", "aria-label": title },
-    el("header", {}, el("h3", {}, title), all || "", el("p", {}, note)), el("ol", { class: "tracks", tabindex: long ? 0 : null }, ...rows));
+    el("header", {}, el("h2", {}, title), all || "", el("p", {}, note)), el("ol", { class: "tracks", tabindex: long ? 0 : null }, ...rows));
 }
 
-function showTrack(place) {
-  const track = tracks[place], row = queryOf.get(place);
+async function near(name, place) {
+  const { k, block } = data.near, start = Math.floor(place / block) * block;
+  const rows = Math.min(block, reach - start), buffer = await load(`near-${name}-${start / block}`);
+  const places = new Uint32Array(buffer, 0, rows * k), cosines = new Int8Array(buffer, rows * k * 4);
+  const found = [];
+  for (let at = (place - start) * k; at < (place - start + 1) * k; at++) {
+    if (places[at] < reach) found.push([places[at], cosines[at] / 100]);
+  }
+  return found;
+}
+const cosine = (value) => value.toFixed(2).replace(/^(-?)0/, "$1");
+let asked = 0;
+async function showTrack(place) {
+  const track = tracks[place], turn = ++asked;
   byId("chosen").replaceChildren(trackRow(place));
-  byId("neighbours").replaceChildren(...data.embeddings.map(({ name, width }) => {
-    const places = data.neighbours[name][row];
+  let found;
+  try {
+    found = await Promise.all(data.embeddings.map(({ name }) => near(name, place)));
+  } catch (error) {
+    byId("neighbours").replaceChildren();
+    say(error.message);
+    return;
+  }
+  if (turn !== asked) return; // another track was chosen meanwhile
+  byId("neighbours").replaceChildren(...data.embeddings.map(({ name, width }, at) => {
+    const places = found[at].map(([other]) => other);
     const alike = places.filter((other) => tracks[other].kind === track.kind).length;
     const note = [`${width.toLocaleString("en")} numbers a track`];
     if (track.kind >= 0) note.push(`${alike} of ${places.length} are ${track.style}`);
-    const shared = (other) => data.embeddings.filter((e) => e.name !== name && data.neighbours[e.name][row].includes(other)).map((e) => e.name);
-    const rows = places.map((other) => {
+    const shared = (other) => data.embeddings.filter((e, i) => i !== at && found[i].some(([o]) => o === other)).map((e) => e.name);
+    const rows = found[at].map(([other, value]) => {
       const also = shared(other);
-      return trackRow(other, also.length ? `also ${also.length > 2 ? also.length : also.join(", ")}` : "");
+      return trackRow(other, `cosine ${cosine(value)}` + (also.length ? `, also ${also.length > 2 ? also.length : also.join(", ")}` : ""));
     });
     return column(name, places.length ? note.join(" · ") : "has no vector of this track", rows, places);
   }));
@@ -106,29 +120,34 @@ function showTrack(place) {
 }
 
 // Search: a combobox over ids, titles and styles.
-const search = byId("search"), found = byId("found");
+const search = byId("search"), found = byId("found"), box = byId("found-box");
 let active = -1;
+let texts = null; // of every track what is searched, made at the first key
 function matches(text) {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  return data.queries.filter((place) => {
-    const { id, title, style } = tracks[place];
-    const about = `${id} ${title} ${style}`.toLowerCase();
-    return words.every((word) => about.includes(word));
-  });
+  texts ??= tracks.slice(0, reach).map(({ id, title, style }) => `${id} ${title} ${style}`.toLowerCase());
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean), found = [];
+  let count = 0;
+  for (let place = 0; place < reach; place++) {
+    const about = texts[place];
+    if (!words.every((word) => about.includes(word))) continue;
+    if (found.length < 12) found.push(place);
+    count++;
+  }
+  return [found, count];
 }
 function offer() {
-  const places = matches(search.value);
-  const options = places.slice(0, 12).map((place, at) => el("li", {
+  const [places, count] = matches(search.value);
+  const options = places.map((place, at) => el("li", {
     role: "option", id: `option-${at}`, "aria-selected": "false", "data-place": place,
     on: { mousedown: (event) => { event.preventDefault(); choose(place); } },
   }, el("span", { class: tracks[place].title ? "" : "id" }, tracks[place].name), el("small", { class: "soft" }, tracks[place].style)));
-  if (places.length > 12) options.push(el("li", { class: "none" }, `and ${(places.length - 12).toLocaleString("en")} more`));
-  if (!places.length) options.push(el("li", { class: "none" }, "no such track here"));
   found.replaceChildren(...options);
+  found.hidden = !options.length;
+  byId("more").textContent = !count ? "no such track here" : count > 12 ? `and ${(count - 12).toLocaleString("en")} more` : "";
   open(true);
 }
 function open(yes) {
-  found.hidden = !yes; active = -1;
+  box.hidden = !yes; active = -1;
   search.setAttribute("aria-expanded", yes);
   search.removeAttribute("aria-activedescendant");
 }
@@ -140,17 +159,17 @@ search.addEventListener("keydown", (event) => {
   const options = [...found.querySelectorAll("[role=option]")];
   if (event.key === "Escape") { // once closes the list, twice clears the field
     event.preventDefault();
-    if (found.hidden) search.value = "";
+    if (box.hidden) search.value = "";
     open(false);
     return;
   }
-  if (event.key === "Enter" && options.length && !found.hidden) {
+  if (event.key === "Enter" && options.length && !box.hidden) {
     event.preventDefault(); choose(Number(options[Math.max(active, 0)].dataset.place)); return;
   }
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   if (!step) return;
   event.preventDefault();
-  if (found.hidden) { offer(); return; }
+  if (box.hidden) { offer(); return; }
   if (!options.length) return;
   active = (active + step + options.length) % options.length;
   options.forEach((option, at) => option.setAttribute("aria-selected", at === active));
@@ -160,8 +179,8 @@ search.addEventListener("keydown", (event) => {
 
 // Users: what they heard, what they came to hear, and what each recommender offered.
 const groups = [...new Set(data.lists.map((list) => list.group))];
-// First the user whose lists hit most: there is something to hear.
-let group = groups[0], person = data.users.reduce((best, user) => (sum(user.hits) > sum(best.hits) ? user : best));
+// First a user drawn by the seed: one chosen for their hits would flatter every list.
+let group = groups[0], person = data.users[data.first.user];
 byId("user").append(...data.users.map((user, at) => el("option", { value: at },
   `${user.id}: ${many(user.heard, "track")} heard, ${user.truth.length} held out`)));
 byId("group").append(...groups.map((name, at) => el("label", {},
@@ -180,8 +199,12 @@ function showUser(user) {
   byId("lists").replaceChildren(...data.lists.flatMap((list, at) => {
     if (list.group !== group) return [];
     const places = user.lists[at], hits = user.hits[at];
-    return [column(list.name, `${hits} of ${many(user.truth.length, "held-out track")} in the first ${data.k}`,
-      places.map((place, rank) => trackRow(place, String(rank + 1), wanted.has(place))), places)];
+    const all = [];
+    if ("hits" in list.mean) all.push(`${list.mean.hits} hits on average`);
+    if ("HitRate" in list.mean) all.push(`HitRate@${data.k} ${cosine3(list.mean.HitRate)}`);
+    const note = `${hits} of ${many(user.truth.length, "held-out track")} in the first ${data.k}` +
+      (all.length ? `; over all ${data.test_users.toLocaleString("en")} test users ${all.join(", ")}` : "");
+    return [column(list.name, note, places.map((place, rank) => trackRow(place, String(rank + 1), wanted.has(place))), places, true)];
   }));
   showState();
 }
@@ -189,24 +212,27 @@ byId("user").addEventListener("change", () => { location.hash = "user=" + data.u
 
 // The address says what is shown, so that back, forward and links work.
 const any = (values) => values[Math.floor(Math.random() * values.length)];
+const address = (mode, id) => `${mode}=${encodeURIComponent(id)}`;
 byId("any-track").addEventListener("click", () => choose(any(data.queries)));
-byId("any-user").addEventListener("click", () => { location.hash = "user=" + any(data.users).id; });
+byId("any-user").addEventListener("click", () => { location.hash = address("user", any(data.users).id); });
 for (const radio of document.querySelectorAll("[name=mode]")) radio.addEventListener("change", () => {
-  location.hash = radio.value === "user" ? "user=" + person.id : "track=" + encodeURIComponent(tracks[shown].id);
+  location.hash = radio.value === "user" ? address("user", person.id) : address(radio.value, tracks[shown].id);
 });
-let shown = data.queries[0];
+let shown = data.queries[data.first.track];
 function follow() {
-  const [mode, id] = location.hash.slice(1).split("=");
-  const user = mode === "user" && data.users.find((each) => String(each.id) === id);
-  let name = "";
-  try { name = decodeURIComponent(id || ""); } catch { name = ""; }
-  const place = placeOf.get(name);
-  if (mode === "track" && queryOf.has(place)) shown = place;
-  byId("track-mode").hidden = Boolean(user);
-  byId("user-mode").hidden = !user;
-  document.querySelector(`[name=mode][value=${user ? "user" : "track"}]`).checked = true;
-  if (user) showUser(user); else showTrack(shown);
+  const [asked, ...rest] = location.hash.slice(1).split("=");
+  let id = rest.join("=");
+  try { id = decodeURIComponent(id); } catch { /* shown as it stands */ }
+  const mode = ["user", "map"].includes(asked) ? asked : "track";
+  const user = data.users.find((each) => String(each.id) === id), place = placeOf.get(id);
+  const known = mode === "user" ? user : place < reach;
+  say(id && !known ? `There is no ${mode === "user" ? "user" : "track"} ${id} on this page; here is another.` : "");
+  if (mode !== "user" && place < reach) shown = place;
+  for (const each of ["track", "user", "map"]) byId(`${each}-mode`).hidden = each !== mode;
+  document.querySelector(`[name=mode][value=${mode}]`).checked = true;
+  if (mode === "user") showUser(user ?? person);
+  else if (mode === "map") showMaps(shown);
+  else showTrack(shown);
 }
 addEventListener("hashchange", follow);
 dark.addEventListener("change", follow);
-follow();

@@ -1,8 +1,10 @@
 """The report's files: what it says of a study, what it escapes, links, copies and refuses."""
 
+import base64
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,13 +16,17 @@ import report
 from core.options import InputError
 from core.splits import read_split
 from core.trackids import read_trackids
+from reporting.alternatives import metric_text, rank_text, significance_text, similarity_text
 from reporting.answer import answer
 from reporting.drawing import model_sizes
-from reporting.figures import apart
+from reporting.figures import rank_rows
+from reporting.findings import number
+from reporting.labels import apart
 from reporting.matrices import difference_matrix
 from reporting.study import read_study
 from reporting.tables import further_tables, results_table
 from reporting.tracks import read_about, read_tracks
+from reporting.users import user_rows
 
 NASTY = ("<script>alert(1)<!--", "a&b#c?d%20e", "z'z<img src=x>")
 
@@ -49,12 +55,28 @@ def data_of(root):
     )
 
 
+def near_of(root, name):
+    """Return the places (n, k) and cosines of every track's neighbours, as the page reads them."""
+    data, parts = data_of(root), []
+    k, size = data["near"]["k"], data["near"]["block"]
+    for block in range(-(-data["candidates"] // size)):
+        text = (root / "report" / "data" / f"near-{name}-{block}.js").read_text()
+        content = base64.b64decode(
+            re.fullmatch(rf'take\("near-{name}-{block}","(.*)"\)\n', text)[1]
+        )
+        rows = min(size, data["candidates"] - block * size)
+        places = np.frombuffer(content, "<u4", rows * k).reshape(rows, k)
+        cosines = np.frombuffer(content, np.int8, offset=rows * k * 4).reshape(rows, k)
+        parts.append((places, cosines / 100))
+    return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
+
+
 def study_of(root):
     return read_study(root, len(read_trackids(root)))
 
 
-def verdict_of(root):
-    return answer(study_of(root), "HitRate@50")["cards"][0]["verdict"]
+def text_of(root):
+    return answer(study_of(root), "HitRate@50")["cards"][0]["text"]
 
 
 def test_a_report_with_every_figure_is_written_and_named(tmp_path, call, capsys):
@@ -64,6 +86,7 @@ def test_a_report_with_every_figure_is_written_and_named(tmp_path, call, capsys)
     call("report", "--root", root)
     assert f"open    {root / 'report' / 'index.html'}" in capsys.readouterr().out
     names = {
+        "forest",
         "metric-hitrate",
         "metric-ndcg",
         "significance-hitrate",
@@ -182,30 +205,105 @@ def test_the_listening_page_holds_the_nearest_tracks_and_the_hits_of_the_lists(r
     vectors = np.load(root / "embeddings" / "toy.npy").astype(float)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     candidates = set(split["train"].track_idx)
-    for row, place in list(enumerate(data["queries"]))[:10]:
+    assert names[: data["candidates"]] == [ids[row] for row in sorted(candidates)]
+    places, cosines = near_of(root, "toy")
+    for place in range(data["candidates"]):  # of every track, not only of those drawn
         track = ids.index(names[place])
-        cosines = vectors @ vectors[track]
-        best = sorted(candidates - {track}, key=lambda other: -cosines[other])[:8]
-        assert [names[i] for i in data["neighbours"]["toy"][row]] == [ids[i] for i in best]
+        known = vectors @ vectors[track]
+        best = sorted(candidates - {track}, key=lambda other: -known[other])[:8]
+        assert [names[i] for i in places[place]] == [ids[i] for i in best]
+        assert cosines[place] == pytest.approx(known[best], abs=0.006)
 
     assert [each["name"] for each in data["lists"]][:2] == ["toy", "noise"]
     test = split["test"]
-    assert [user["id"] for user in data["users"]] == sorted(set(test.user_id))
+    assert [user["id"] for user in data["users"]] == list(map(str, sorted(set(test.user_id))))
     for at, run in enumerate(each["run"] for each in data["lists"]):
+        numbers = json.loads((root / "runs" / run / "metrics.json").read_text())["test"]
+        told = data["lists"][at]["mean"]
+        assert told["HitRate"] == pytest.approx(numbers["HitRate@50"]["mean"], abs=1e-4)
+        assert told["hits"] == pytest.approx(50 * numbers["Precision@50"]["mean"], abs=0.01)
         recs = pd.read_parquet(root / "runs" / run / "recs.pqt")
         for user in data["users"]:
-            own = recs[recs.user_id == user["id"]].sort_values("rank").track_idx.tolist()
-            truth = set(test[test.user_id == user["id"]].track_idx)
-            assert [names[i] for i in user["lists"][at]] == [ids[i] for i in own[:20]]
+            own = recs[recs.user_id == int(user["id"])].sort_values("rank").track_idx.tolist()
+            truth = set(test[test.user_id == int(user["id"])].track_idx)
+            assert [names[i] for i in user["lists"][at]] == [ids[i] for i in own[:50]]
             assert user["hits"][at] == len(truth & set(own[:50]))
             assert {names[i] for i in user["truth"]} == {ids[i] for i in truth}
     user, plays = data["users"][0], split["train"]
-    own = plays[plays.user_id == user["id"]].sort_values(["timestamp", "track_idx"])
+    own = plays[plays.user_id == int(user["id"])].sort_values(["timestamp", "track_idx"])
     assert [days for _, _, days in user["history"]] == sorted(
         own.timestamp.dt.strftime("%Y-%m-%d"), reverse=True
     )
     counts = dict(zip(own.track_idx, own["count"], strict=True))
     assert all(counts[ids.index(names[i])] == n for i, n, _ in user["history"])
+
+
+def test_the_first_track_and_user_are_drawn_by_the_seed_whatever_they_hit(root, call, undrawn):
+    firsts = []
+    for seed in range(4):
+        call("report", "--root", root, "--seed", seed, "--overwrite")
+        data = data_of(root)
+        firsts.append((data["first"]["track"], data["first"]["user"]))
+        assert firsts[-1][0] < len(data["queries"]) and firsts[-1][1] < len(data["users"])
+    assert len(set(firsts)) > 1
+
+
+def test_no_page_tells_where_things_lie_on_the_machine_that_made_it(root, call, undrawn):
+    path = next((root / "runs").glob("knn-toy-*")) / "config.yaml"
+    text = path.read_text().replace(
+        "options:", "options:\n  weights: /home/somebody/their/w.bin", 1
+    )
+    path.write_text(text)
+    call("report", "--root", root)
+    for name in ("index.html", "listen.html"):
+        page = (root / "report" / name).read_text()
+        assert "somebody" not in page and str(root) not in page
+    assert "w.bin" in (root / "report" / "index.html").read_text()
+
+
+def test_what_moved_beyond_its_interval_since_an_earlier_report_is_told(
+    root, call, undrawn, tmp_path, capsys
+):
+    call("report", "--root", root)
+    old = shutil.copytree(root / "report", tmp_path / "old report")
+    results = pd.read_csv(root / "tables" / "results.csv", keep_default_na=False)
+    toy = (results.recommender == "knn") & (results.embedding == "toy")
+    results.loc[toy, "HitRate@50"] = 0.05
+    results.loc[toy, "HitRate@50_ci95"] = 0.01
+    gone = results.recommender == "popular"
+    pd.concat([results[~gone], results[toy].assign(tag="b")]).to_csv(
+        root / "tables" / "results.csv", index=False
+    )
+    capsys.readouterr()
+    call("report", "--root", root, "--against", old)
+    assert "rows in both studies 1 moved beyond their intervals" in capsys.readouterr().out
+    page = (root / "report" / "index.html").read_text()
+    assert "Against old report: of" in page and "KNN: toy: HitRate@50" in page
+    assert "became .050 (± .010)" in page
+    assert "KNN: toy (b) is new" in page and "most popular tracks is there no more" in page
+    assert str(tmp_path) not in page
+    with pytest.raises(InputError, match="is no root with tables/results.csv and no report"):
+        call("report", "--root", root, "--against", tmp_path)
+
+
+def test_every_users_gains_lie_beside_the_page(root, call, undrawn):
+    add_styles(root)
+    call("report", "--root", root)
+    page = (root / "report" / "index.html").read_text()
+    told = json.loads(re.search(r'id="gains-data">(.*?)</script>', page)[1])
+    text = (root / "report" / "data" / "users.js").read_text()
+    content = base64.b64decode(text.removeprefix('take("users","').removesuffix('")\n'))
+    shape = len(told["metrics"]), len(told["rows"]), told["users"]
+    values = np.frombuffer(content, "<u2", np.prod(shape)).reshape(shape) / 65535
+    results = study_of(root).results
+    knn = results[(results.recommender == "knn") & (results.embedding == "toy")]
+    own = values[:, told["rows"].index("KNN: toy")].mean(axis=1)
+    assert own == pytest.approx(knn[told["metrics"]].to_numpy()[0], abs=1e-4)
+    assert [group["name"] for group in told["groups"]] == ["activity", "popularity", "style"]
+    groups = np.frombuffer(content, np.uint8, offset=values.size * 2).reshape(3, told["users"])
+    for at, group in enumerate(told["groups"]):
+        assert set(groups[at]) <= set(range(len(group["groups"]))) | {255}
+    assert told["first"][0] == told["rows"].index("KNN: toy")
 
 
 def test_samples_are_drawn_by_the_seed(root, call, undrawn):
@@ -229,30 +327,32 @@ def test_the_leader_is_told_with_those_it_cannot_be_told_apart_from(root):
     for name, value in values.items():
         table.loc[table.embedding == name, "HitRate@50"] = value
     table.to_csv(root / "tables" / "results.csv", index=False)
-    verdict = verdict_of(root)
-    assert verdict["lead"] == "one" and verdict["text"] == "has the highest mean, .950."
+    assert text_of(root) == "one has the highest mean, which was not tested."
 
     add_comparisons(root, values, [{"one", "toy"}, {"two", "toy"}])
-    verdict = verdict_of(root)
-    assert verdict["tied"] == ["two"]
-    headline = answer(study_of(root), "HitRate@50")["headline"]
-    assert headline == "one and two cannot be told apart under KNN."
-    assert verdict["text"] == "has the highest mean, .950, but cannot be told apart from two."
+    assert text_of(root) == "one has the highest mean, and no test tells it from two."
+    told = answer(study_of(root), "HitRate@50")
+    assert told["leads"].startswith("Under KNN one has the highest mean")
 
     add_comparisons(root, values, [{"one", "toy"}, {"one", "two"}])
-    assert verdict_of(root)["text"] == "leads with .950, significantly above every other embedding."
+    assert text_of(root) == "one leads, significantly above every other."
 
-    table.loc[table.recommender == "popular", "HitRate@50"] = 0.96
-    table.to_csv(root / "tables" / "results.csv", index=False)
-    add_comparisons(root, {**values, "noise": 0.9}, [{"one", "toy"}, {"one", "two"}])
-    shuffled = {"recommender": "knn", "embedding": "two", "tag": "", "metric": "HitRate@50"}
-    pd.DataFrame([{**shuffled, "beats_shuffled": False}]).to_csv(
-        root / "tables" / "shuffled.csv", index=False
-    )
-    text = verdict_of(root)["text"]
-    assert "Its mean is not above that of most popular tracks (.960)." in text
-    assert "It is not above noise, a control." in text
-    assert "Not above the same vectors shuffled, so nothing is shown of: two." in text
+    add_comparisons(root, {"noise": 0.97, **values}, [{"one", "noise"}])
+    told = answer(study_of(root), "HitRate@50")
+    assert "though noise lies significantly above it" in told["leads"]
+    assert told["helps"].startswith("Under KNN one does not help")
+
+
+def test_the_leaders_are_compared_with_listening_alone_user_by_user(root):
+    study = study_of(root)
+    told = answer(study, "HitRate@50", user_rows(study))
+    best = max(told["lines"][name] for name in ("ease", "popular"))
+    assert told["adds"].startswith("Beside listening alone (")
+    assert f"{number(best)})" in told["adds"]
+    field = told["cards"][0]["field"]
+    assert set(field.listening) == {"toy"}
+    results = study.results.set_index("embedding")["HitRate@50"]
+    assert field.listening["toy"].difference == pytest.approx(results["toy"] - best, abs=1e-6)
 
 
 def test_the_matrix_of_differences_is_antisymmetric_and_ordered_by_mean(root):
@@ -264,16 +364,41 @@ def test_the_matrix_of_differences_is_antisymmetric_and_ordered_by_mean(root):
     assert p_values[0, 2] == p_values[2, 0] == 0.001 and p_values[0, 1] == 0.4
 
 
-def test_the_best_of_a_recommender_is_bold_and_never_a_shuffled_one(root):
+def test_best_and_second_are_marked_in_every_column_and_never_a_control(root):
     results = pd.read_csv(root / "tables" / "results.csv", keep_default_na=False)
-    shuffled = results[results.embedding == "toy"].assign(tag="shuffled", **{"HitRate@50": 1.0})
-    pd.concat([results, shuffled]).to_csv(root / "tables" / "results.csv", index=False)
+    toy = results[(results.recommender == "knn") & (results.embedding == "toy")]
+    more = [
+        toy.assign(tag="shuffled", **{"HitRate@50": 1.0, "NDCG@10": 1.0}),
+        toy.assign(embedding="b", **{"HitRate@50": 0.9, "NDCG@10": 0.1}),
+        toy.assign(embedding="c", **{"HitRate@50": 0.8, "NDCG@10": 0.2}),
+        toy.assign(embedding="d", **{"HitRate@50": 0.0, "NDCG@10": 0.0}),
+    ]
+    results.loc[toy.index, ["HitRate@50", "NDCG@10"]] = 0.05
+    pd.concat([results, *more]).to_csv(root / "tables" / "results.csv", index=False)
+    group = {"recommender": "knn", "tag": "", "metric": "NDCG@10", "mean": 0.1}
+    pd.DataFrame([{**group, "embedding": "b", "letters": "ab"}]).to_csv(
+        root / "tables" / "groups.csv", index=False
+    )
     table = results_table(study_of(root))
-    at = [column["label"] for column in table["columns"]].index("HitRate@50")
-    strong = [row[1]["text"] for row in table["rows"] if row[at]["strong"]]
-    own = results[results.recommender == "knn"]
-    best = own[own["HitRate@50"] == own["HitRate@50"].max()].embedding.tolist()
-    assert strong == best
+    labels = [column["label"] for column in table["columns"]]
+    for metric, best, second in (("HitRate@50", "b", "c"), ("NDCG@10", "c", "b")):
+        cells = {
+            row["cells"][1]["text"]: row["cells"][labels.index(metric)] for row in table["rows"]
+        }
+        assert [name for name, cell in cells.items() if cell["strong"]] == [best]
+        assert [name for name, cell in cells.items() if cell["second"]] == [second]
+        # Letters are of the metric and k that were tested, and of no other.
+        assert cells["b"]["letters"] == ("ab" if metric == "NDCG@10" else "")
+    kinds = {row["cells"][1]["text"]: row["cells"][2]["text"] for row in table["controls"]}
+    assert kinds["toy (shuffled)"] == "shuffled control" and kinds["noise"] == "random control"
+    assert not any(cell["strong"] for row in table["controls"] for cell in row["cells"])
+
+
+def test_a_missing_width_is_a_dash_and_sorts_last(root):
+    table = results_table(study_of(root))
+    widths = {row["cells"][0]["text"]: row["cells"][3] for row in table["controls"]}
+    assert widths["most popular tracks"]["text"] == "–"
+    assert widths["most popular tracks"]["sort"] == ""
 
 
 def test_every_table_of_the_study_is_shown_with_numbers_to_sort_by(root):
@@ -319,6 +444,35 @@ def test_genres_and_titles_come_from_music4alls_own_tables(root, tmp_path):
     assert tracks.plays[5] == train["count"][train.track_idx == 5].sum()
 
 
+def test_every_backbone_has_a_model_size():
+    folder = Path(report.__file__).parent / "extract_item_embeddings"
+    names = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+    assert len(names) > 8 and set(model_sizes(names)) == set(names)
+
+
+def test_the_texts_of_figures_hold_every_row_that_is_drawn(root):
+    add_comparisons(root, {"toy": 0.9, "noise": 0.5}, [{"toy", "noise"}])
+    results = pd.read_csv(root / "tables" / "results.csv", keep_default_na=False)
+    toy = results[(results.recommender == "knn") & (results.embedding == "toy")]
+    more = [toy.assign(tag="shuffled"), toy.assign(tag="trained", **{"HitRate@50": 0.987})]
+    pd.concat([results, *more]).to_csv(root / "tables" / "results.csv", index=False)
+    study = study_of(root)
+    text = metric_text(study, "HitRate@50")
+    assert "KNN: highest first toy 1.000 ± .000, toy (trained) .987 ± .000" in text
+    assert "; controls " in text and "noise ." in text and "toy (shuffled) 1." in text
+    assert "most popular ." in text and "EASE 1.000" in text
+    assert significance_text(study, "HitRate@50") == (
+        "Significant differences in HitRate@50. KNN: toy above noise; 0 of 1 pairs are not told "
+        "apart."
+    )
+    ranks = rank_rows(study, "HitRate@50", {"toy": 5.0})
+    assert "KNN: 1 toy (width 8, size 5)" in rank_text(ranks)
+    alike = np.array([[1.0, 0.4, 0.1], [0.4, 1.0, 0.2], [0.1, 0.2, 1.0]])
+    assert similarity_text(["a", "b", "noise"], {"Linear CKA": alike}) == (
+        "Linear CKA: most alike a and b, .40; with noise at most .20."
+    )
+
+
 def test_model_sizes_follow_the_backbones_name_and_unknown_ones_have_none(tmp_path):
     known = tmp_path / "sizes.yaml"
     known.write_text("mert: 5\nmert_small: 2\nmfcc: 0\n")
@@ -331,7 +485,10 @@ def test_model_sizes_follow_the_backbones_name_and_unknown_ones_have_none(tmp_pa
 
 def test_labels_keep_apart():
     moved = apart({"a": 0.0, "b": 0.1, "c": 5.0}, 1.0)
-    assert moved == {"a": 0.0, "b": 1.0, "c": 5.0}
+    assert moved == pytest.approx({"a": -0.45, "b": 0.55, "c": 5.0})
+    assert apart({"a": 0.0, "b": 0.1}, 1.0, 0.0, 9.0) == pytest.approx({"a": 0.0, "b": 1.0})
+    assert apart({"a": 9.0, "b": 9.0}, 1.0, 0.0, 9.0) == pytest.approx({"a": 8.0, "b": 9.0})
+    assert apart({}, 1.0) == {}
 
 
 def test_what_is_missing_or_wrong_is_named(root, call, tmp_path):
@@ -356,3 +513,11 @@ def test_what_is_missing_or_wrong_is_named(root, call, tmp_path):
     (root / "tables" / "results.csv").unlink()
     with pytest.raises(InputError, match="results.csv is missing; make it with python table.py"):
         call("report", "--root", root)
+
+
+def test_a_report_of_baselines_alone_is_made(toy_root, call):
+    root = toy_root()
+    call("baselines", "--root", root, "--only", "popular,random_lists")
+    call("table", "--root", root, "--resamples", 100)
+    call("report", "--root", root)
+    assert (root / "report" / "index.html").exists() and (root / "report" / "listen.html").exists()
