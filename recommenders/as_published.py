@@ -1,8 +1,8 @@
 """--as-published: all that the study's published code did, mistakes included, in one place.
 
 Each option of a recommender's `published` in the registry is one difference between that code and
-what is the default here; README's "Differences" names every one, and a test compares the two. What the published code did and no
-option gives is in NOT_OFFERED, with the reason.
+what is the default here; README's "Differences" names every one, and a test compares the two. What
+the published code did and no option gives is in NOT_OFFERED, with the reason.
 """
 
 from __future__ import annotations
