@@ -303,6 +303,16 @@ def test_every_users_gains_lie_beside_the_page(root, call, undrawn):
     assert told["first"][0] == told["rows"].index("KNN: toy")
 
 
+def test_neighbours_may_be_left_to_those_that_are_drawn(root, call, undrawn):
+    call("report", "--root", root, "--neighbours", "drawn", "--listen-tracks", 7)
+    places, _ = near_of(root, "toy")
+    sought = np.flatnonzero((places != 2**32 - 2).all(axis=1))
+    assert sought.tolist() == data_of(root)["queries"] and len(sought) == 7
+    call("report", "--root", root, "--listen-tracks", 7)
+    every, _ = near_of(root, "toy")
+    assert (every[sought] == places[sought]).all() and (every < len(every)).all()
+
+
 def test_samples_are_drawn_by_the_seed(root, call, undrawn):
     drawn = []
     for seed in (0, 0, 1):
