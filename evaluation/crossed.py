@@ -103,7 +103,7 @@ def detectable(
     By simulation from the users' own values: users are drawn with replacement, and the seeds' part
     from a normal distribution. In a draw with mean m of the differences less their own mean and
     standard error e, a true difference d is found where m + d exceeds t e; so d is the quantile
-    `power` of t e - m.
+    `power` of t e - m. NaN where no user differs.
 
     Args:
         differences: float64 (n_users, p), a column for each pair of rows, seeds averaged.
@@ -119,7 +119,7 @@ def detectable(
     for draw in range(draws):
         times = np.bincount(rng.integers(0, n, size=n), minlength=n)
         mean = times @ own / n
-        error = np.sqrt((times @ squares / n - mean**2) / (n - 1) + of_seeds)
+        error = np.sqrt(np.maximum(times @ squares / n - mean**2, 0) / (n - 1) + of_seeds)
         shift = rng.normal(size=own.shape[1]) * np.sqrt(of_seeds)
         values[draw] = critical * error - mean - shift
-    return np.quantile(values, power, axis=0)
+    return np.where(own.any(axis=0), np.quantile(values, power, axis=0), np.nan)
