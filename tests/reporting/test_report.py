@@ -401,6 +401,20 @@ def test_best_and_second_are_marked_in_every_column_and_never_a_control(root):
     assert not any(cell["strong"] for row in table["controls"] for cell in row["cells"])
 
 
+def test_cold_tracks_are_a_ranking_of_their_own_on_the_leaderboard(root):
+    results = pd.read_csv(root / "tables" / "results.csv", keep_default_na=False)
+    cold = results[results.recommender == "knn"].drop(columns=["NDCG@10", "NDCG@10_ci95"])
+    cold.assign(**{"HitRate@50": 0.123}).to_csv(root / "tables" / "cold.csv", index=False)
+    table = results_table(study_of(root))
+    assert table["cold"]
+    rows = [row for row in table["rows"] if row["ranking"] == "cold"]
+    assert [row["cells"][1]["text"] for row in rows] == ["toy"]
+    at = {column["label"]: place for place, column in enumerate(table["columns"])}
+    assert rows[0]["cells"][at["HitRate@50"]]["text"] == ".123"
+    assert rows[0]["cells"][at["NDCG@10"]]["text"] == "–"
+    assert len(rows[0]["cells"]) == len(table["columns"])
+
+
 def test_a_missing_width_is_a_dash_and_sorts_last(root):
     table = results_table(study_of(root))
     widths = {row["cells"][0]["text"]: row["cells"][3] for row in table["controls"]}
