@@ -32,6 +32,8 @@ def metric_figure(study: Study, metric: str):
 
     Dots are means and bars 95 % intervals over users; with several seeds a tick is a seed's mean.
     """
+    if not study.recommenders:
+        return None
     order = row_order(study, metric)
     own = sum(not is_control(row) for row in order)
     place = {row: at + 0.5 * is_control(row) for at, row in enumerate(order)}

@@ -148,7 +148,7 @@ def _people(study: Study, split: dict, users: np.ndarray, shelf: Shelf) -> tuple
         days = newest.timestamp.dt.strftime("%Y-%m-%d")
         people.append(
             {
-                "id": int(user),
+                "id": str(int(user)),  # JavaScript's numbers end at 2^53
                 "history": [
                     [shelf.place(row), int(count), day]
                     for row, count, day in zip(newest.track_idx, newest["count"], days, strict=True)

@@ -12,6 +12,7 @@ from core.options import InputError, WorkError
 from extract_item_embeddings.engine.shards import array_expression
 from study import cluster
 from study.config import StudyConfig, command_line, flags_of
+from study.endings import more_memory
 from study.graph import Node, decide, look
 from study.preflight import check_places, check_work
 from study.record import Record, study_file
@@ -109,9 +110,14 @@ def cancel_study(config: StudyConfig) -> int:
         raise InputError(f"{config.root} has no runs/study.json: nothing was submitted from it")
     with _one_at_a_time(config):
         record, queue = Record.read(config.root), cluster.tasks()
-        mine = [t for name in list(record.stages) for t in record.own(name, queue) if t.active]
+        mine = []
+        for name in list(record.stages):
+            tasks = [task for task in record.own(name, queue) if task.active]
+            record.cancelled(name, tasks)
+            mine += tasks
         if mine:
             cluster.cancel(mine)
+        record.write()
     return len(mine)
 
 
@@ -161,6 +167,8 @@ def _submit(config: StudyConfig, record: Record, node: Node, needs: list[Node]) 
     labels = [stage.labels[index] for index in node.taken]
     command = stage.python + (" --overwrite" if node.remade else "")
     job = record.begin(stage.name, tasks=node.taken, labels=labels, command=command)
+    if node.memory:
+        job["memory"] = node.memory
     job["id"] = node.submitted = cluster.submit(
         stage.batch, options, arguments, **(OFFLINE if config.fetch else {})
     )
@@ -190,6 +198,9 @@ def cluster_options(config: StudyConfig, node: Node) -> list[str]:
         options.append("--gres=none")
     elif stage.training and config.gpus:
         options += cluster.node_share(config.gpus, stage.batch)
+    if node.todo and (memory := more_memory(node, options)):
+        node.memory = memory
+        options = [o for o in options if not o.startswith("--mem=")] + [f"--mem={memory}M"]
     return options
 
 

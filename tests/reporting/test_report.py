@@ -216,7 +216,7 @@ def test_the_listening_page_holds_the_nearest_tracks_and_the_hits_of_the_lists(r
 
     assert [each["name"] for each in data["lists"]][:2] == ["toy", "noise"]
     test = split["test"]
-    assert [user["id"] for user in data["users"]] == sorted(set(test.user_id))
+    assert [user["id"] for user in data["users"]] == list(map(str, sorted(set(test.user_id))))
     for at, run in enumerate(each["run"] for each in data["lists"]):
         numbers = json.loads((root / "runs" / run / "metrics.json").read_text())["test"]
         told = data["lists"][at]["mean"]
@@ -224,13 +224,13 @@ def test_the_listening_page_holds_the_nearest_tracks_and_the_hits_of_the_lists(r
         assert told["hits"] == pytest.approx(50 * numbers["Precision@50"]["mean"], abs=0.01)
         recs = pd.read_parquet(root / "runs" / run / "recs.pqt")
         for user in data["users"]:
-            own = recs[recs.user_id == user["id"]].sort_values("rank").track_idx.tolist()
-            truth = set(test[test.user_id == user["id"]].track_idx)
+            own = recs[recs.user_id == int(user["id"])].sort_values("rank").track_idx.tolist()
+            truth = set(test[test.user_id == int(user["id"])].track_idx)
             assert [names[i] for i in user["lists"][at]] == [ids[i] for i in own[:50]]
             assert user["hits"][at] == len(truth & set(own[:50]))
             assert {names[i] for i in user["truth"]} == {ids[i] for i in truth}
     user, plays = data["users"][0], split["train"]
-    own = plays[plays.user_id == user["id"]].sort_values(["timestamp", "track_idx"])
+    own = plays[plays.user_id == int(user["id"])].sort_values(["timestamp", "track_idx"])
     assert [days for _, _, days in user["history"]] == sorted(
         own.timestamp.dt.strftime("%Y-%m-%d"), reverse=True
     )
@@ -510,3 +510,11 @@ def test_what_is_missing_or_wrong_is_named(root, call, tmp_path):
     (root / "tables" / "results.csv").unlink()
     with pytest.raises(InputError, match="results.csv is missing; make it with python table.py"):
         call("report", "--root", root)
+
+
+def test_a_report_of_baselines_alone_is_made(toy_root, call):
+    root = toy_root()
+    call("baselines", "--root", root, "--only", "popular,random_lists")
+    call("table", "--root", root, "--resamples", 100)
+    call("report", "--root", root)
+    assert (root / "report" / "index.html").exists() and (root / "report" / "listen.html").exists()

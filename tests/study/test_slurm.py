@@ -323,7 +323,11 @@ def test_the_commands_of_the_page_on_slurm_are_taken_and_done(slurm):
     if not (slurm.project / "sample/tables/results.csv").exists():
         pytest.skip("they go on from the sample that the test above has finished")
     lines = documented()
-    assert len(lines) == 9 and {line.split()[0] for line in lines} >= {"bash", "sbatch", "./knn.sh"}
+    assert len(lines) == 10 and {line.split()[0] for line in lines} >= {
+        "bash",
+        "sbatch",
+        "./knn.sh",
+    }
     here = f'export PATH="{Path(sys.executable).parent}:$PATH" &&'
     jobs = [], []
     for line in lines:
@@ -335,9 +339,8 @@ def test_the_commands_of_the_page_on_slurm_are_taken_and_done(slurm):
                 "python run_study.py --embeddings mfcc --audio sample/audio "
                 "--log sample/userid_trackid_timestamp.tsv",
             )
-            assert "0 jobs submitted" in slurm.call(
-                f"{here} {line} --config budget.yaml --shards 2"
-            )
+            said = slurm.call(f"{here} {line} --config budget.yaml --shards 2")
+            assert "0 jobs submitted" in said or "would submit 0 jobs" in said
         elif "study_status" in line:
             assert "done" in slurm.call(f"{here} {line}")
         else:
@@ -391,7 +394,7 @@ def test_the_first_days_of_a_study_on_a_cluster(slurm, noises, tmp_path):
     write_log(root)
     flags = f"--log '{root}/log.tsv' --audio '{root}/audio' --embeddings toy --recommenders knn"
     begin = f"{sys.executable} run_study.py --slurm --root"
-    study = f"TOY_SECONDS_A_BATCH=3 {begin} '{root}' {flags} --shuffled none --shards 4"
+    study = f"TOY_SECONDS_A_BATCH=100 {begin} '{root}' {flags} --shuffled none --shards 4"
     said = slurm.call(f"{study} --dry-run")
     assert "shards of toy: 4 tasks, each" in said and "nothing was submitted" in said
     assert not slurm.states() or set(slurm.states().values()) <= OVER
