@@ -15,7 +15,10 @@
 #       [--config FILE]                yaml of options for what learns
 #   bash run_all.sh --slurm ...                       # the same as a graph of Slurm jobs, docs/slurm.md
 #       [--shards 32] [--at-once 8]    tasks an extraction is split into, and that run at a time
-#       [--gpus N]                     trainings that share a node
+#       [--gpus N] [--at-most N]       trainings that share a node; jobs in the queue at a time
+#       [--fetch]                      weights first, on this machine; jobs then ask no hub
+#       [--dry-run | --cancel]         say what would be submitted; cancel this study's jobs
+#       [--overwrite]                  make again what other inputs or options have made
 #
 # What is finished is not done again, so after an interruption run the same command.
 set -euo pipefail

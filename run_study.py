@@ -15,6 +15,7 @@ What is finished is not done again, so after anything the same command goes on.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -39,6 +40,12 @@ def main(config: StudyConfig) -> None:
     if config.dry_run:
         print("\n".join(foretell(config, foresee_study(config))))
         return
+    if config.fetch:
+        for stage in plan(config):
+            if words := fetching(stage):
+                call(dataclasses.replace(stage, script=words, flags=()))
+        if not config.slurm:
+            return
     if config.slurm:
         nodes = submit_study(config)
         print("\n".join(tree(nodes)))
@@ -53,22 +60,31 @@ def main(config: StudyConfig) -> None:
         decide(look(config, Record.read(config.root), []), overwrite=False)
     for stage in stages:
         print(f"\n== {stage.name}", flush=True)
+        if config.overwrite and stage.changed():
+            stage = dataclasses.replace(stage, flags=(*stage.flags, "--overwrite"))
         try:
-            call(stage, overwrite=config.overwrite and bool(stage.changed()))
+            call(stage)
         except (InputError, WorkError) as error:
             if not stage.optional:
                 raise
             print(f"the study goes on without {stage.name}: {error}", flush=True)
 
 
-def call(stage: Stage, *, overwrite: bool = False) -> None:
+def fetching(stage: Stage) -> tuple[str, ...]:
+    """Return what python runs to bring the weights of a stage here; nothing if it needs none."""
+    module = stage.script[-1].rpartition(".")
+    if module[0] != "extract_item_embeddings" or "--join" in stage.flags or not stage.missing():
+        return ()
+    return ("-m", "study.weights", "--backbone", module[2])
+
+
+def call(stage: Stage) -> None:
     """Run a stage's python; what stops this process stops it too.
 
     Raises:
         InputError, WorkError: it ended so and has said why, or there is no such python.
     """
     python, words = sys.executable, [*stage.script, *stage.flags]
-    words += ["--overwrite"] if overwrite else []
     if stage.interpreter:
         python = str(HERE / stage.interpreter)
         if not Path(python).exists():

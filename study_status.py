@@ -2,6 +2,7 @@
 
     python study_status.py --root sample
     python study_status.py --root sample --lines 30        # more of the logs of failed jobs
+    python study_status.py --root sample --watch 10        # again every 10 s
 
 Reads   runs/study.json and the finished files under the root, logs/, the queue (squeue, if there
         is one; accounting is not needed)
@@ -11,6 +12,7 @@ Exit code 1 when something has failed. What is done is judged from the files alo
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +25,35 @@ from study.graph import look
 from study.progress import describe
 from study.record import Record, study_file
 
+CLEAR = "\033[H\033[2J"  # a terminal's screen
+
 
 @dataclass(frozen=True)
 class StatusConfig:
     root: Path = option(Path("sample"), "folder of the study")
+    watch: float | None = option(None, "look again every so many seconds, until no job is left")
     lines: int = option(8, "last lines of a failed job's log to show")
 
     def __post_init__(self):
         if self.lines < 0:
             raise InputError(f"--lines must be at least 0, got {self.lines}")
+        if self.watch is not None and self.watch < 1:
+            raise InputError(f"--watch must be at least 1 second, got {self.watch:g}")
 
 
 def main(config: StatusConfig) -> None:
+    while show(config, last=config.watch is None):
+        time.sleep(config.watch)
+        print(CLEAR, end="")
+
+
+def show(config: StatusConfig, *, last: bool) -> bool:
+    """Print the status; return whether to look again: not if it is the last, or no job is left.
+
+    Raises:
+        InputError: there is no study.
+        WorkError: something has failed, and nobody looks again.
+    """
     again = command_line("--slurm", "--root", config.root.absolute(), "...")
     read_json(study_file(config.root), again, ("flags", "id"))
     record = Record.read(config.root)
@@ -47,12 +66,15 @@ def main(config: StatusConfig) -> None:
         print("\n".join(lines))
     print(", ".join(f"{n} {state}" for state, n in states.items()))
     command = command_line(*record.flags)
+    if not last and any(node.active() for node in nodes):
+        return True
     if states["failed"]:
         raise WorkError(f"{states['failed']} of {len(nodes)} stages failed; mend it: {command}")
     if states["changed"]:
         print(f"make what has changed again: {command} --overwrite")
     elif not set(states) <= {"done", "running", "waiting"}:
         print(f"go on: {command}")
+    return False
 
 
 def queue_of(record: Record) -> list[cluster.Task]:

@@ -12,14 +12,14 @@ Writes  OUT/FILE                 for each entry of data_sources.yaml that is mad
 The log has 252,984,396 plays as benchmarks/make_log.py makes them; the tables 109,269 rows, among
 them most tracks of the log (98.5 %), in an order that is not that of the ids, with numbers of nine
 digits as float32 has them. The vectors have eight tastes in common, which listeners do not follow:
-that a recommender is right cannot be seen here, only what it costs. The published split is made of
-this log, so its counts are not the published ones. Everything is a function of --seed and --scale.
+that a recommender is right cannot be seen here, only what it costs. The published split is made by
+itself, not of the log, with the published rows, users and tracks of every part. Everything is a
+function of --seed, --scale and --plays.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -28,21 +28,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.make_log import ROWS, TRACKS, USERS, make_plays, track_ids, write_tables
 from core.artifacts import atomic_path, write_table
 from core.options import InputError, option, run
 from core.trackids import read_trackids
-from listening_log.plays import convert_log
-from listening_log.split_plays import PROTOCOLS, Rule, split_plays
+from listening_log.published_split import COUNTS, FILES
+from listening_log.split_files import contains
 from open_data.sources import Source, read_sources
 from open_data.transfer import verify
 
 ALL_TRACKS = 109_269  # rows of a table
 COVERED = 0.985  # of the log's tracks
 GENRES, FACTORS = 685, 8
+KEY = 1 << 20  # a pair as one number: user * KEY + track
 RELEASED = "2019-02-01"  # of the tracks that a cold test is about
 MADE = ("log", "mfcc_stats", "maest", "jukebox", "musicnn", "gems", "genres", "artists", "journal")
 HERE = Path(__file__).resolve().parents[1]
@@ -163,32 +163,66 @@ def write_artists(path: Path, ids: np.ndarray) -> None:
 
 
 def make_journal(config: OnionConfig) -> None:
-    """Split the made log as the journal did, under the names of the published files."""
-    log, folder = config.out / "userid_trackid_timestamp.tsv.bz2", config.out / "journal"
-    if (folder / "train.pqt").exists():
+    """Write the published split's five files, with its rows, users and tracks of every part."""
+    folder = config.out / "journal"
+    if (folder / "trackid_sorted.csv").exists():
         return
-    if not log.exists():
-        raise InputError(f"{log} is missing; the published split is made of it: --only log,journal")
+    ids = ids_of(config)[0].tolist()
+    rng = np.random.default_rng([config.seed, 3])
+    sizes = {part: _scaled(numbers, config.scale) for part, numbers in COUNTS.items()}
+    tracks = rng.permutation(len(ids))
+    known, cold = np.split(tracks[: sizes["train"][2] + sizes["cold_test"][2]], [sizes["train"][2]])
+    users = rng.permutation(USERS)[: sizes["train"][1]]
+    validating, others = np.split(rng.permutation(users), [sizes["val"][1]])
+    chosen = {"train": users, "val": validating, "test": others, "cold_test": others}
+    heard = np.zeros(0, np.int64)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=config.out) as name:
-        scratch, ids = Path(name), ids_of(config)[0].tolist()
-        convert_log(log, scratch / "plays.pqt", ids, block_bytes=4 << 20, threads=2, max_rejected=0)
-        dates = asdict(PROTOCOLS["journal"])
-        first, test, until = (dates.pop(n) for n in ("train_from", "test_from", "test_until"))
-        rule = Rule.parse(first, test, until, seed=42, **dates)
-        (scratch / "work").mkdir()
-        parts = {part: scratch / f"{part}.pqt" for part in rule.parts}
-        limits = {"memory": 1_500_000_000, "threads": 2}
-        split_plays(scratch / "plays.pqt", rule, parts, scratch / "work", **limits)
-        for part, path in parts.items():
-            table = pq.read_table(path)
-            tracks = table["track_idx"].cast(pa.int64())
-            table = table.set_column(1, "track_id", tracks)
-            name = {"test": "hot_test"}.get(part, part)
-            write_table(folder / f"{name}.pqt", table)
+    for part, (n_rows, n_users, n_tracks) in sizes.items():
+        pool = cold if part == "cold_test" else rng.permutation(known)[:n_tracks]
+        keys = _pairs(rng, chosen[part][:n_users], pool, n_rows, heard)
+        if part == "train":
+            heard = np.sort(keys)
+        first, days = ("2018-02-01", 365) if part == "train" else ("2019-02-01", 28)
+        seconds = rng.integers(0, days * 86_400, n_rows)
+        table = {
+            "user_id": keys // KEY,
+            "track_id": keys % KEY,
+            "timestamp": np.datetime64(first, "ns") + seconds.astype("timedelta64[s]"),
+            "count": rng.geometric(0.5, n_rows),
+        }
+        write_table(folder / f"{FILES[part]}.pqt", pa.table(table))
     lines = ["idx,trackid", *(f"{at},{track}" for at, track in enumerate(ids))]
     (folder / "trackid_sorted.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     read_trackids(folder)
+
+
+def _scaled(numbers: dict, scale: float) -> tuple[int, int, int]:
+    """Return rows, users and tracks of a part at a scale; each user and track needs a row."""
+    users, tracks = (max(4, round(numbers[what] * scale**0.5)) for what in ("users", "tracks"))
+    return max(round(numbers["rows"] * scale), users + tracks), users, tracks
+
+
+def _pairs(rng, users: np.ndarray, tracks: np.ndarray, n: int, heard: np.ndarray) -> np.ndarray:
+    """Return n distinct keys user * KEY + track, none of `heard`; every user and track occurs."""
+
+    def drawn(some_users, some_tracks) -> np.ndarray:
+        return np.asarray(some_users, np.int64) * KEY + some_tracks
+
+    def popular(count: int) -> np.ndarray:
+        return tracks[(len(tracks) * rng.random(count) ** 1.5).astype(int)]
+
+    of_tracks = drawn(rng.choice(users, len(tracks)), tracks)
+    while (bad := contains(heard, of_tracks)).any():
+        of_tracks[bad] = drawn(rng.choice(users, bad.sum()), tracks[bad])
+    of_users = drawn(users, popular(len(users)))
+    while (bad := contains(heard, of_users)).any():
+        of_users[bad] = drawn(users[bad], popular(bad.sum()))
+    keys = np.unique(np.concatenate([of_tracks, of_users]))
+    while len(keys) < n:
+        more = np.unique(drawn(rng.choice(users, n), popular(n)))
+        more = more[~contains(heard, more) & ~contains(np.sort(keys), more)]
+        keys = np.concatenate([keys, rng.permutation(more)[: n - len(keys)]])
+    return keys
 
 
 def write_list(config: OnionConfig, sources: dict[str, Source]) -> None:

@@ -46,6 +46,11 @@ def published_tag(tag: str | None) -> str:
     return tag or PUBLISHED
 
 
+def is_published(tag: str | None) -> bool:
+    """Say whether a tag is of a row that ran what the published code did, or of its control."""
+    return bool(tag) and published_tag(tag) == tag
+
+
 def run_name(recommender: str, embedding: str, seed: int, tag: str | None = None) -> str:
     """Return the name of a run's folder."""
     return f"{recommender}-{embedding}{f'-{tag}' if tag else ''}-s{seed}"

@@ -3,7 +3,12 @@
 Runs are compared on the same test users, each user's seeds averaged first: a user is one
 observation, whatever the number of seeds. Two rows under one recommender differ when the paired
 permutation test's p, after Holm's correction over all pairs of that recommender and metric, is
-below 0.05. A shuffled control is compared with its own embedding only.
+below 0.05. A shuffled control is compared with its own embedding only, and a row as published with
+others as published.
+
+What is true of trained networks, or of one shuffle, need not be true of the embedding: where every
+row that is random has three seeds or more, seeds are drawn as users are (crossed.py), and `unit`
+says so; where one has fewer, the answer holds for the networks that were trained.
 """
 
 from __future__ import annotations
@@ -13,8 +18,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from core.names import plain_tag
-from core.registry import CONTROLS
+from core.names import is_published, is_shuffled, plain_tag
+from core.registry import ALL, CONTROLS
+from evaluation.crossed import ENOUGH, detectable, difference
 from evaluation.paired import (
     bootstrap_interval,
     effects,
@@ -26,6 +32,7 @@ from evaluation.paired import (
 from evaluation.results import KEYS, Row
 
 ALPHA = 0.05
+USERS, BOTH = "users", "users and seeds"
 
 
 def compare(rows: list[Row], metrics: list[str], *, resamples: int = 10_000, seed: int = 0):
@@ -40,12 +47,16 @@ def compare(rows: list[Row], metrics: list[str], *, resamples: int = 10_000, see
     models = [i for i, row in enumerate(rows) if row.recommender not in CONTROLS]
     models = [i for i in models if plain_tag(rows[i].tag) is None]
     pairs = [
-        (a, b) for a, b in combinations(models, 2) if rows[a].recommender == rows[b].recommender
+        (a, b)
+        for a, b in combinations(models, 2)
+        if rows[a].recommender == rows[b].recommender
+        and is_published(rows[a].tag) == is_published(rows[b].tag)
     ]
     table = _paired(rows, pairs, metrics, resamples, seed)
     columns = ["recommender", "embedding_a", "tag_a", "embedding_b", "tag_b", "metric", "users"]
     columns += ["mean_a", "mean_b", "difference", "ci_low", "ci_high", "p", "p_holm"]
-    return table[[*columns, "effect_size", "better_a", "better_b"]]
+    columns += ["effect_size", "better_a", "better_b", "unit", "seeds_a", "seeds_b"]
+    return table[[*columns, "detectable"]]
 
 
 def against_shuffled(
@@ -68,7 +79,8 @@ def against_shuffled(
     }
     columns = [*KEYS, "metric", "users", "mean", "shuffled_mean", "difference", "ci_low", "ci_high"]
     columns += ["change", "change_low", "change_high", "p", "p_holm", "effect_size"]
-    return table.rename(columns=names)[[*columns, "beats_shuffled"]]
+    names["seeds_b"] = "shuffles"
+    return table.rename(columns=names)[[*columns, "beats_shuffled", "unit", "shuffles"]]
 
 
 def _paired(
@@ -95,13 +107,18 @@ def _paired(
             "tag_b": [rows[b].tag for _, _, b in cells],
             "metric": [metric for metric, _, _ in cells],
             "users": [len(rows[a].users) for _, a, _ in cells],
+            "unit": [unit(rows[a], rows[b]) for _, a, b in cells],
+            "seeds_a": [len(rows[a].runs) for _, a, _ in cells],
+            "seeds_b": [len(rows[b].runs) for _, _, b in cells],
         }
     )
     numbers = ("mean_a", "mean_b", "difference", "ci_low", "ci_high", "p", "p_holm")
     if relative:
         numbers += ("change", "change_low", "change_high")
     if not cells:
-        return table.assign(**dict.fromkeys((*numbers, "effect_size", "better_a", "better_b"), 0.0))
+        return table.assign(
+            **dict.fromkeys((*numbers, "effect_size", "better_a", "better_b", "detectable"), 0.0)
+        )
     values = np.stack([rows[i].column(metric) for metric, i in used], axis=1)
     of = np.array([(column[m, a], column[m, b]) for m, a, b in cells])
     means = values.mean(axis=0)
@@ -120,18 +137,56 @@ def _paired(
     families = table.groupby(["recommender", "metric"], sort=False).indices
     flips = enough_permutations(max(map(len, families.values())), resamples)
     table["p"] = permutation_p(values, of, permutations=flips, seed=seed)
-    adjusted = np.empty(len(table))
+    of_seeds, freedom = np.zeros(len(table)), np.full(len(table), len(values) - 1.0)
+    for at in np.flatnonzero(table.unit == BOTH):
+        metric, a, b = cells[at]
+        found = difference(*(_seeds(rows[i], metric) for i in (a, b)))
+        of_seeds[at], freedom[at] = found.of_seeds, found.freedom
+        table.loc[at, ["p", "ci_low", "ci_high"]] = (found.p, *found.interval)
+    adjusted, level = np.empty(len(table)), np.empty(len(table))
     for family in families.values():
         adjusted[family] = holm(table.p.to_numpy()[family])
+        level[family] = ALPHA / len(family)
     table["p_holm"] = adjusted
+    if len(values) > 1:
+        between = values[:, of[:, 0]] - values[:, of[:, 1]]
+        table["detectable"] = detectable(between, of_seeds, freedom, level, seed=seed)
+    else:
+        table["detectable"] = np.nan
     return table
+
+
+def unit(one: Row, other: Row) -> str:
+    """Return what a comparison of two rows draws at random: BOTH, or USERS where seeds are few.
+
+    What is not random of a row, as KNN without --shuffle, needs no seeds.
+    """
+    seeds = [len(row.runs) for row in (one, other) if _is_random(row)]
+    return USERS if min(seeds, default=0) < ENOUGH else BOTH
+
+
+def is_trained(recommender: str) -> bool:
+    """Say whether a recommender's runs rank by a network that was trained, its own or another's."""
+    known = ALL.get(recommender)
+    return known is None or known.learns or bool(known.made_by)
+
+
+def _is_random(row: Row) -> bool:
+    return is_shuffled(row.tag) or is_trained(row.recommender)
+
+
+def _seeds(row: Row, metric: str) -> np.ndarray:
+    """Return float64 (seeds, n_users); one seed of a row that is not random."""
+    return row.seeds_of(metric) if _is_random(row) else row.column(metric)[None]
 
 
 def groups(comparisons: pd.DataFrame) -> pd.DataFrame:
     """Return groups.csv from comparisons.csv: letters of what cannot be told apart, best first."""
-    lines = []
-    for (recommender, metric), pairs in comparisons.groupby(["recommender", "metric"], sort=False):
+    lines, published = [], comparisons.tag_a.map(is_published).astype(bool)
+    families = comparisons.groupby(["recommender", "metric", published], sort=False)
+    for (recommender, metric, _), pairs in families:
         means = {}
+        says = BOTH if (pairs.unit == BOTH).all() else USERS
         for side in "ab":
             keys = zip(pairs[f"embedding_{side}"], pairs[f"tag_{side}"], strict=True)
             means |= dict(zip(keys, pairs[f"mean_{side}"], strict=True))
@@ -143,5 +198,5 @@ def groups(comparisons: pd.DataFrame) -> pd.DataFrame:
         ]
         shown = letters(len(best_first), np.array(apart))
         for (embedding, tag), own in zip(best_first, shown, strict=True):
-            lines.append((recommender, embedding, tag, metric, means[embedding, tag], own))
-    return pd.DataFrame(lines, columns=[*KEYS, "metric", "mean", "letters"])
+            lines.append((recommender, embedding, tag, metric, means[embedding, tag], own, says))
+    return pd.DataFrame(lines, columns=[*KEYS, "metric", "mean", "letters", "unit"])

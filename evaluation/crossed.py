@@ -89,35 +89,37 @@ def difference(one: np.ndarray, other: np.ndarray) -> Difference:
 
 
 def detectable(
-    one: np.ndarray,
-    other: np.ndarray,
+    differences: np.ndarray,
+    of_seeds: np.ndarray,
+    freedom: np.ndarray,
+    alpha: np.ndarray,
     *,
-    alpha: float = 0.05,
     power: float = 0.8,
-    draws: int = 1000,
+    draws: int = 400,
     seed: int = 0,
-) -> float:
-    """Return the smallest true difference that the test would find with this power.
+) -> np.ndarray:
+    """Return the smallest true difference that each test would find with this power, (p,).
 
     By simulation from the users' own values: users are drawn with replacement, and the seeds' part
     from a normal distribution. In a draw with mean m of the differences less their own mean and
     standard error e, a true difference d is found where m + d exceeds t e; so d is the quantile
-    `power` of t e - m.
+    `power` of t e - m. NaN where no user differs.
 
     Args:
-        one, other: as `difference` takes them.
-        alpha: two-sided level of one test: where m are tested together by Holm, 0.05 / m.
+        differences: float64 (n_users, p), a column for each pair of rows, seeds averaged.
+        of_seeds, freedom: (p,) as Difference has them; of a test over users alone 0 and n - 1.
+        alpha: (p,) two-sided level: where m are tested together by Holm, 0.05 / m.
     """
-    found = difference(one, other)
-    own = one.mean(axis=0) - other.mean(axis=0)
-    own = own - own.mean()
-    n = len(own)
+    n = len(differences)
+    own = differences - differences.mean(axis=0)
+    squares = np.square(own)
     rng = np.random.default_rng([seed, 2])
-    critical = stats.t.ppf(1 - alpha / 2, found.freedom)
-    values = np.empty(draws)
-    for start in range(0, draws, 100):
-        drawn = own[rng.integers(0, n, size=(min(100, draws - start), n))]
-        error = np.sqrt(drawn.var(axis=1, ddof=1) / n + found.of_seeds)
-        shift = rng.normal(scale=np.sqrt(found.of_seeds), size=len(drawn))
-        values[start : start + len(drawn)] = critical * error - drawn.mean(axis=1) - shift
-    return float(np.quantile(values, power))
+    critical = stats.t.ppf(1 - np.asarray(alpha) / 2, freedom)
+    values = np.empty((draws, own.shape[1]))
+    for draw in range(draws):
+        times = np.bincount(rng.integers(0, n, size=n), minlength=n)
+        mean = times @ own / n
+        error = np.sqrt(np.maximum(times @ squares / n - mean**2, 0) / (n - 1) + of_seeds)
+        shift = rng.normal(size=own.shape[1]) * np.sqrt(of_seeds)
+        values[draw] = critical * error - mean - shift
+    return np.where(own.any(axis=0), np.quantile(values, power, axis=0), np.nan)

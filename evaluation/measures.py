@@ -20,7 +20,7 @@ from scipy import stats
 from core.artifacts import write_json, write_table
 from core.options import InputError
 from core.splits import LIST_LENGTH
-from evaluation import beyond
+from evaluation import artists, beyond, warmup
 from evaluation.finished import COMPLETE, FILES, fingerprints
 
 HEADLINE = ("HitRate", "NDCG")  # what the table's page, the report and the figures show first
@@ -29,7 +29,9 @@ OF_SEGMENTS = ("HitRate", "Recall", "NDCG")
 KS = (10, 20, 50, 100)
 
 
-def evaluate(folder: Path, recs: pd.DataFrame, split: dict, ks, results: dict) -> dict:
+def evaluate(
+    folder: Path, recs: pd.DataFrame, split: dict, ks, results: dict, artist_of=None
+) -> dict:
     """Write per_user_*.pqt, segments_*.pqt and, last, metrics.json with all files' fingerprints.
 
     Args:
@@ -39,6 +41,7 @@ def evaluate(folder: Path, recs: pd.DataFrame, split: dict, ks, results: dict) -
         ks: list lengths, beside those that results tells of already.
         results: what metrics.json holds beside `val`, `test`, `lists` and `files`, which are put
             in; those it has are replaced.
+        artist_of: int64 (n_tracks,) as artists.read_artists returns it, for segments by artist.
     """
     ks = sorted({*ks, *known_lengths(results)})
     results["lists"] = {}
@@ -47,7 +50,7 @@ def evaluate(folder: Path, recs: pd.DataFrame, split: dict, ks, results: dict) -
         lists = user_lists(users, recs, ks)
         table = per_user_metrics(split[part], recs, ks)
         write_table(folder / f"per_user_{part}.pqt", table)
-        segments = segment_metrics(split["train"], split[part], lists, ks)
+        segments = segment_metrics(split["train"], split[part], lists, ks, artist_of)
         write_table(folder / f"segments_{part}.pqt", segments)
         results["lists"][part] = _statistics(split["train"], lists, ks)
         results[part] = summarize(table)
@@ -179,31 +182,47 @@ def per_user_metrics(truth: pd.DataFrame, recs: pd.DataFrame, ks=(50,)) -> pd.Da
     return pd.DataFrame(columns)
 
 
-def segment_metrics(train: pd.DataFrame, truth: pd.DataFrame, lists: np.ndarray, ks):
-    """Return HitRate, Recall and NDCG by activity of users and popularity of tracks.
+def segment_metrics(
+    train: pd.DataFrame, truth: pd.DataFrame, lists: np.ndarray, ks, artist_of=None
+):
+    """Return HitRate, Recall and NDCG by activity of users, popularity, plays and artist of tracks.
 
     Args:
-        train, truth: user_id, track_idx; the users of truth are in train.
+        train, truth: user_id, track_idx; the users of truth are in train. Train's `count` is
+            plays; without it there is nothing by plays.
         lists: int64 (n, m) track_idx, a row for each user of truth, ascending.
         ks: list lengths.
+        artist_of: int64 (n_tracks,) as artists.read_artists returns it, or None.
 
     Returns:
         A row for each user with by = `activity`, and one for each user and group of which the user
-        has held-out tracks with by = `popularity`: user_id, by, group (beyond.GROUPS), metrics.
+        has held-out tracks with by = `popularity`, `plays` (warmup.py) and, where artists are
+        known, `artist` (artists.py): user_id, by, group, metrics.
     """
     users = np.unique(truth.user_id)
     known, tracks_of_user = np.unique(train.user_id, return_counts=True)
     active = beyond.activity_groups(tracks_of_user)[np.searchsorted(known, users)]
     popular = beyond.popularity_groups(np.bincount(train.track_idx))[truth.track_idx]
-    parts = [("activity", active, truth)]
-    parts += [("popularity", g, truth[popular == g]) for g in range(len(beyond.GROUPS))]
+    names = np.array(beyond.GROUPS)
+    parts = [("activity", names[active], truth)]
+    parts += [("popularity", names[g], truth[popular == g]) for g in range(len(names))]
+    if "count" in train:
+        binned = warmup.bin_of(np.bincount(train.track_idx, train["count"])[truth.track_idx])
+        parts += [(warmup.PLAYS, warmup.names()[g], truth[binned == g]) for g in np.unique(binned)]
+    if artist_of is not None:
+        known = artists.novelty(train, truth, artist_of)
+        parts += [
+            (artists.ARTIST, name, truth[known == g])
+            for g, name in enumerate(artists.GROUPS)
+            if (known == g).any()
+        ]
     frames = []
     for by, group, wanted in parts:
         own, lengths, tracks = _held_out(wanted)
         columns = {
             "user_id": own,
             "by": np.full(len(own), by),
-            "group": np.array(beyond.GROUPS)[np.broadcast_to(group, len(own))],
+            "group": np.broadcast_to(group, len(own)).astype(object),
         }
         for k in ks:
             found = list_metrics(lists[np.searchsorted(users, own)], lengths, tracks, k)

@@ -15,16 +15,29 @@ recommender, an embedding and a tag; its seeds are averaged for each user before
                      permutation test, two-sided), p_holm (over the pairs of a recommender and
                      metric), effect_size (Cohen's d of the differences), better_a, better_b (shares
                      of users)
+                     Further: unit (`users`, or `users and seeds` where every row that is random
+                     has three seeds or more: p and interval are then those of crossed.py), seeds_a,
+                     seeds_b, detectable: the smallest true difference that the test would find 8
+                     times in 10, at Holm's first step. Rows as published are compared with each
+                     other only
     groups.csv       recommender, embedding, tag, metric, mean, letters: rows of a recommender that
-                     share a letter cannot be told apart (p_holm >= 0.05); `a` is with the best
+                     share a letter cannot be told apart (p_holm >= 0.05); `a` is with the best;
+                     unit, the least of the pairs': `users` of networks that were trained says it
+                     of these networks only
     shuffled.csv     every row that has a shuffled control, against it: recommender, embedding,
                      tag, metric, users, mean, shuffled_mean, difference, ci_low, ci_high, change,
                      change_low, change_high (in % of the control's mean, paired bootstrap), p,
-                     p_holm (over the rows of a recommender and metric), effect_size, beats_shuffled
+                     p_holm (over the rows of a recommender and metric), effect_size,
+                     beats_shuffled, unit, shuffles (seeds of the control)
     beyond.csv       recommender, embedding, tag, k, Coverage, Gini, Popularity, Novelty: of the
                      lists of the test users, mean over seeds; beyond.py defines them
-    segments.csv     recommender, embedding, tag, by (`activity` of users or `popularity` of
-                     tracks), group (head, middle, tail), users, and M, M_ci95
+    segments.csv     recommender, embedding, tag, by (`activity` of users, `popularity` of tracks,
+                     `plays` of tracks in train, or `artist`), group (head, middle, tail; 1, 2, 3-5,
+                     ...; of artists see artists.py), users, and M, M_ci95
+    crossings.csv    recommender, embedding, tag, against (a recommender that hears nothing),
+                     metric, users, plays, plays_low, plays_high: up to how many plays of a track in
+                     train the row is ahead (0: never; inf: always), 95 %; first, last: the
+                     differences for the least and the most played tracks; warmup.py
     chance.csv       metric, chance: what random lists are expected to reach, exactly
     cold.csv         as results.csv, of lists of cold tracks (only where the split has some), with
                      cold_shuffled.csv and cold_chance.csv as those above
@@ -45,16 +58,28 @@ import numpy as np
 import pandas as pd
 
 from core.artifacts import read_json, read_sealed, sha256, write_json
-from core.names import WITHOUT_FILE
+from core.names import WITHOUT_FILE, is_shuffled
 from core.options import InputError
-from core.registry import place
+from core.registry import CONTROLS, is_chance, place
+from evaluation import artists, warmup
 from evaluation.beyond import GROUPS, STATISTICS
 from evaluation.finished import COMPLETE, has_table, read_finished, read_table
 from evaluation.measures import STATED, mean_and_interval
 
 TEXTS = {  # columns of tables that are texts; all others are numbers, or one of FLAGS
     *("section", "recommender", "embedding", "tag", "embedding_a", "tag_a", "embedding_b", "tag_b"),
-    *("metric", "letters", "by", "group", "backbone", "sampler", "pruner", "chosen"),
+    *(
+        "metric",
+        "letters",
+        "by",
+        "group",
+        "backbone",
+        "sampler",
+        "pruner",
+        "chosen",
+        "unit",
+        "against",
+    ),
 }
 FLAGS = {"beats_shuffled", "pretrained"}
 HEADS = {  # first columns of what table.py writes
@@ -65,6 +90,11 @@ HEADS = {  # first columns of what table.py writes
 SEAL = "tables.json"  # written last
 ELSEWHERE = {"search"}  # sweep.py's
 SEGMENTS = "segments_test.pqt"
+SEGMENT_GROUPS = {  # in the order of the table
+    **dict.fromkeys(("activity", "popularity"), GROUPS),
+    warmup.PLAYS: warmup.names(),
+    artists.ARTIST: artists.GROUPS,
+}
 METRIC = re.compile(r"\w+@\d+")
 KEYS = ["recommender", "embedding", "tag"]
 
@@ -79,6 +109,7 @@ class Row:
         values: float64 (n_users, n_metrics), the mean over seeds.
         seed_means: float64 (n_seeds, n_metrics), each seed's mean over users.
         runs: as read_runs returns them.
+        by_seed: float64 (n_seeds, n_users, n_metrics), each seed's values.
     """
 
     recommender: str
@@ -89,6 +120,7 @@ class Row:
     values: np.ndarray
     seed_means: np.ndarray
     runs: list[dict]
+    by_seed: np.ndarray
 
     @property
     def keys(self) -> dict:
@@ -97,6 +129,10 @@ class Row:
     def column(self, metric: str) -> np.ndarray:
         """Return the metric of every user, float64 (n_users,)."""
         return self.values[:, self.metrics.index(metric)]
+
+    def seeds_of(self, metric: str) -> np.ndarray:
+        """Return the metric of every user under each seed, float64 (n_seeds, n_users)."""
+        return self.by_seed[:, :, self.metrics.index(metric)]
 
 
 def read_runs(root: Path, pattern: str = "*") -> list[dict]:
@@ -179,7 +215,7 @@ def average_seeds(runs: list[dict], file: str = "per_user_test.pqt") -> list[Row
         metrics = tuple(c for c in tables[0] if all(c in table for table in tables))
         stack = np.stack([table[list(metrics)].to_numpy(np.float64) for table in tables])
         rows.append(
-            Row(*key, users.to_numpy(), metrics, stack.mean(0), stack.mean(1), members[key])
+            Row(*key, users.to_numpy(), metrics, stack.mean(0), stack.mean(1), members[key], stack)
         )
     return rows
 
@@ -230,19 +266,58 @@ def summarize_lists(rows: list[Row]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=[*KEYS, "k", *STATISTICS])
 
 
+def segment_means(row: Row) -> pd.DataFrame | None:
+    """Return a row's segments, seeds averaged: index by, group, user_id, a column a metric."""
+    having = [run for run in row.runs if has_table(run["path"], SEGMENTS, run)]
+    frames = [read_table(run["path"], SEGMENTS, run, _remedy(run)) for run in having]
+    if not frames:
+        return None
+    metrics = [c for c in frames[0] if "@" in c and all(c in f for f in frames)]
+    keys = ["by", "group", "user_id"]
+    return (sum(f.set_index(keys)[metrics] for f in frames) / len(frames)).sort_index()
+
+
+def find_crossings(rows: list[Row], metric: str) -> pd.DataFrame:
+    """Return crossings.csv: every row that hears against every one that does not, but chance."""
+    means = [(row, segment_means(row)) for row in rows]
+    means = [(row, own) for row, own in means if own is not None and metric in own]
+    curves = [(row, _curve(own, metric)) for row, own in means]
+    curves = [(row, curve) for row, curve in curves if len(curve.columns) > 1]
+    controls = [(row, c) for row, c in curves if row.recommender in CONTROLS]
+    lines = []
+    for row, curve in curves:
+        if row.recommender in CONTROLS or is_shuffled(row.tag) or row.embedding in WITHOUT_FILE:
+            continue
+        for other, against in controls:
+            if is_chance(other.recommender) or not curve.index.equals(against.index):
+                continue
+            places = warmup.centres()[[warmup.names().index(name) for name in curve]]
+            found = warmup.crossing((curve - against).to_numpy(), places)
+            name = other.recommender + (f" ({other.tag})" if other.tag else "")
+            numbers = (found.at, found.low, found.high, found.first, found.last)
+            lines.append((*row.keys.values(), name, metric, len(curve), *numbers))
+    columns = [*KEYS, "against", "metric", "users", "plays", "plays_low", "plays_high"]
+    return pd.DataFrame(lines, columns=[*columns, "first", "last"])
+
+
+def _curve(means: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the metric by bins of plays, a row a user, ascending; NaN where a bin has none."""
+    if warmup.PLAYS not in means.index.get_level_values("by"):
+        return pd.DataFrame()
+    wide = means.loc[warmup.PLAYS][metric].unstack("group").sort_index()
+    return wide[[name for name in warmup.names() if name in wide]]
+
+
 def summarize_segments(rows: list[Row]) -> pd.DataFrame:
-    """Return segments.csv: the metrics by activity of users and popularity of tracks."""
+    """Return segments.csv: the metrics by who listens and by what is listened to."""
     lines = []
     for row in rows:
-        having = [run for run in row.runs if has_table(run["path"], SEGMENTS, run)]
-        frames = [read_table(run["path"], SEGMENTS, run, _remedy(run)) for run in having]
-        if not frames:
+        mean = segment_means(row)
+        if mean is None:
             continue
-        metrics = [c for c in frames[0] if "@" in c and all(c in f for f in frames)]
-        keys = ["by", "group", "user_id"]
-        mean = (sum(f.set_index(keys)[metrics] for f in frames) / len(frames)).sort_index()
-        for by in ("activity", "popularity"):
-            for group in GROUPS:
+        metrics = list(mean)
+        for by, known in SEGMENT_GROUPS.items():
+            for group in known:
                 if (by, group) not in mean.index:
                     continue
                 own = mean.loc[(by, group)]
@@ -281,7 +356,7 @@ def read_tables(root: Path) -> dict[str, pd.DataFrame]:
     paths = {path.stem: path for path in sorted(folder.glob("*.csv"))}
     for name in sealed:
         paths.setdefault(name, folder / f"{name}.csv")
-    return {name: read_csv_table(path, again, sealed.get(name)) for name, path in paths.items()}
+    return {name: read_csv(path, again, sealed.get(name)) for name, path in paths.items()}
 
 
 def seal_tables(folder: Path) -> None:
@@ -314,12 +389,12 @@ def _sealed(folder: Path, again: str) -> dict:
     return sealed
 
 
-def read_csv_table(path: Path, again: str, digest: str | None = None) -> pd.DataFrame:
+def read_csv(path: Path, again: str, digest: str | None = None) -> pd.DataFrame:
     """Return one of these tables with its types.
 
     Args:
         again: the command that makes it.
-        digest: its sha256, where tables.json tells it.
+        digest: its sha256, where that is known; another file is an InputError.
     """
     content = read_sealed(path, digest, f"make it again with {again}")
     try:

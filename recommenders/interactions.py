@@ -96,7 +96,7 @@ class Split:
         return np.union1d(self.val.users, self.test.users)
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return train, val and test under the ids of the files: user_id, track_idx int64.
+        """Return train, val and test under the ids of the files: user_id, track_idx, count.
 
         They are what was read when the split was loaded, whatever the files hold by now.
         """
@@ -106,6 +106,7 @@ class Split:
                 {
                     "user_id": self.user_ids[part.user_of_pair],
                     "track_idx": self.track_idx[part.items],
+                    "count": part.counts,
                 }
             )
             for name, part in parts.items()

@@ -8,7 +8,7 @@ import pandas as pd
 
 from core.options import InputError
 from evaluation.measures import HEADLINE
-from evaluation.results import KEYS, metric_names, read_csv_table
+from evaluation.results import KEYS, metric_names, read_csv
 from reporting.findings import number
 from reporting.gains import row_name
 
@@ -24,7 +24,7 @@ def read_old(path: Path) -> pd.DataFrame:
     """
     for table in (path / "tables" / "results.csv", path / "data" / KEPT):
         if table.exists():
-            return read_csv_table(table, "python table.py in the root it was made from")
+            return read_csv(table, "python table.py in the root it was made from")
     raise InputError(
         f"--against {path} is no root with tables/results.csv and no report with data/{KEPT}; "
         "name the folder of an earlier study, or of its report"

@@ -182,7 +182,7 @@ def _embedding_table(study: Study) -> dict:
                 _count(len(facts["failed"]) if "failed" in facts else None),
                 _count(facts.get("seconds")),
                 cell(facts.get("device") or "–"),
-                cell(source or "–"),
+                cell(_text(source or None)),
             ]
         )
     return {"id": "embeddings", "columns": columns, "rows": rows}

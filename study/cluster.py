@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import shutil
 import subprocess
@@ -43,11 +44,15 @@ def there_is_slurm() -> bool:
     return shutil.which("sbatch") is not None and shutil.which("squeue") is not None
 
 
-def submit(batch: str, options: list[str], arguments: list[str]) -> int:
-    """Submit a batch file by cluster.sh, with the site's settings; return the job's number."""
+def submit(batch: str, options: list[str], arguments: list[str], **environment: str) -> int:
+    """Submit a batch file by cluster.sh, with the site's settings; return the job's number.
+
+    Args:
+        environment: variables that the job gets beside this process's own.
+    """
     script = '. ./cluster.sh && submit "$@"'
     words = ["bash", "-c", script, "cluster.sh", batch, "--parsable", *options, "--", *arguments]
-    return int(_call(words).split()[-1].partition(";")[0])
+    return int(_call(words, **environment).split()[-1].partition(";")[0])
 
 
 def tasks(user: str | None = None) -> list[Task]:
@@ -131,10 +136,17 @@ def node_share(gpus: int, batch: str) -> list[str]:
     ]
 
 
-def _call(words: list[str]) -> str:
+def _call(words: list[str], **environment: str) -> str:
     name = words[0] if words[0] != "bash" else "sbatch"
     try:
-        done = subprocess.run(words, cwd=HERE, capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(
+            words,
+            cwd=HERE,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
     except subprocess.TimeoutExpired as error:
         raise WorkError(f"{name} failed: no answer within {PATIENCE} s") from error
     if done.returncode:

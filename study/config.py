@@ -81,6 +81,12 @@ class StudyConfig:
         "an array counts as one, and the last of them submits the next",
         outcome=False,
     )
+    fetch: bool = option(
+        False,
+        "bring the weights of the embeddings here first; with --slurm jobs then ask no hub, else "
+        "nothing more is done",
+        outcome=False,
+    )
     wave: bool = option(False, "with --slurm: go on after --at-most; jobs use it", outcome=False)
     dry_run: bool = option(False, "with --slurm: say what it would submit", outcome=False)
     cancel: bool = option(False, "with --slurm: cancel this study's jobs alone", outcome=False)

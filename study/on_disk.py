@@ -39,6 +39,20 @@ def missing_shards(root: Path, name: str, shards: int) -> list[int]:
     return [i for i in everything if lacking & set(shard_windows(windows, shards, i))]
 
 
+def tracks_of_shard(root: Path, name: str, shards: int, shard: int) -> tuple[int, int] | None:
+    """Return how many tracks of a shard are saved, and how many it has; None before it begins."""
+    folder, ids = root / "embeddings" / f"{name}.parts", root / "trackid_sorted.csv"
+    if not (folder / "plan.json").exists() or not ids.exists():
+        return None
+    made = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    with open(ids, encoding="utf-8") as file:
+        n_tracks = sum(1 for _ in file) - 1
+    windows = Parts(folder, n_tracks, made["width"], made["window"], shards).windows()
+    own = shard_windows(windows, shards, shard)
+    saved = [w for w in own if (folder / f"{w.start:08d}.npz").exists()]
+    return sum(map(len, saved)), sum(map(len, own))
+
+
 def _reasons(path: Path) -> list[str]:
     """Return why rows of a part have no vector, without reading the vectors."""
     try:

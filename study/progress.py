@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 from extract_item_embeddings.engine.shards import array_expression
 from study.cluster import HERE, Task
+from study.endings import find_log, hint, is_failure, last_state
 from study.graph import Node
 from study.record import number_in
+from study.running import progress_of
 
-NO_ARRAY = 4294967294  # what stands for a task's number in the log of a job that is no array
-HINTS = {
-    "OUT_OF_MEMORY": "raise --mem in {batch}",
-    "TIMEOUT": "raise --time in {batch}, or cut the work into more tasks",
-    "NODE_FAIL": "the node failed; nothing is wrong with the work",
-}
+MOST_BARS = 10  # running tasks of an array whose bars are shown
 SHOWN = 3  # failed tasks of an array whose logs are shown
 
 
@@ -49,31 +45,21 @@ def describe(node: Node, by_name: dict[str, Node], n_lines: int) -> tuple[str, l
         return "failed", lines
     running = [task for task in active if task.state != "PENDING"]
     if running:
-        return "running", [f"running    {name}: {_where(active)}{_left(node)}"]
+        lines = [f"running    {name}: {_where(active)}{_left(node)}"]
+        return "running", lines + _bars(node)
     if active:
         return "waiting", [f"waiting    {name}: {_where(active)}{_left(node)}"]
     return "not submitted", [f"missing    {name}: not submitted"]
 
 
-def find_log(node: Node, index: int) -> Path | None:
-    """Return the log of the newest job that was to do a task; None: it has not begun."""
-    if (job := node.last_job(index)) is None:
-        return None
-    number = number_in(job, node.stage.labels[index]) if node.stage.array else NO_ARRAY
-    return next((HERE / "logs").glob(f"*-{job['id']}_{number}.out"), None)
-
-
-def is_failure(node: Node, index: int) -> bool:
-    """Say whether a task that no job will do has failed: it was not cancelled, and has begun."""
-    state = last_state(node, index)
-    return state != "CANCELLED" if state else find_log(node, index) is not None
-
-
-def last_state(node: Node, index: int) -> str:
-    """Return what Slurm says of the newest job that was to do a task; '' once it has forgotten."""
-    job = node.last_job(index)
-    number = number_in(job, node.stage.labels[index])
-    return next((t.state for t in node.tasks if (t.job, t.index) == (job["id"], number)), "")
+def _bars(node: Node) -> list[str]:
+    """Return a line for each running task of which it is known how far it is."""
+    lines = []
+    for index, task in node.working.items():
+        if task.state != "PENDING":
+            if said := progress_of(node, index, task, find_log(node, index)):
+                lines.append(f"           {task.name} {said}")
+    return lines[:MOST_BARS]
 
 
 def _left(node: Node) -> str:
@@ -100,8 +86,8 @@ def _failure(node: Node, index: int, n_lines: int) -> list[str]:
     job, log, state = node.last_job(index), find_log(node, index), last_state(node, index)
     number = number_in(job, node.stage.labels[index])
     name = f"{job['id']}_{number}" if node.stage.array else str(job["id"])
-    hint = HINTS.get(state, "").format(batch=node.stage.batch)
-    lines = [f"           job {name} {state}".rstrip() + (f": {hint}" if hint else "")]
+    advice = hint(node, index)
+    lines = [f"           job {name} {state}".rstrip() + (f": {advice}" if advice else "")]
     if log is None:
         lines.append("           it wrote no log")
     else:

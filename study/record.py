@@ -33,7 +33,8 @@ class Record:
         audio: the folder whose files were looked at.
         round: how often somebody has submitted; what a wave submits belongs to the same.
         stages: {name: jobs, oldest first}; a job is a dict of id (None: being submitted), tasks,
-            labels (of its tasks), command, submitted (when), round and memory (MB, if raised).
+            labels (of its tasks), command, submitted (when), round, memory (MB, if raised) and
+            cancelled (labels).
     """
 
     root: Path
@@ -79,6 +80,14 @@ class Record:
         self.stages.setdefault(stage, []).append(job)
         self.write()
         return job
+
+    def cancelled(self, stage: str, tasks: list[Task]) -> None:
+        """Remember which tasks people have cancelled: Slurm forgets within minutes."""
+        for job in self.stages[stage]:
+            numbers = {task.index for task in tasks if task.job == job["id"]}
+            labels = zip(job["tasks"], job["labels"], strict=True)
+            if gone := [label for number, label in labels if number in numbers]:
+                job["cancelled"] = [*job.get("cancelled", []), *gone]
 
 
 def number_in(job: dict, label: str) -> int | None:

@@ -12,10 +12,12 @@ from core.options import InputError, WorkError
 from extract_item_embeddings.engine.shards import array_expression
 from study import cluster
 from study.config import StudyConfig, command_line, flags_of
+from study.endings import more_memory
 from study.graph import Node, decide, look
 from study.preflight import check_places, check_work
 from study.record import Record, study_file
 
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # its weights are in the cache
 WAVE = "wave"  # stands for the job that submits the rest, where stages have their names
 
 
@@ -108,9 +110,14 @@ def cancel_study(config: StudyConfig) -> int:
         raise InputError(f"{config.root} has no runs/study.json: nothing was submitted from it")
     with _one_at_a_time(config):
         record, queue = Record.read(config.root), cluster.tasks()
-        mine = [t for name in list(record.stages) for t in record.own(name, queue) if t.active]
+        mine = []
+        for name in list(record.stages):
+            tasks = [task for task in record.own(name, queue) if task.active]
+            record.cancelled(name, tasks)
+            mine += tasks
         if mine:
             cluster.cancel(mine)
+        record.write()
     return len(mine)
 
 
@@ -160,7 +167,11 @@ def _submit(config: StudyConfig, record: Record, node: Node, needs: list[Node]) 
     labels = [stage.labels[index] for index in node.taken]
     command = stage.python + (" --overwrite" if node.remade else "")
     job = record.begin(stage.name, tasks=node.taken, labels=labels, command=command)
-    job["id"] = node.submitted = cluster.submit(stage.batch, options, arguments)
+    if node.memory:
+        job["memory"] = node.memory
+    job["id"] = node.submitted = cluster.submit(
+        stage.batch, options, arguments, **(OFFLINE if config.fetch else {})
+    )
     node.jobs = record.stages[stage.name]
     record.write()
 
@@ -173,7 +184,7 @@ def _submit_wave(config: StudyConfig, record: Record, after: list[str]) -> None:
     ]
     arguments = ["run_study.py", *record.flags, "--wave"]
     job = record.begin(WAVE, tasks=[0], labels=[""], command=WAVE)
-    job["id"] = cluster.submit("stage.sh", options, arguments)
+    job["id"] = cluster.submit("stage.sh", options, arguments, **(OFFLINE if config.fetch else {}))
 
 
 def cluster_options(config: StudyConfig, node: Node) -> list[str]:
@@ -187,6 +198,9 @@ def cluster_options(config: StudyConfig, node: Node) -> list[str]:
         options.append("--gres=none")
     elif stage.training and config.gpus:
         options += cluster.node_share(config.gpus, stage.batch)
+    if node.todo and (memory := more_memory(node, options)):
+        node.memory = memory
+        options = [o for o in options if not o.startswith("--mem=")] + [f"--mem={memory}M"]
     return options
 
 

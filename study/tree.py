@@ -39,4 +39,6 @@ def _label(node: Node, by_name: dict[str, Node]) -> str:
     more = f" (and after {len(others)} others)" if len(others) > 2 else ""
     if 0 < len(others) <= 2:
         more = f" (and after {', '.join(others)})"
+    if node.memory:
+        more += f" with {node.memory:,} MB, twice as much, as it ran out of memory"
     return f"{node.stage.name}:{new}{known}{more}"

@@ -51,7 +51,8 @@ def flags_of(target: str) -> set[str]:
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
     else:
-        module = importlib.import_module(name)
+        package = (HERE / name.replace(".", "/") / "__main__.py").exists()
+        module = importlib.import_module(f"{name}.__main__" if package else name)
     last = Path(module.__file__).read_text(encoding="utf-8").rstrip().splitlines()[-1]
     kind = re.search(r"(\w+)(?:, __doc__)?\)$", last)[1]
     options = getattr(module, kind)

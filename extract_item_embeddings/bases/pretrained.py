@@ -38,6 +38,7 @@ class PretrainedBackbone(TorchBackbone):
     """A model whose weights are on the hub, or in a folder of the user's."""
 
     packages = ("torch", "transformers")
+    wants_gpu = True
     config_class = PretrainedConfig
     min_seconds = 1.0
     repository: str  # on huggingface.co

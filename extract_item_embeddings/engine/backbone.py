@@ -88,6 +88,7 @@ class Backbone:
     batch_size: int = 16
     licence = ""  # of the weights, where there are some
     packages: tuple[str, ...] = ()  # whose versions decide the vectors
+    wants_gpu = False  # whether its batch file asks Slurm for one
     own_environment = False  # made from requirements-NAME.txt: the main one's packages do not do
     config_class: type = ExtractConfig
     workers: int = 1  # threads for `map_clips`; set by the engine

@@ -175,7 +175,8 @@ def compute(job: Job, windows: list[range], marks: np.ndarray, device: str) -> t
     if not rows:
         return 0, 0.0
 
-    print(f"{len(rows):,} tracks on {device}, {job.batch_size} at once", flush=True)
+    name = backbone.name
+    print(f"{name}: {len(rows):,} tracks on {device}, {job.batch_size} at once", flush=True)
     job.load(device)
     if not backbone.is_commercial():
         print(f"{backbone.name}: weights under {backbone.licence}, not for commercial use")
@@ -184,7 +185,7 @@ def compute(job: Job, windows: list[range], marks: np.ndarray, device: str) -> t
     how = {"workers": backbone.workers, "ahead": ahead, "remarks": remarks}
     clips = job.read_clips(job.files, rows, backbone.clip_length, **how)
     batches = Batches(backbone, job.batch_size)
-    with contextlib.closing(clips), Progress(total, done) as progress:
+    with contextlib.closing(clips), Progress(name, total, done) as progress:
         for window, wanted in work.items():
             begun = time.monotonic()
             part = parts.load(window)

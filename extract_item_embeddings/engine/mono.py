@@ -120,17 +120,21 @@ def _opened(file: BinaryIO, options: dict[str, str]) -> Iterator[av.container.In
 
 def _blocks(container, stream, mono: Mono) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (Hz, float32 (channels, samples)) of thousands of samples: frames are small."""
-    gathered, kind = av.AudioFifo(), None
+    gathered, rate = av.AudioFifo(), 0
     for frame in _frames(container, stream, mono):
-        now = (frame.sample_rate, frame.format.name, frame.layout.name)
-        if gathered.samples and (now != kind or gathered.samples >= BLOCK):
-            yield kind[0], _floats(gathered.read())
-        if now != kind:
-            gathered, kind = av.AudioFifo(), now
         frame.pts = None  # what stands next to each other in the file is one sound
-        gathered.write(frame)
+        try:
+            gathered.write(frame)
+        except ValueError:  # of another rate, kind or number of channels than those before
+            if gathered.samples:
+                yield rate, _floats(gathered.read())
+            gathered = av.AudioFifo()
+            gathered.write(frame)
+        rate = frame.sample_rate
+        if gathered.samples >= BLOCK:
+            yield rate, _floats(gathered.read())
     if gathered.samples:
-        yield kind[0], _floats(gathered.read())
+        yield rate, _floats(gathered.read())
 
 
 def _frames(container, stream, mono: Mono) -> Iterator[av.AudioFrame]:

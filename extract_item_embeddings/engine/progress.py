@@ -14,11 +14,13 @@ class Progress:
     """Counts tracks.
 
     Args:
+        name: what its lines begin with: several may run at once.
         total: all tracks.
         done: those that were done before.
     """
 
-    def __init__(self, total: int, done: int):
+    def __init__(self, name: str, total: int, done: int):
+        self.name = name
         self.total, self.before, self.done = total, done, done
         self.bar = tqdm(total=total, initial=done, unit=" tracks", disable=None)
         self.started = time.monotonic()
@@ -41,9 +43,8 @@ class Progress:
         self.next = seconds + EVERY
         rate = (self.done - self.before) / seconds
         left = duration((self.total - self.done) / rate)
-        print(
-            f"{self.done:,} of {self.total:,} tracks, {rate:,.3g} a second, {left} left", flush=True
-        )
+        far = f"{self.done:,} of {self.total:,} tracks"
+        print(f"{self.name}: {far}, {rate:,.3g} a second, {left} left", flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -122,18 +122,20 @@ async function showTrack(place) {
 // Search: a combobox over ids, titles and styles.
 const search = byId("search"), found = byId("found"), box = byId("found-box");
 let active = -1;
-let texts = null; // of every track what is searched, made at the first key
-function matches(text) {
+// Of every track what is searched, made when the page is idle; a longer text looks only among what
+// the shorter one found.
+let texts = null, last = { text: "", all: null };
+function searched() {
   texts ??= tracks.slice(0, reach).map(({ id, title, style }) => `${id} ${title} ${style}`.toLowerCase());
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean), found = [];
-  let count = 0;
-  for (let place = 0; place < reach; place++) {
-    const about = texts[place];
-    if (!words.every((word) => about.includes(word))) continue;
-    if (found.length < 12) found.push(place);
-    count++;
-  }
-  return [found, count];
+  return texts;
+}
+(window.requestIdleCallback ?? setTimeout)(searched);
+function matches(text) {
+  const about = searched(), words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  const among = last.all && text.startsWith(last.text) ? last.all : tracks.slice(0, reach).map(({ place }) => place);
+  const all = words.length ? among.filter((place) => words.every((word) => about[place].includes(word))) : among;
+  last = { text, all };
+  return [all.slice(0, 12), all.length];
 }
 function offer() {
   const [places, count] = matches(search.value);

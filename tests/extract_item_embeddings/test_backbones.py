@@ -80,7 +80,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A root of tracks in every format: of 1 s to 10 minutes, mono to 5.1, 8 to 96 kHz, silent.
+    """A root of tracks in every format: of 1 s to 10 minutes, mono to 5.1, 8 to 96 kHz, quiet.
 
     Two batches of two and a short last one, or more where their lengths differ.
     """
@@ -91,14 +91,14 @@ def root(tmp_path_factory):
         ("b", "mp3", 44_100, 2, 5),
         ("c", "ogg", 48_000, 6, 5),
         ("d", "opus", 48_000, 1, 1),
-        ("silent", "wav", 96_000, 2, 5),
+        ("quiet", "wav", 96_000, 2, 5),
     ):
         time = np.arange(seconds * rate) / rate
         wave = 0.3 * np.sin(2 * np.pi * 50 * ord(track[0]) % 3000 * time)
         wave = np.repeat((wave + 0.02 * rng.normal(size=wave.shape))[:, None], channels, axis=1)
         options = {"format": "OGG", "subtype": "OPUS"} if kind == "opus" else {}
         path = root / "audio" / f"{track}.{kind}"
-        soundfile.write(path, 0 * wave if track == "silent" else wave, rate, **options)
+        soundfile.write(path, 0.01 * wave if track == "quiet" else wave, rate, **options)
     tracks = sorted((root / "audio").iterdir())
     lines = [f"{i},{path.stem}\n" for i, path in enumerate(tracks)]
     (root / "trackid_sorted.csv").write_text("idx,trackid\n" + "".join(lines))

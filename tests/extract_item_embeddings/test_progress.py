@@ -31,9 +31,9 @@ def test_a_job_without_a_terminal_says_what_it_does_and_how_far_it_is(
     monkeypatch.setattr(progress, "EVERY", 0.0)
     run(tmp_path, batch_size=8)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "70 tracks on cpu, 8 at once"
-    assert lines[1].startswith("1 of 70 tracks, ") and lines[1].endswith(" left")
-    assert lines[69].startswith("69 of 70 tracks") and " a second, " in lines[69]
+    assert lines[0] == "toy: 70 tracks on cpu, 8 at once"
+    assert lines[1].startswith("toy: 1 of 70 tracks, ") and lines[1].endswith(" left")
+    assert lines[69].startswith("toy: 69 of 70 tracks") and " a second, " in lines[69]
 
 
 def test_odd_audio_is_counted_in_the_last_lines_and_in_the_json(tmp_path, capsys):

@@ -84,7 +84,7 @@ def plain_layers(name, folder, audio):
         audio = [extractor(clip, sampling_rate=16_000).input_values[0] for clip in audio]
     else:
         config = json.loads((folder / "config.json").read_text())
-        del config["model_type"], config["auto_map"]
+        del config["model_type"]
         model = transformers.HubertModel(transformers.HubertConfig(**config))
         state = torch.load(folder / "pytorch_model.bin")
         missing, unexpected = model.load_state_dict(state, strict=False)
@@ -155,7 +155,7 @@ def test_as_published_takes_24_khz_for_16(make):
     backbone, usual = make(Music2Vec, "--as-published", "--pool", "max"), make(Music2Vec)
     assert backbone.name == "music2vec_published_max" and backbone.sample_rate == 24_000
     assert (backbone.clip_length.rate, backbone.clip_length.longest) == (24_000, 720_000)
-    usual.pool = "max"
+    usual.pool, usual.as_published = "max", True
     assert backbone.embed(noise()).tolist() == usual.embed(noise()).tolist()
 
 
@@ -300,7 +300,8 @@ def test_an_extraction_holds_what_embed_gives_and_records_the_weights(
         np.testing.assert_allclose(matrix[row], mert.embed(audio)[0], atol=1e-5)
 
     record = json.loads((root / "embeddings" / "mert_l1.json").read_text())
-    assert record["options"] == {"layer": "1", "pool": "mean", "precision": "float32"}
+    usual = {"pool": "mean", "precision": "float32", "as_published": False}
+    assert record["options"] == {"layer": "1", **usual}
     assert set(record["weights"]["sha256"]) == {"config.json", "pytorch_model.bin"}
     shutil.copytree(tiny_weights.mert(tmp_path / "others", seed=1), folder, dirs_exist_ok=True)
     with pytest.raises(InputError, match="weights: sha256: pytorch_model.bin was .*--overwrite"):

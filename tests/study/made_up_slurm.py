@@ -27,12 +27,14 @@ def made_up_queue(monkeypatch):
     class Queue:
         def __init__(self):
             self.tasks, self.submitted, self.cancelled = [], [], []
+            self.environments = []
             self.changed = {}  # {script, script and embedding, or embedding: {task: why}}
 
         def says(self, what):
             return lambda: self.changed.get(what, {})
 
-        def submit(self, batch, options, arguments):
+        def submit(self, batch, options, arguments, **environment):
+            self.environments.append(environment)
             job = 100 + len(self.submitted)
             given = dict(o.removeprefix("--").partition("=")[::2] for o in options)
             self.submitted.append({"id": job, "batch": batch, "args": arguments, **given})

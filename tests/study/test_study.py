@@ -220,7 +220,7 @@ def test_what_a_stage_is_said_to_do(tmp_path, queue):
     assert states["plays"][0] == "done" and states["split"][0] == "waiting"
     state, lines = states["shards of mfcc"]
     assert state == "failed" and "tasks 2" in lines[0] and "102_0 running" in lines[0]
-    assert "raise --mem in extract_item_embeddings/mfcc.sh" in lines[1]
+    assert "set MEM_mfcc in cluster.env" in lines[1]
     assert (
         f"SLURM_ARRAY_TASK_ID=2 python -m extract_item_embeddings.mfcc --root {tmp_path}"
         in lines[-1]

@@ -1,0 +1,62 @@
+"""Weights are brought to the login node, and jobs ask no hub then."""
+
+import sys
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+from made_up_slurm import SMALL, made_up_queue, study, touch
+
+import run_study
+from core.options import InputError
+from extract_item_embeddings.engine.backbone import Backbone
+from study import weights
+from study.submission import OFFLINE
+
+
+def test_a_backbone_without_weights_says_so(capsys):
+    weights.main(weights.WeightsConfig("mfcc"))
+    assert capsys.readouterr().out == "mfcc: needs no weights\n"
+    with pytest.raises(InputError, match="--backbone nothing cannot be loaded"):
+        weights.main(weights.WeightsConfig("nothing"))
+
+
+def test_weights_are_asked_for_as_the_extraction_asks(monkeypatch, capsys):
+    class Made(Backbone):
+        name = "made"
+
+        def weights(self):
+            return {"source": "https://hub/made", "revision": "abc"}
+
+    module = SimpleNamespace(__name__="extract_item_embeddings.made", Base=Backbone, Made=Made)
+    monkeypatch.setitem(sys.modules, "extract_item_embeddings.made", module)
+    weights.main(weights.WeightsConfig("made"))
+    assert capsys.readouterr().out == "made: weights of https://hub/made at abc are here\n"
+
+
+@dataclass
+class Calls:
+    stages: list
+
+    def __call__(self, stage):
+        self.stages.append(stage.python)
+
+
+def test_every_extraction_that_is_missing_is_fetched_for_before_the_first_job(
+    tmp_path, monkeypatch
+):
+    queue, calls = made_up_queue(monkeypatch), Calls([])
+    monkeypatch.setattr(run_study, "call", calls)
+    monkeypatch.setattr(run_study, "submit_study", lambda config: pytest.fail("it submits"))
+    flags = ("--embeddings", "mfcc,musicnn,mule", "--fetch")
+    touch(tmp_path, "embeddings/musicnn.npy", "embeddings/musicnn.json")
+    run_study.main(study(tmp_path, *flags))
+    assert calls.stages == [
+        "python -m study.weights --backbone mfcc",
+        ".venv-mule/bin/python -m study.weights --backbone mule",
+    ]
+    monkeypatch.undo()
+    queue = made_up_queue(monkeypatch)
+    monkeypatch.setattr(run_study, "call", calls)
+    run_study.main(study(tmp_path / "r", *SMALL, "--fetch"))
+    assert queue.environments and all(given == OFFLINE for given in queue.environments)
