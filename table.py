@@ -81,7 +81,8 @@ def main(config: TableConfig) -> None:
             _write_csv(table, folder / f"{name}.csv")
     page = render(tables, runs, config.root)
     _write(folder / "results.md", page + "\n" + full_table(tables["results"]))
-    caption = f"on the test users of {describe_data(config.root)[0]}, mean and 95 % interval."
+    of = describe_data(config.root)[0]
+    caption = f"on the test users of {of}, mean and 95 % interval. {_seeds(tables['results'])}"
     _write(folder / "results.tex", grids.tex(tables, shown(tables["results"]), caption))
     if config.layout == "journal":
         page = write_journal(tables, runs, config.root)
@@ -160,10 +161,10 @@ def render(tables: dict, runs: list[dict], root: Path) -> str:
 def notes(tables: dict, runs: list[dict], root: Path) -> list[str]:
     """Return what a reader must know of the numbers: data, marks, options that were changed."""
     table = tables["results"]
-    users, seeds = sorted(set(table.users)), sorted(set(table.seeds))
+    users = sorted(set(table.users))
     lines = [
         f"Data: {describe_data(root)[0]}.",
-        f"Test users: {', '.join(f'{n:,}' for n in users)}. Seeds: {_span(seeds)}.",
+        f"Test users: {', '.join(f'{n:,}' for n in users)}. {_seeds(table)}",
     ]
     if len(tables["groups"]):
         lines += certainty(tables["comparisons"], shown(table))
@@ -258,8 +259,15 @@ def full_table(table: pd.DataFrame) -> str:
     return grids.markdown(lines) + "\n"
 
 
-def _span(values: list[int]) -> str:
-    return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
+def _seeds(table: pd.DataFrame) -> str:
+    """Return how many seeds a row has; rows that have fewer than the others are named."""
+    most = int(table.seeds.max())
+    fewer = [
+        f"{label(row.recommender)} {row.embedding}{f' ({row.tag})' if row.tag else ''}: {row.seeds}"
+        for row in table.itertuples()
+        if row.seeds < most
+    ]
+    return f"Seeds a row: {most}" + (f", but {', '.join(fewer)}." if fewer else ".")
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:

@@ -257,7 +257,7 @@ def kill_stages(root: Path, work: Path, counts) -> None:
             "0_get_plays_pqt", ("--log", "ROOT/log.tsv", "--overwrite"), STAGE_0.answer
         ),
         "stage 1": again,
-        "knn": Stage("knn", (*AGAIN.flags, "--center", "--overwrite"), AGAIN.answer),
+        "knn": Stage("knn", (*AGAIN.flags, "--scale", "rms", "--overwrite"), AGAIN.answer),
         "metrics": Stage("metrics", (*METRICS.flags, "--k", "7"), METRICS.answer),
         "table": Stage("table", (*TABLE.flags, "--runs", "knn-toy-*"), TABLE.answer),
     }

@@ -96,6 +96,18 @@ def test_seeds_are_averaged_for_each_user_before_the_interval(tmp_path, call):
         assert row[f"{name}_ci95"] == pytest.approx((high - low) / 2, abs=1e-6)
 
 
+def test_the_captions_tell_the_seeds_of_a_row_and_which_rows_have_fewer(tmp_path, call):
+    for seed in (1, 2):
+        write_run(tmp_path, "shallow", "toy", seed, [0, 1])
+    write_run(tmp_path, "knn", "toy", 1, [0, 1])
+    call("table", "--root", tmp_path)
+    for name in ("results.md", "results.tex"):
+        assert "Seeds a row: 2, but KNN toy: 1." in (tmp_path / "tables" / name).read_text()
+    write_run(tmp_path, "knn", "toy", 2, [0, 1])
+    call("table", "--root", tmp_path)
+    assert "Seeds a row: 2.\n" in (tmp_path / "tables" / "results.md").read_text()
+
+
 def test_a_tag_is_a_row_of_its_own(tmp_path, call):
     write_run(tmp_path, "knn", "toy", 1, [0, 1])
     write_run(tmp_path, "knn", "toy", 1, [1, 1], tag="centred")

@@ -25,7 +25,7 @@ from extract_item_embeddings.engine.extraction import extract
 
 HERE = Path(__file__).resolve().parents[2]
 FOLDER = HERE / "extract_item_embeddings"
-NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if "\nif __name__ ==" in p.read_text())
+NAMES = sorted(p.stem for p in FOLDER.glob("[a-z]*.py") if "\nif __name__ ==" in p.read_text())
 OWN = [name for name in NAMES if (HERE / f"requirements-{name}.txt").exists()]
 # Not in the environments of single backbones, where those of the main one are skipped.
 MAIN = importlib.util.find_spec("torch") is not None

@@ -303,6 +303,16 @@ def test_every_users_gains_lie_beside_the_page(root, call, undrawn):
     assert told["first"][0] == told["rows"].index("KNN: toy")
 
 
+def test_neighbours_may_be_left_to_those_that_are_drawn(root, call, undrawn):
+    call("report", "--root", root, "--neighbours", "drawn", "--listen-tracks", 7)
+    places, _ = near_of(root, "toy")
+    sought = np.flatnonzero((places != 2**32 - 2).all(axis=1))
+    assert sought.tolist() == data_of(root)["queries"] and len(sought) == 7
+    call("report", "--root", root, "--listen-tracks", 7)
+    every, _ = near_of(root, "toy")
+    assert (every[sought] == places[sought]).all() and (every < len(every)).all()
+
+
 def test_samples_are_drawn_by_the_seed(root, call, undrawn):
     drawn = []
     for seed in (0, 0, 1):
@@ -389,6 +399,20 @@ def test_best_and_second_are_marked_in_every_column_and_never_a_control(root):
     kinds = {row["cells"][1]["text"]: row["cells"][2]["text"] for row in table["controls"]}
     assert kinds["toy (shuffled)"] == "shuffled control" and kinds["noise"] == "random control"
     assert not any(cell["strong"] for row in table["controls"] for cell in row["cells"])
+
+
+def test_cold_tracks_are_a_ranking_of_their_own_on_the_leaderboard(root):
+    results = pd.read_csv(root / "tables" / "results.csv", keep_default_na=False)
+    cold = results[results.recommender == "knn"].drop(columns=["NDCG@10", "NDCG@10_ci95"])
+    cold.assign(**{"HitRate@50": 0.123}).to_csv(root / "tables" / "cold.csv", index=False)
+    table = results_table(study_of(root))
+    assert table["cold"]
+    rows = [row for row in table["rows"] if row["ranking"] == "cold"]
+    assert [row["cells"][1]["text"] for row in rows] == ["toy"]
+    at = {column["label"]: place for place, column in enumerate(table["columns"])}
+    assert rows[0]["cells"][at["HitRate@50"]]["text"] == ".123"
+    assert rows[0]["cells"][at["NDCG@10"]]["text"] == "–"
+    assert len(rows[0]["cells"]) == len(table["columns"])
 
 
 def test_a_missing_width_is_a_dash_and_sorts_last(root):

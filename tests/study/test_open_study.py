@@ -173,7 +173,7 @@ def test_from_nothing_to_the_report_with_one_command(tmp_path):
     slow = {"/id_mfcc_stats.tsv.bz2": first_times(1, 429, Retry_After="0")}
     root = tmp_path / "onion"
     with serving(files, slow) as server:
-        words = [sys.executable, "run_study.py", "--onion", "--published", "--root", root]
+        words = [sys.executable, "run_study.py", "--onion", "small", "--root", root]
         words += ["--sources", made / "data_sources.yaml", "--mirror", server.address]
         words += ["--tables", "mfcc_stats", "--recommenders", "knn", "--shuffled", "none"]
         done = subprocess.run(
