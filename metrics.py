@@ -3,6 +3,7 @@
     python metrics.py --root sample --run knn-mfcc-s1                  # again from the saved lists
     python metrics.py --root sample --run knn-mfcc-s1 --k 5,50
     python metrics.py --root sample --run all --k 5,50                 # of every finished run
+    python metrics.py --root sample --run all --artists id_information.csv
     python metrics.py --root sample --run knn-mfcc-s1 --export lists.csv
 
 Reads   runs/RUN/{metrics.json,config.yaml,recs.pqt}, data/{train,val,test}.pqt, trackid_sorted.csv
@@ -28,6 +29,7 @@ import pandas as pd
 from core.artifacts import atomic_path, exclusive, read_json
 from core.options import InputError, option, run
 from core.splits import read_split, read_trackids
+from evaluation.artists import read_artists
 from evaluation.finished import AGAIN, COMPLETE, read_finished, read_table
 from evaluation.measures import KS, check_lengths, describe, evaluate
 
@@ -37,6 +39,9 @@ class MetricsConfig:
     run: str = option(help="name of a finished run under ROOT/runs, or all")
     root: Path = option(Path("."), "folder of all that is read and written")
     k: tuple[int, ...] = option(KS, "list lengths, at most 100, as 10,50")
+    artists: Path | None = option(
+        None, "id_information.csv, or json {track: artist}: segments by artist too"
+    )
     export: Path | None = option(None, "csv file for the lists with original track ids")
 
     def __post_init__(self):
@@ -52,13 +57,16 @@ def main(config: MetricsConfig) -> None:
         if not names:
             raise InputError(f"{config.root / 'runs'} holds no finished run; train one first")
     split = read_split(config.root)
+    artist_of = None
+    if config.artists:
+        artist_of = read_artists(config.artists, read_trackids(config.root))
     for name in names:
         if len(names) > 1:
             print(name)
-        measure_again(config, name, split)
+        measure_again(config, name, split, artist_of)
 
 
-def measure_again(config: MetricsConfig, name: str, split) -> None:
+def measure_again(config: MetricsConfig, name: str, split, artist_of=None) -> None:
     """Compute a run's metrics again from its lists, and export these if that is asked for."""
     folder = config.root / "runs" / name
     if not folder.is_dir():
@@ -75,7 +83,7 @@ def measure_again(config: MetricsConfig, name: str, split) -> None:
             export_lists(recs, read_trackids(config.root), config.export)
             print(f"{config.export}: {len(recs):,} rows")
         results = read_json(folder / COMPLETE, AGAIN)
-        print(describe(evaluate(folder, recs, split, config.k, results)))
+        print(describe(evaluate(folder, recs, split, config.k, results, artist_of)))
 
 
 def export_lists(recs: pd.DataFrame, trackids: np.ndarray, path: Path) -> None:

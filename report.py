@@ -25,6 +25,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -59,6 +60,9 @@ class ReportConfig:
         "about.tsv, what get_data.py --about found",
     )
     listen_tracks: int = option(1000, "tracks that a random one is drawn from on the page, at most")
+    neighbours: Literal["all", "drawn"] = option(
+        "all", "the page's neighbours: of every track, or only of those to draw from, in less time"
+    )
     listen_users: int = option(100, "users to choose from on the listening page, at most")
     map_tracks: int = option(5000, "tracks of figures of maps and similarities, at most")
     against: Path | None = option(None, "an earlier root or report: tell which numbers moved")
@@ -125,7 +129,8 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
     figures = draw_all(study, fields, tracks, rows, folder / "figures")
     data, beside = listening_data(
         study, tracks, split, audio, n_tracks=config.listen_tracks, n_users=config.listen_users,
-        n_map=config.map_tracks, seed=config.seed, folder=folder / "data",
+        n_map=config.map_tracks, of_all=config.neighbours == "all", seed=config.seed,
+        folder=folder / "data",
     )  # fmt: skip
     gains, more = write_gains(folder / "data", users, metrics, split["train"], tracks)
     beside += [*more, keep_table(config, folder)]

@@ -31,9 +31,9 @@ import pandas as pd
 from core.artifacts import atomic_path
 from core.names import is_published
 from core.options import InputError, option, run
-from core.registry import ALL, label, short_label
+from core.registry import label, short_label
 from evaluation import grids, journal
-from evaluation.comparisons import ALPHA, USERS, against_shuffled, compare, groups
+from evaluation.comparisons import ALPHA, USERS, against_shuffled, compare, groups, is_trained
 from evaluation.crossed import ENOUGH
 from evaluation.measures import HEADLINE, METRICS
 from evaluation.published import beside_published, compare_page, describe_data
@@ -218,7 +218,7 @@ def certainty(comparisons: pd.DataFrame, metrics: list[str]) -> list[str]:
     lines = [f"Rows of a recommender that share a letter cannot be told apart (Holm, {ALPHA})."]
     for name, own in comparisons.groupby("recommender", sort=False):
         title, few = label(name), own[own.unit == USERS]
-        random = name not in ALL or ALL[name].learns
+        random = is_trained(name)
         if not random:
             lines.append(f"{title}: tested over users; it learns nothing, so that no seed matters.")
         elif len(few):
@@ -235,12 +235,13 @@ def certainty(comparisons: pd.DataFrame, metrics: list[str]) -> list[str]:
         if own.tag_a.map(is_published).any():
             lines.append(f"{title}: rows as published have letters among themselves.")
     for metric in metrics:
+        known = comparisons[(comparisons.metric == metric) & comparisons.detectable.notna()]
         smallest = [
             f"{label(name)} {own.detectable.median():.3f}"
-            for name, own in comparisons[comparisons.metric == metric].groupby(
-                "recommender", sort=False
-            )
+            for name, own in known.groupby("recommender", sort=False)
         ]
+        if not smallest:
+            continue
         lines.append(
             f"With these users and seeds, the difference in {metric} that would be found 8 times "
             f"in 10 (median of the pairs): {', '.join(smallest)}."

@@ -16,6 +16,9 @@ its renames and removals; every later stage is called. What comes is one of
 
 Prints a table, file x damage, of how many were named, harmless, and the rest; the last line is one
 json object with the sums. Ends with exit code 1 where anything is silent, unnamed or a traceback.
+
+Measured: `--bits 10 --kills false`, 609 damages of 20 files before 43 readings: 604 named, 5
+harmless, none silent, unnamed or a traceback.
 """
 
 from __future__ import annotations
@@ -257,7 +260,7 @@ def kill_stages(root: Path, work: Path, counts) -> None:
             "0_get_plays_pqt", ("--log", "ROOT/log.tsv", "--overwrite"), STAGE_0.answer
         ),
         "stage 1": again,
-        "knn": Stage("knn", (*AGAIN.flags, "--center", "--overwrite"), AGAIN.answer),
+        "knn": Stage("knn", (*AGAIN.flags, "--scale", "rms", "--overwrite"), AGAIN.answer),
         "metrics": Stage("metrics", (*METRICS.flags, "--k", "7"), METRICS.answer),
         "table": Stage("table", (*TABLE.flags, "--runs", "knn-toy-*"), TABLE.answer),
     }

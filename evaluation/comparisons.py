@@ -165,8 +165,14 @@ def unit(one: Row, other: Row) -> str:
     return USERS if min(seeds, default=0) < ENOUGH else BOTH
 
 
+def is_trained(recommender: str) -> bool:
+    """Say whether a recommender's runs rank by a network that was trained, its own or another's."""
+    known = ALL.get(recommender)
+    return known is None or known.learns or bool(known.made_by)
+
+
 def _is_random(row: Row) -> bool:
-    return is_shuffled(row.tag) or row.recommender not in ALL or ALL[row.recommender].learns
+    return is_shuffled(row.tag) or is_trained(row.recommender)
 
 
 def _seeds(row: Row, metric: str) -> np.ndarray:

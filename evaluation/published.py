@@ -65,9 +65,17 @@ def describe_data(root: Path, known: dict | None = None) -> tuple[str, bool]:
         found = {part: {n: counts[part][n] for n in ("users", "tracks", "rows")} for part in counts}
     except (OSError, ValueError, KeyError, TypeError):
         return "a split without a readable data/split.json", False
-    known = known or read_published()
-    if all(known[part].items() <= found.get(part, {}).items() for part in ("train", "test")):
-        return f"{known['data']}, the published split", True
+
+    def is_of(study: dict) -> bool:
+        sizes = (study[part].items() <= found.get(part, {}).items() for part in ("train", "test"))
+        return all(sizes)
+
+    asked = known or read_published()
+    if is_of(asked):
+        return f"{asked['data']}, the published split", True
+    extended = json.loads(FILE.with_name("journal.json").read_text(encoding="utf-8"))
+    if known is None and is_of(extended):
+        return f"{extended['data']}, the extended study's published split", False
     size = found.get("train", {})
     numbers = ", ".join(f"{size[n]:,} {n}" for n in ("users", "tracks", "rows") if n in size)
     return f"a split that is not the study's ({numbers} in train)", False

@@ -1,34 +1,16 @@
 """--as-published: all that the study's published code did, mistakes included, in one place.
 
-Each line is one difference between that code and what is the default here; README's "Differences"
-names the option of every line, and a test compares the two. What the published code did and no
-option gives is in NOT_OFFERED, with the reason.
+Each option of a recommender's `published` in the registry is one difference between that code and
+what is the default here; README's "Differences" names every one, and a test compares the two. What
+the published code did and no option gives is in NOT_OFFERED, with the reason.
 """
 
 from __future__ import annotations
 
 from core.options import InputError, plain
+from core.registry import ALL
 
-SETS = {
-    "knn": {
-        "scale": "none",  # cosines of raw vectors
-    },
-    "shallow": {
-        "scale": "none",
-        "train_tracks": True,  # a flag named freeze that trains when set
-        "train_users": False,
-        "negatives": "published",  # whatever is drawn, from the first 17,052 alone
-        "fresh_validation": True,  # new negatives each epoch
-    },
-    "bert4rec": {
-        "scale": "none",
-        "train_tracks": True,
-        "max_length": 300,
-        "predict_length": 50,  # after training on 300
-        "val_min_tracks": 10,
-        "fresh_validation": True,  # new masks each epoch
-    },
-}
+SETS = {name: dict(each.published) for name, each in ALL.items() if each.published}
 NOT_OFFERED = {
     "padding vector": "trained as an output that stands for nothing",
     "loss of an epoch": "a short last batch counts like a full one; below what is printed",

@@ -28,7 +28,7 @@ from core.options import ARRAY_INDEX, InputError, option
 from evaluation.measures import KS, check_lengths
 from recommenders.as_published import SETS, check_unchanged
 from recommenders.scaling import Scale, Scaling
-from recommenders.vectors import shuffled_rows
+from recommenders.vectors import BESIDE, part_widths, parts_of, shuffled_rows
 
 HERE = Path(__file__).resolve().parents[1]
 ROOMS = (".", "core", "evaluation", "recommenders", "recommenders/networks", "training")
@@ -60,7 +60,8 @@ class EmbeddingOptions(RunOptions):
     """What every recommender over an embedding takes; one that hears nothing has RunOptions."""
 
     embedding: str = option(
-        help="name of ROOT/embeddings/NAME.npy, or random, or noise; several as A,B"
+        help="name of ROOT/embeddings/NAME.npy, or random, or noise; several as A,B; two side by "
+        "side as A+B"
     )
     missing: Literal["error", "mean"] = option(
         "error", "rows of NaN: error, or mean of the other train tracks"
@@ -108,13 +109,34 @@ class EmbeddingOptions(RunOptions):
         Returns:
             float32, of as many dimensions as vary; what is left out is said.
         """
-        scaling = None if vectors is None else Scaling.of(vectors, self.scale)
         own = vectors if others is None else others
-        if scaling:
-            if scaling.says() and others is None:
-                print(f"{self.embedding}: {scaling.says()}")
-            own = scaling.apply(own, overwrite=overwrite)
+        if vectors is not None and BESIDE in self.embedding:
+            own = self._side_by_side(vectors, own)
+        elif vectors is not None:
+            own = self._scaled(self.embedding, vectors, own, overwrite)
         return shuffled_rows(own, self.seed) if self.shuffle else own
+
+    def _scaled(self, name: str, vectors, own, overwrite: bool = False) -> np.ndarray:
+        scaling = Scaling.of(vectors, self.scale)
+        if scaling is None:
+            return own
+        if scaling.says() and own is vectors:
+            print(f"{name}: {scaling.says()}")
+        return scaling.apply(own, overwrite=overwrite)
+
+    def _side_by_side(self, vectors: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """Return the parts of A+B, each scaled alone and then of the same weight in a product."""
+        ends = np.cumsum(part_widths(self.root, self.embedding, self.width))[:-1]
+        columns = zip(np.split(vectors, ends, 1), np.split(own, ends, 1), strict=True)
+        scaled = []
+        for name, (known, mine) in zip(parts_of(self.embedding), columns, strict=True):
+            scaled.append(self._scaled(name, known, known if own is vectors else mine))
+        if self.scale != "none":
+            total = sum(part.shape[1] for part in scaled)
+            scaled = [
+                part * np.float32((total / len(scaled) / part.shape[1]) ** 0.5) for part in scaled
+            ]
+        return np.hstack(scaled)
 
 
 def _check_tag(config: RunOptions) -> None:

@@ -17,6 +17,7 @@ from recommenders.interactions import Interactions, Split
 
 PARALLEL = 0.999  # mean cosine of two tracks above which float32 cannot tell neighbours apart
 HERE = Path(__file__).resolve().parents[1]
+BESIDE = "+"  # between the names of embeddings that are put side by side
 SHUFFLE_STREAM = 0x5F  # beside the seed, so that no other draw of a run has the same stream
 NOISE_SEED = 0  # `noise` is the same matrix in every run, as a file on disk would be
 
@@ -27,6 +28,8 @@ def embedding_hash(root: Path, name: str, width: int) -> str:
     Raises:
         InputError: there is none, or it is not the one that its json tells of.
     """
+    if BESIDE in name:
+        return BESIDE.join(embedding_hash(root, part, width) for part in parts_of(name))
     if name in WITHOUT_FILE:
         return f"{name}-{width}"
     path = _embedding_file(root, name)
@@ -46,8 +49,9 @@ def load_item_vectors(
     """Return the vectors of the split's tracks, float32 (n_items, width); None for `random`.
 
     Args:
-        name: an embedding under root/embeddings, `noise` (seeded N(0, 1), the same in every run),
-            or `random` (vectors that are learned from nothing, so there are none to load).
+        name: an embedding under root/embeddings, several side by side as A+B, `noise` (seeded
+            N(0, 1), the same in every run), or `random` (vectors that are learned from nothing, so
+            there are none to load).
         missing: what a row of NaN or zeros does: `error`, or `mean` of the other train tracks.
         width: of `noise`.
         known: where the split's tracks are cold ones, the vectors of the train tracks, whose mean
@@ -57,6 +61,16 @@ def load_item_vectors(
         InputError: no such embedding, another number of rows than trackid_sorted.csv, another
             list of tracks than the one it was extracted for, infinite values, missing rows.
     """
+    if BESIDE in name:
+        splits = [None] * len(parts_of(name))
+        if known is not None:
+            ends = np.cumsum(part_widths(root, name, width))[:-1]
+            splits = np.split(known, ends, axis=1)
+        loaded = [
+            load_item_vectors(root, part, split, missing=missing, width=width, known=own)
+            for part, own in zip(parts_of(name), splits, strict=True)
+        ]
+        return np.hstack(loaded)
     if name == "random":
         return None
     if name == "noise":
@@ -66,6 +80,26 @@ def load_item_vectors(
     vectors = _read_rows(path, split)
     _check_provenance(root, path)
     return _fill_missing(path, vectors, split.track_idx, missing, known)
+
+
+def parts_of(name: str) -> list[str]:
+    """Return the embeddings that A+B puts side by side; of a plain name itself.
+
+    Raises:
+        InputError: one of them stands twice, or is `random`, which has no vectors.
+    """
+    parts = name.split(BESIDE)
+    if len(set(parts)) < len(parts) or (len(parts) > 1 and "random" in parts):
+        raise InputError(f"--embedding {name} needs different embeddings that have vectors")
+    return parts
+
+
+def part_widths(root: Path, name: str, width: int) -> list[int]:
+    """Return how many dimensions each embedding of A+B has; `width` is that of noise."""
+    return [
+        width if part in WITHOUT_FILE else np.load(_embedding_file(root, part), "r").shape[1]
+        for part in parts_of(name)
+    ]
 
 
 def _embedding_file(root: Path, name: str) -> Path:

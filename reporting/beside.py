@@ -4,7 +4,8 @@ A page opened from a folder may load scripts and nothing else, so each file is a
 over one text: numbers, little-endian, in base64. They are loaded when somebody asks for them.
 
     data/near-EMBEDDING-BLOCK.js  of BLOCK tracks the nearest others: places uint32 (BLOCK, k), then
-                                  100 times the cosine int8 (BLOCK, k); place 2^32 - 1 is nobody
+                                  100 times the cosine int8 (BLOCK, k); place 2^32 - 1 is nobody,
+                                  2^32 - 2 was not looked for
     data/map-EMBEDDING.js         axes of every track, uint16 (n, 2), 0 to 65,535 over the range
 """
 
@@ -22,7 +23,7 @@ from reporting.similarity import principal_axes
 
 BLOCK = 2048  # tracks of one file
 TRACKS = 512  # tracks compared with all at a time
-NOBODY = np.uint32(2**32 - 1)
+NOBODY, UNSOUGHT = np.uint32(2**32 - 1), np.uint32(2**32 - 2)
 
 
 def write_script(path: Path, name: str, *arrays: np.ndarray) -> Path:
@@ -34,24 +35,30 @@ def write_script(path: Path, name: str, *arrays: np.ndarray) -> Path:
     return path
 
 
-def all_nearest(vectors: np.ndarray, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def all_nearest(
+    vectors: np.ndarray, k: int, of: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield for BLOCK tracks at a time the k nearest other tracks by cosine, nearest first.
 
     Args:
         vectors: float (n, width); a row of zeros is no vector, so it is nobody's neighbour.
+        of: rows whose neighbours are looked for, int; default: all, which takes n x n x width.
 
     Yields:
-        places int64 (m, k), -1 where there are no more; cosines float32 (m, k), 0 there. Equal
-        cosines are in order of place.
+        places int64 (m, k), -1 where there are no more, -2 where none were looked for; cosines
+        float32 (m, k), 0 there. Equal cosines are in order of place.
     """
     units = unit_rows(np.asarray(vectors, dtype=np.float32))
     known = units.any(axis=1)
     k = min(k, len(units) - 1)
     for start in range(0, len(units), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(units)))
-        places = np.full((len(rows), k), -1)
+        places = np.full((len(rows), k), -2)
         cosines = np.zeros((len(rows), k), np.float32)
-        for part in np.array_split(np.arange(len(rows)), -(-len(rows) // TRACKS)):
+        sought = np.arange(len(rows)) if of is None else np.flatnonzero(np.isin(rows, of))
+        for part in np.array_split(sought, -(-len(sought) // TRACKS) or 1):
+            if not len(part):
+                continue
             near = units[rows[part]] @ units.T
             near[:, ~known] = -np.inf
             near[~known[rows[part]]] = -np.inf
@@ -69,12 +76,12 @@ def all_nearest(vectors: np.ndarray, k: int) -> Iterator[tuple[np.ndarray, np.nd
 
 
 def write_neighbours(
-    folder: Path, name: str, vectors: np.ndarray, k: int
+    folder: Path, name: str, vectors: np.ndarray, k: int, of: np.ndarray | None = None
 ) -> tuple[list[Path], np.ndarray]:
     """Write the neighbours of every track under an embedding; return the files and all places."""
     files, every = [], []
-    for block, (places, cosines) in enumerate(all_nearest(vectors, k)):
-        whom = np.where(places < 0, NOBODY, places).astype("<u4")
+    for block, (places, cosines) in enumerate(all_nearest(vectors, k, of)):
+        whom = np.select([places == -1, places == -2], [NOBODY, UNSOUGHT], places).astype("<u4")
         near = np.round(100 * cosines).astype(np.int8)
         path = folder / f"near-{name}-{block}.js"
         files.append(write_script(path, path.stem, whom, near))

@@ -32,6 +32,8 @@ def metric_figure(study: Study, metric: str):
 
     Dots are means and bars 95 % intervals over users; with several seeds a tick is a seed's mean.
     """
+    if not study.recommenders:
+        return None
     order = row_order(study, metric)
     own = sum(not is_control(row) for row in order)
     place = {row: at + 0.5 * is_control(row) for at, row in enumerate(order)}
@@ -159,7 +161,7 @@ def _rank_panel(axis, rows: pd.DataFrame, column: str, theme: Theme) -> dict:
     """Draw the points; return {embedding: (its place, its label)}."""
     kinds = [r for r in RECOMMENDERS if r in set(rows.recommender)]
     kinds += sorted(set(rows.recommender) - set(kinds))
-    shift = np.linspace(-0.2, 0.2, len(kinds)) if len(kinds) > 1 else [0.0]
+    shift = np.linspace(-0.34, 0.34, len(kinds)) if len(kinds) > 1 else [0.0]
     smallest = rows[column][rows[column] > 0].min()
     # A logarithm has no place for a model without parameters: it stands a decade before the others.
     values = {v: np.log10(v) if v > 0 else np.log10(smallest) - 1 for v in rows[column].unique()}

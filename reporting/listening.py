@@ -55,6 +55,7 @@ def listening_data(
     n_tracks: int,
     n_users: int,
     n_map: int,
+    of_all: bool,
     seed: int,
     folder: Path,
 ) -> tuple[dict, list[Path]]:
@@ -69,6 +70,7 @@ def listening_data(
         n_tracks, n_users: at most so many to draw from by the seed when a random one is asked for,
             of users also to choose from.
         n_map: at most so many tracks decide on a map's axes; all are on it.
+        of_all: look for the neighbours of every track, and not only of those to draw from.
         folder: of the files beside the page, see reporting.beside.
     """
     rng = np.random.default_rng(seed)
@@ -89,9 +91,11 @@ def listening_data(
     files, mentioned = [], set(queries.tolist())
     for name in tqdm(study.embeddings, "neighbours", unit=" embeddings", disable=None, leave=False):
         vectors = study.vectors(name, candidates)
-        written, near = write_neighbours(folder, name, vectors, NEIGHBOURS)
+        written, near = write_neighbours(
+            folder, name, vectors, NEIGHBOURS, None if of_all else queries
+        )
         files += written
-        mentioned |= set(near[queries].ravel().tolist()) - {-1}
+        mentioned |= set(near[queries].ravel().tolist()) - {-1, -2}
         if name not in WITHOUT_FILE:
             files.append(write_map(folder, name, vectors, on_map))
     lists, people = _people(study, split, users, shelf)
@@ -148,7 +152,7 @@ def _people(study: Study, split: dict, users: np.ndarray, shelf: Shelf) -> tuple
         days = newest.timestamp.dt.strftime("%Y-%m-%d")
         people.append(
             {
-                "id": int(user),
+                "id": str(int(user)),  # JavaScript's numbers end at 2^53
                 "history": [
                     [shelf.place(row), int(count), day]
                     for row, count, day in zip(newest.track_idx, newest["count"], days, strict=True)

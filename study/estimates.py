@@ -108,11 +108,14 @@ def estimate(config: StudyConfig, stage: Stage, rate: float) -> tuple[float | No
     return (None if stage.script[0].startswith("train") else 0.0), ""
 
 
+FITTED = next(name for name, each in RECOMMENDERS.items() if each.script == "train.py")
+
+
 def _shallow(config: StudyConfig, width: int, rate: float) -> tuple[float, str]:
     """Return the seconds that Shallow Net may take, and what an epoch takes."""
     path = config.config or HERE / OPTIONS[config.onion]
     given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    options = {"hidden": 0, "epochs": 100, **given, **(given.get("shallow") or {})}
+    options = {"hidden": 0, "epochs": 100, **given, **(given.get(FITTED) or {})}
     hidden = options["hidden"] or width
     # A step takes nearly all users and 9,000 tracks through the layer, forth and back.
     step = 2 * width * hidden * (3 * USERS + 2 * 9_000) + 6 * 210_000 * hidden

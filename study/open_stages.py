@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from core.options import InputError
-from open_data.sources import Source, choose, read_sources
+from open_data.sources import URL, Source, choose, read_sources
 from study.config import StudyConfig, open_name
 from study.stage import Stage, stage_of
 
@@ -27,7 +29,10 @@ def open_stages(config: StudyConfig) -> list[Stage]:
     root, folder = config.root.absolute(), config.root.absolute() / "downloads"
     sources = open_sources(config)
     where = ["--sources", str(config.sources.absolute())]
-    for flag, value in (("--mirror", config.mirror), ("--limit-rate", config.limit_rate)):
+    mirror = config.mirror
+    if mirror and not URL.match(mirror):
+        mirror = str(Path(mirror).absolute())  # stages run in the project's folder
+    for flag, value in (("--mirror", mirror), ("--limit-rate", config.limit_rate)):
         where += [flag, value] if value else []
     asked = ["--tables", ",".join(config.tables)]
     asked += ["--split", "journal"] if config.published else ["--log"]

@@ -110,8 +110,9 @@ def _compared(
     scripts = {each.script for each in RECOMMENDERS.values()}
     runs = tuple(s.name for s in stages if s in controls or s.script[0] in scripts)
     tables = root / "tables" / "results.csv"
-    # All recommenders are those of the extended study, so its tables can be filled as well.
-    layout = ("--layout", "journal") if set(config.recommenders) == set(RECOMMENDERS) else ()
+    # All recommenders are those of the extended study, as this split is: its tables are filled too.
+    theirs = config.published or set(config.recommenders) == set(RECOMMENDERS)
+    layout = ("--layout", "journal") if theirs else ()
     stages.append(stage_of("table", "table.py", root, [tables], runs, layout, results))
     page, flags = root / "report" / "report.json", ("--audio", str(audio)) if audio else ()
     stages.append(stage_of("report", "report.py", root, [page], ("table",), flags, [tables]))

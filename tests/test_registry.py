@@ -83,6 +83,9 @@ def test_nothing_but_the_registry_and_its_own_script_knows_a_recommender_by_name
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and node.value in ALL:
+                names_a_script = (HERE / f"{node.value}.py").exists()  # as the tests call it
+                if "benchmarks" in path.parts and names_a_script:
+                    continue
                 if node.value not in own.get(path, ()):
                     found.append(f"{path.relative_to(HERE)}:{node.lineno} {node.value}")
     assert len(CODE) > 100 and found == []

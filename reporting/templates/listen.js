@@ -88,6 +88,7 @@ async function near(name, place) {
   for (let at = (place - start) * k; at < (place - start + 1) * k; at++) {
     if (places[at] < reach) found.push([places[at], cosines[at] / 100]);
   }
+  found.unsought = places[(place - start) * k] === 0xFFFFFFFE;
   return found;
 }
 const cosine = (value) => value.toFixed(2).replace(/^(-?)0/, "$1");
@@ -114,7 +115,7 @@ async function showTrack(place) {
       const also = shared(other);
       return trackRow(other, `cosine ${cosine(value)}` + (also.length ? `, also ${also.length > 2 ? also.length : also.join(", ")}` : ""));
     });
-    return column(name, places.length ? note.join(" · ") : "has no vector of this track", rows, places);
+    return column(name, places.length ? note.join(" · ") : found[at].unsought ? "neighbours of this track were not looked for: report.py --neighbours all does" : "has no vector of this track", rows, places);
   }));
   showState();
 }

@@ -97,7 +97,7 @@ function asTex() {
   return ["% \\usepackage{booktabs}", "\\begin{table}", `\\caption{${caption}}`, "\\label{tab:leaderboard}", `\\begin{tabular}{${columns}}`, "\\toprule",
     head.map((cell) => escape(cell.textContent.trim())).join(" & ") + " \\\\", "\\midrule", ...lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""].join("\n");
 }
-function take(name, type, content) {
+function download(name, type, content) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([content], { type }));
   link.download = name;
@@ -105,5 +105,5 @@ function take(name, type, content) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   document.getElementById("taken").textContent = `${name} is in your downloads.`;
 }
-document.getElementById("take-csv").addEventListener("click", () => take("leaderboard.csv", "text/csv", asCsv()));
-document.getElementById("take-tex").addEventListener("click", () => take("leaderboard.tex", "text/x-tex", asTex()));
+document.getElementById("take-csv").addEventListener("click", () => download("leaderboard.csv", "text/csv", asCsv()));
+document.getElementById("take-tex").addEventListener("click", () => download("leaderboard.tex", "text/x-tex", asTex()));

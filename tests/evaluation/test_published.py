@@ -9,6 +9,7 @@ from test_table import write_run
 from core.artifacts import write_json
 from core.registry import RECOMMENDERS
 from evaluation.published import beside_published, describe_data, read_published
+from listening_log.published_split import COUNTS
 
 
 def test_the_data_is_what_the_reference_table_says(shared):
@@ -55,6 +56,9 @@ def test_only_the_published_split_is_called_so(tmp_path):
     write_json(record, counts(users=17_052))
     data, same = describe_data(tmp_path)
     assert not same and "not the study's (17,052 users, " in data
+    write_json(record, {"counts": COUNTS})
+    data, same = describe_data(tmp_path)
+    assert not same and data.endswith("the extended study's published split")
     write_json(record, counts())
     write_json(tmp_path / "sample.json", {})
     data, same = describe_data(tmp_path)

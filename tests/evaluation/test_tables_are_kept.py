@@ -20,7 +20,7 @@ def root(toy_root, call):
     for name in NAMES:
         shutil.copy(root / "embeddings" / "toy.npy", root / "embeddings" / f"{name}.npy")
         call("knn", "--root", root, "--embedding", name)
-    call("knn", "--root", root, "--embedding", "007", "--tag", "nan", "--center")
+    call("knn", "--root", root, "--embedding", "007", "--tag", "nan", "--scale", "rms")
     return root
 
 

@@ -148,12 +148,12 @@ def test_after_an_interruption_the_same_command_goes_on(tmp_path, signum):
         slow = [*words, "--limit-rate", "200kB"]
         with subprocess.Popen(slow, cwd=HERE, stderr=subprocess.PIPE, text=True) as process:
             part = tmp_path / "downloads" / ".id_a.tsv.bz2.part"
-            for _ in range(300):
+            for _ in range(3000):
                 if part.exists() and part.stat().st_size > 60_000:
                     break
                 time.sleep(0.02)
             process.send_signal(signum)
-            said = process.communicate(timeout=5)[1]
+            said = process.communicate(timeout=60)[1]
         code = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[signum]
         assert process.returncode == code and "Traceback" not in said
         subprocess.run(words, cwd=HERE, check=True, capture_output=True)

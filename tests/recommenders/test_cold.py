@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from core.options import InputError
@@ -145,3 +146,17 @@ def test_cold_tracks_belong_to_the_split_and_are_checked(root):
         load_split(root)
     path.unlink()
     assert load_cold(root, load_split(root)) is None
+
+
+def test_as_published_cold_tracks_are_in_training_and_not_ranked_beside_the_others(root, call):
+    flags = ("--root", root, "--device", "cpu", "--as-published", "--epochs", 2)
+    call("train_elsa", *flags, "--factors", 8)
+    call("train_hybrid", *flags, "--embedding", "toy", "--hidden", 8)
+    split = load_split(root)
+    cold = load_cold(root, split)
+    saved = torch.load(root / "runs" / "elsa-none-published-s1" / "best.pt", weights_only=True)
+    assert len(saved["model"]["items"]) == split.n_items + cold.n_items
+    for run in ("elsa-none-published-s1", "hybrid-toy-published-s1"):
+        recs = pd.read_parquet(root / "runs" / run / "recs.pqt")
+        assert not set(recs.track_idx) & set(cold.track_idx)
+        assert (root / "runs" / run / "cold_recs.pqt").exists() == run.startswith("hybrid")

@@ -13,7 +13,7 @@ SHALLOW = ("train", *FIT, "--epochs", 40, "--batch-size", 200, "--learning-rate"
 BERT = ("train_bert", *FIT, "--epochs", 15, "--batch-size", 10, "--learning-rate", 0.005)
 ELSA = ("train_elsa", *FIT, "--epochs", 40, "--batch-size", 10, "--factors", 8)
 HYBRID = ("train_hybrid", *FIT, "--epochs", 40, "--batch-size", 10, "--hidden", 16)
-BIMODAL = ("train_bimodal", *FIT, "--epochs", 60, "--hidden", 16, "--learning-rate", 0.01)
+BIMODAL = ("train_bimodal", *FIT, "--epochs", 60, "--hidden", 32, "--learning-rate", 0.01)
 BIMODAL = (*BIMODAL, "--temperature", 1)  # at which a track comes near all that go with it
 RECOMMENDERS = {
     "knn": ("knn",),
@@ -41,7 +41,7 @@ RECOMMENDERS = {
     "hybrid as published": (*HYBRID, "--as-published"),
     "hybrid bfloat16": (*HYBRID, "--precision", "bfloat16"),
     "bimodal": BIMODAL,
-    "bimodal weighted": (*BIMODAL, "--loss", "sdcl", "--weighted"),
+    "bimodal weighted": (*BIMODAL, "--weighted"),
     "bimodal bfloat16": (*BIMODAL, "--precision", "bfloat16"),
 }
 

@@ -226,7 +226,7 @@ def test_a_damaged_record_of_a_run_is_an_error_that_names_it(root, knn, call, co
     (run / "config.yaml").write_bytes(content.encode("latin-1"))
     if not finished:
         (run / "metrics.json").unlink()
-    with pytest.raises(InputError, match="(?s)knn-toy-s1/config.yaml .*--overwrite makes the run"):
+    with pytest.raises(InputError, match="(?s)knn-toy-s1/config.yaml .*--overwrite"):
         knn()
     if finished:
         with pytest.raises(InputError, match="(?s)knn-toy-s1/config.yaml .*make the run again"):
@@ -421,10 +421,10 @@ def test_the_tag_of_a_search_is_taken_with_the_options_that_it_chose(toy_root, c
     root = toy_root()
     folder = root / "searches" / "knn-toy"
     folder.mkdir(parents=True)
-    (folder / "chosen.yaml").write_text("knn: {center: true}\n")
+    (folder / "chosen.yaml").write_text("knn: {scale: rms}\n")
     flags = ("--root", root, "--embedding", "toy", "--tag", "tuned")
     call("knn", *flags, "--config", folder / "chosen.yaml")
-    (root / "other.yaml").write_text("knn: {center: true}\n")
+    (root / "other.yaml").write_text("knn: {scale: rms}\n")
     with pytest.raises(InputError, match="is for runs made by sweep.py"):
         call("knn", *flags, "--config", root / "other.yaml")
 

@@ -216,7 +216,7 @@ def test_the_listening_page_holds_the_nearest_tracks_and_the_hits_of_the_lists(r
 
     assert [each["name"] for each in data["lists"]][:2] == ["toy", "noise"]
     test = split["test"]
-    assert [user["id"] for user in data["users"]] == sorted(set(test.user_id))
+    assert [user["id"] for user in data["users"]] == list(map(str, sorted(set(test.user_id))))
     for at, run in enumerate(each["run"] for each in data["lists"]):
         numbers = json.loads((root / "runs" / run / "metrics.json").read_text())["test"]
         told = data["lists"][at]["mean"]
@@ -224,13 +224,13 @@ def test_the_listening_page_holds_the_nearest_tracks_and_the_hits_of_the_lists(r
         assert told["hits"] == pytest.approx(50 * numbers["Precision@50"]["mean"], abs=0.01)
         recs = pd.read_parquet(root / "runs" / run / "recs.pqt")
         for user in data["users"]:
-            own = recs[recs.user_id == user["id"]].sort_values("rank").track_idx.tolist()
-            truth = set(test[test.user_id == user["id"]].track_idx)
+            own = recs[recs.user_id == int(user["id"])].sort_values("rank").track_idx.tolist()
+            truth = set(test[test.user_id == int(user["id"])].track_idx)
             assert [names[i] for i in user["lists"][at]] == [ids[i] for i in own[:50]]
             assert user["hits"][at] == len(truth & set(own[:50]))
             assert {names[i] for i in user["truth"]} == {ids[i] for i in truth}
     user, plays = data["users"][0], split["train"]
-    own = plays[plays.user_id == user["id"]].sort_values(["timestamp", "track_idx"])
+    own = plays[plays.user_id == int(user["id"])].sort_values(["timestamp", "track_idx"])
     assert [days for _, _, days in user["history"]] == sorted(
         own.timestamp.dt.strftime("%Y-%m-%d"), reverse=True
     )
@@ -301,6 +301,16 @@ def test_every_users_gains_lie_beside_the_page(root, call, undrawn):
     for at, group in enumerate(told["groups"]):
         assert set(groups[at]) <= set(range(len(group["groups"]))) | {255}
     assert told["first"][0] == told["rows"].index("KNN: toy")
+
+
+def test_neighbours_may_be_left_to_those_that_are_drawn(root, call, undrawn):
+    call("report", "--root", root, "--neighbours", "drawn", "--listen-tracks", 7)
+    places, _ = near_of(root, "toy")
+    sought = np.flatnonzero((places != 2**32 - 2).all(axis=1))
+    assert sought.tolist() == data_of(root)["queries"] and len(sought) == 7
+    call("report", "--root", root, "--listen-tracks", 7)
+    every, _ = near_of(root, "toy")
+    assert (every[sought] == places[sought]).all() and (every < len(every)).all()
 
 
 def test_samples_are_drawn_by_the_seed(root, call, undrawn):
@@ -389,6 +399,20 @@ def test_best_and_second_are_marked_in_every_column_and_never_a_control(root):
     kinds = {row["cells"][1]["text"]: row["cells"][2]["text"] for row in table["controls"]}
     assert kinds["toy (shuffled)"] == "shuffled control" and kinds["noise"] == "random control"
     assert not any(cell["strong"] for row in table["controls"] for cell in row["cells"])
+
+
+def test_cold_tracks_are_a_ranking_of_their_own_on_the_leaderboard(root):
+    results = pd.read_csv(root / "tables" / "results.csv", keep_default_na=False)
+    cold = results[results.recommender == "knn"].drop(columns=["NDCG@10", "NDCG@10_ci95"])
+    cold.assign(**{"HitRate@50": 0.123}).to_csv(root / "tables" / "cold.csv", index=False)
+    table = results_table(study_of(root))
+    assert table["cold"]
+    rows = [row for row in table["rows"] if row["ranking"] == "cold"]
+    assert [row["cells"][1]["text"] for row in rows] == ["toy"]
+    at = {column["label"]: place for place, column in enumerate(table["columns"])}
+    assert rows[0]["cells"][at["HitRate@50"]]["text"] == ".123"
+    assert rows[0]["cells"][at["NDCG@10"]]["text"] == "–"
+    assert len(rows[0]["cells"]) == len(table["columns"])
 
 
 def test_a_missing_width_is_a_dash_and_sorts_last(root):
@@ -510,3 +534,11 @@ def test_what_is_missing_or_wrong_is_named(root, call, tmp_path):
     (root / "tables" / "results.csv").unlink()
     with pytest.raises(InputError, match="results.csv is missing; make it with python table.py"):
         call("report", "--root", root)
+
+
+def test_a_report_of_baselines_alone_is_made(toy_root, call):
+    root = toy_root()
+    call("baselines", "--root", root, "--only", "popular,random_lists")
+    call("table", "--root", root, "--resamples", 100)
+    call("report", "--root", root)
+    assert (root / "report" / "index.html").exists() and (root / "report" / "listen.html").exists()

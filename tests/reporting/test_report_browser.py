@@ -127,7 +127,9 @@ def test_pages_fit_the_screen_and_figures_are_the_ones_for_it(visit, size, schem
     page = visit("index.html", size, scheme)
     page.evaluate("document.querySelectorAll('img').forEach(each => { each.loading = 'eager' })")
     page.wait_for_function("[...document.images].every(each => each.complete)")
-    shown = page.evaluate("[...document.images].map(each => [each.currentSrc, each.naturalWidth])")
+    shown = page.eval_on_selector_all(
+        "picture img", "all => all.map(each => [each.currentSrc, each.naturalWidth])"
+    )
     assert len(shown) >= 6
     for source, width in shown:
         assert width > 0
@@ -375,6 +377,10 @@ def test_forced_colours_and_paper_keep_the_intervals_and_the_chosen_chip(visit):
     page.emulate_media(media="print")
     ink = page.evaluate("getComputedStyle(document.body).color")
     assert max(int(c) for c in re.findall(r"\d+", ink)[:3]) < 60
+    figures = page.eval_on_selector_all(
+        "figure img", "all => all.filter(each => each.checkVisibility()).map(each => each.src)"
+    )
+    assert len(figures) >= 6 and not any("-dark" in source for source in figures)
     page.set_viewport_size({"width": 688, "height": 1000})  # A4 less its margins, at 96 an inch
     assert page.evaluate("document.documentElement.scrollWidth") <= 688
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import HERE
 
 from core.registry import ALL
-from extract_item_embeddings.__main__ import backbone_class
+from extract_item_embeddings.engine.found import backbone_class
 
 NOT_BATCH = {"run_all.sh", "run_tests.sh", "setup_env.sh", "cluster.sh"}
 BATCH = sorted(

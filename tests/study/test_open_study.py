@@ -92,6 +92,14 @@ def test_every_stage_comes_after_those_it_needs(tmp_path, flags):
         if "--embedding" in stage.flags:
             assert ("--missing", "mean") == stage.flags[stage.flags.index("--missing") :][:2]
     assert "--audio" not in stages[-1].flags
+    assert ("journal" in stages[-2].flags) == config.published  # whose table is beside ours then
+
+
+def test_a_mirror_is_a_server_or_a_folder_seen_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for mirror, given in (("made", str(tmp_path / "made")), ("http://h/x", "http://h/x")):
+        flags = plan(asked("--onion", "small", "--root", "r", "--mirror", mirror))[0].flags
+        assert flags[flags.index("--mirror") + 1] == given
 
 
 def test_a_table_that_is_not_listed_is_named(tmp_path):
@@ -138,7 +146,7 @@ def test_what_is_optional_may_fail(tmp_path, monkeypatch, capsys):
 
     done = []
 
-    def call(stage):
+    def call(stage, **more):
         done.append(stage.name)
         if stage.name == "about":
             raise WorkError("no address answers")
@@ -165,7 +173,7 @@ def test_from_nothing_to_the_report_with_one_command(tmp_path):
     slow = {"/id_mfcc_stats.tsv.bz2": first_times(1, 429, Retry_After="0")}
     root = tmp_path / "onion"
     with serving(files, slow) as server:
-        words = [sys.executable, "run_study.py", "--onion", "--published", "--root", root]
+        words = [sys.executable, "run_study.py", "--onion", "small", "--root", root]
         words += ["--sources", made / "data_sources.yaml", "--mirror", server.address]
         words += ["--tables", "mfcc_stats", "--recommenders", "knn", "--shuffled", "none"]
         done = subprocess.run(
@@ -180,6 +188,7 @@ def test_from_nothing_to_the_report_with_one_command(tmp_path):
     assert "not the published split: train has" in done.stdout  # it is made up
     table = pd.read_csv(root / "tables" / "results.csv")
     assert {"mfcc_stats_onion", "noise"} <= set(table.embedding)
+    assert "mfcc_stats_onion" in (root / "tables" / "compare_published.md").read_text()
     facts = json.loads((root / "embeddings" / "mfcc_stats_onion.json").read_text())
     assert facts["width"] == 104 and 0.9 < facts["coverage"]["share_of_tracks"] < 1
     assert (root / "report" / "index.html").exists()

@@ -251,7 +251,7 @@ def test_more_trials_that_choose_otherwise_leave_choice_runs_and_table_of_one_se
     root, space = toy_root(), tmp_path / "space.yaml"
     flags = ("--root", root, "--recommender", "knn", "--embeddings", "toy", "--sampler", "random")
     flags = (*flags, "--space", space, "--width", 16)
-    space.write_text("knn: {center: [false, true], standardize: [false, true]}\n")
+    space.write_text("knn: {scale: [none, rms, standardize, whiten]}\n")
     call("sweep", *flags, "--trials", 1)
     tuned = root / "runs" / "knn-toy-tuned-s1"
     first, chosen = read(tuned)["options"], root / "searches" / "knn-toy" / "chosen.yaml"
@@ -269,7 +269,7 @@ def test_more_trials_that_choose_otherwise_leave_choice_runs_and_table_of_one_se
         (line,) = csv.DictReader(file)
     assert json.loads(line["chosen"]).items() <= now.items() and line["trials"] == "4"
     assert "--width" not in options and options["width"] == 16
-    space.write_text("knn: {center: [false, true], standardize: [false, 1]}\n")
+    space.write_text("knn: {scale: [none, rms, standardize]}\n")
     with pytest.raises(InputError, match="holds a search of other space; --overwrite forgets it"):
         call("sweep", *flags, "--trials", 4)
 

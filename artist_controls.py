@@ -1,0 +1,103 @@
+"""Is it the sound, or just who plays? Embeddings in which only the artist is left, or mixed.
+
+    python artist_controls.py --root R --embedding mert --artists R/downloads/id_information.csv
+
+Reads   embeddings/NAME.npy, trackid_sorted.csv, data/train.pqt, the table of artists
+Writes  embeddings/NAME_artist_mean.npy      each track is the mean of its artist's tracks of train;
+                                             that of all tracks of train where it is the only one
+        embeddings/NAME_artist_shuffle.npy   the tracks of an artist have each other's rows
+
+and a json beside each. Recommenders take them as any embedding, and the table compares them with
+NAME: what NAME gains over NAME_artist_mean is what the sound says beyond the artist, and what it
+gains over NAME_artist_shuffle, what it says of one track of an artist rather than another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.artifacts import sha256, write_json, write_npy
+from core.options import InputError, option, run
+from core.splits import read_trackids
+from evaluation.artists import read_artists
+from recommenders.interactions import load_split
+from recommenders.vectors import load_item_vectors
+
+STREAM = 0xA2  # beside the seed, for the exchange of rows
+
+
+@dataclass(frozen=True)
+class ArtistConfig:
+    embedding: str = option(help="name of ROOT/embeddings/NAME.npy")
+    artists: Path = option(help="id_information.csv, or json {track: artist}")
+    root: Path = option(Path("."), "folder of all that is read and written")
+    seed: int = option(1, "decides who gets whose row")
+
+
+def main(config: ArtistConfig) -> None:
+    split = load_split(config.root)
+    artist_of = read_artists(config.artists, read_trackids(config.root))
+    vectors = load_item_vectors(config.root, config.embedding, split, missing="mean")
+    if vectors is None:
+        raise InputError("--embedding random has no vectors; name one of ROOT/embeddings")
+    source = np.load(config.root / "embeddings" / f"{config.embedding}.npy")
+    own = artist_of[split.track_idx]
+    for name, rows in (
+        ("artist_mean", artist_means(vectors, own)),
+        ("artist_shuffle", exchanged(vectors, own, config.seed)),
+    ):
+        matrix = source.astype(np.float32)
+        matrix[split.track_idx] = rows
+        path = config.root / "embeddings" / f"{config.embedding}_{name}.npy"
+        write_npy(path, matrix)
+        facts = {
+            "name": path.stem,
+            "made_from": sha256(config.root / "embeddings" / f"{config.embedding}.npy"),
+            "artists": sha256(config.artists),
+            "seed": config.seed,
+            "trackids_sha256": sha256(config.root / "trackid_sorted.csv"),
+            "sha256": sha256(path),
+        }
+        write_json(path.with_suffix(".json"), facts)
+        print(f"{path}: {matrix.shape[0]:,} rows of {matrix.shape[1]:,} numbers")
+
+
+def artist_means(vectors: np.ndarray, artist: np.ndarray) -> np.ndarray:
+    """Return for each track the mean of its artist's tracks, float32 (n, width).
+
+    The same for all tracks of an artist, so that nothing tells them apart. The mean of the artist's
+    *other* tracks would: it lacks what the track itself brings, so that tracks that are alike lack
+    the same, and it outdoes the sound where an artist plays two styles (planted: NDCG@50 .93, .91).
+
+    Args:
+        vectors: float32 (n, width), of the tracks of train.
+        artist: int64 (n,); below 0 where it is not known. Such tracks, and those of artists of one
+            track, get the mean of all.
+    """
+    everything = vectors.mean(axis=0, dtype=np.float64)
+    known = artist >= 0
+    size = np.bincount(artist[known], minlength=1).astype(np.int64)
+    sums = np.zeros((len(size), vectors.shape[1]))
+    np.add.at(sums, artist[known], vectors[known].astype(np.float64))
+    found = np.tile(everything, (len(vectors), 1))
+    several = known.copy()
+    several[known] = size[artist[known]] > 1
+    found[several] = sums[artist[several]] / size[artist[several], None]
+    return found.astype(np.float32)
+
+
+def exchanged(vectors: np.ndarray, artist: np.ndarray, seed: int) -> np.ndarray:
+    """Return the rows (n, width) in another order inside each artist, drawn by the seed."""
+    rng = np.random.default_rng([seed, STREAM])
+    order = np.arange(len(vectors))
+    for each in np.unique(artist[artist >= 0]):
+        rows = np.flatnonzero(artist == each)
+        order[rows] = rng.permutation(rows)
+    return vectors[order]
+
+
+if __name__ == "__main__":
+    run(main, ArtistConfig, __doc__)
