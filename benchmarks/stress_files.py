@@ -41,7 +41,7 @@ import pandas as pd
 
 from core.artifacts import sha256, write_json
 from core.options import InputError, WorkError, option, parse_config, run
-from evaluation.results import read_tables
+from evaluation.tables import read_tables
 
 OUTCOMES = ("named", "harmless", "silent", "unnamed", "traceback")
 SHAPES = (b"[]", b"null", b"{}", b"7", b"")
