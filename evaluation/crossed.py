@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 ENOUGH = 3  # seeds of a row, at least, for a word on more than the trained networks
 LEVEL = 0.95
@@ -51,12 +51,12 @@ class Difference:
         """Two-sided p of no difference; 1 where nothing varies and nothing differs."""
         if self.error <= 1e-12:
             return 1.0 if abs(self.mean) <= 1e-12 else 0.0
-        return float(2 * stats.t.sf(abs(self.mean) / self.error, self.freedom))
+        return float(2 * stdtr(self.freedom, -abs(self.mean) / self.error))
 
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval."""
-        half = self.error * stats.t.ppf((1 + LEVEL) / 2, self.freedom)
+        half = self.error * stdtrit(self.freedom, (1 + LEVEL) / 2)
         return self.mean - half, self.mean + half
 
 
@@ -115,7 +115,7 @@ def detectable(
     own = differences - differences.mean(axis=0)
     squares = np.square(own)
     rng = np.random.default_rng([seed, 2])
-    critical = stats.t.ppf(1 - np.asarray(alpha) / 2, freedom)
+    critical = stdtrit(freedom, 1 - np.asarray(alpha) / 2)
     values = np.empty((draws, own.shape[1]))
     for draw in range(draws):
         times = np.bincount(rng.integers(0, n, size=n), minlength=n)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from core.artifacts import write_json, write_table
 from core.options import InputError
@@ -286,7 +286,7 @@ def mean_and_interval(values: np.ndarray) -> tuple[float, float]:
     if n < 2:
         return float(np.mean(values)), 0.0
     error = np.std(values, ddof=1) / np.sqrt(n)
-    return float(np.mean(values)), float(error * stats.t.ppf(0.975, n - 1))
+    return float(np.mean(values)), float(error * stdtrit(n - 1, 0.975))
 
 
 def summarize(per_user: pd.DataFrame) -> dict:

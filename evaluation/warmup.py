@@ -17,7 +17,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 EDGES = (1, 2, 3, 6, 11, 31, 101, 301, 1001, 3001, 10_001)  # first number of plays of each bin
 PLAYS = "plays"  # what segments call it
@@ -89,6 +88,8 @@ def crossing(
 
 def _zero(sums: np.ndarray, users: np.ndarray, places: np.ndarray) -> float:
     """Return where falling means cross 0; -inf or inf where all are on one side."""
+    from scipy.optimize import isotonic_regression  # a second to import, for this alone
+
     some = users > 0
     means, places = sums[some] / users[some], places[some]
     falling = isotonic_regression(means, weights=users[some], increasing=False).x
