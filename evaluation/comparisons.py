@@ -29,14 +29,15 @@ from evaluation.paired import (
     letters,
     permutation_p,
 )
-from evaluation.results import KEYS, Row
+from evaluation.results import Row
+from evaluation.tables import KEYS
 
 ALPHA = 0.05
 USERS, BOTH = "users", "users and seeds"
 
 
 def compare(rows: list[Row], metrics: list[str], *, resamples: int = 10_000, seed: int = 0):
-    """Return comparisons.csv (results.py names the columns): every two rows of a recommender.
+    """Return comparisons.csv (tables.py names the columns): every two rows of a recommender.
 
     Args:
         rows: as results.average_seeds returns them.

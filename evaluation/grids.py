@@ -24,7 +24,7 @@ def grid(tables: dict[str, pd.DataFrame], metric: str, style: Callable, between:
     """Return the cells of a metric's grid as texts, the heading first.
 
     Args:
-        tables: results, groups and shuffled, as results.py describes them.
+        tables: results, groups and shuffled, as tables.py describes them.
         style: a function of (text, rank or None, letters, unbeaten) that marks a cell.
         between: what stands between a mean and its interval.
     """

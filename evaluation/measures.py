@@ -3,9 +3,10 @@
 Definitions, for a user with the list L (cut at k) and the held-out tracks T, as rs_metrics has
 them (the tests compare): HitRate = 1 if L and T share a track; MRR = 1 / rank of the first track
 of T in L, else 0; Precision = |L and T| / |L|; Recall = |L and T| / |T|; NDCG = DCG / IDCG with
-gain 1 / log2(rank + 1) at each hit, the ideal over min(|T|, k) hits. A user without a list counts
-0, and Precision of an empty list is refused, because it is undefined. Lists rank all candidates:
-nothing is sampled. Segments and what is said of the lists as a whole: see beyond.py.
+gain 1 / log2(rank + 1) at each hit, the ideal over min(|T|, k) hits. A user without a list is
+an error (`user_lists`); of an empty list `list_metrics` gives Precision NaN, the rest 0. Lists rank
+all candidates: nothing is sampled. Segments: `segment_metrics`; their groups: beyond.py, warmup.py,
+artists.py.
 """
 
 from __future__ import annotations

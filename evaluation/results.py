@@ -1,55 +1,10 @@
-"""The finished runs under a root as data frames: what table.py writes and a report reads.
+"""The finished runs under a root as rows: each user's seeds averaged, and what tables tell of them.
 
-    from evaluation.results import read_tables
-    tables = read_tables(root)          # {"results": frame, "comparisons": frame, ...}
-
-ROOT/tables holds, written by table.py (a metric M stands as HitRate@50, NDCG@10, ...; a row is a
-recommender, an embedding and a tag; its seeds are averaged for each user before anything else):
-
-    results.csv      recommender, embedding, tag, width, seeds, users; for each metric M its mean,
-                     M_ci95 (half the 95 % t-interval over users) and M_seed_sd (deviation of the
-                     seeds' means; empty for one seed)
-    comparisons.csv  every two rows under one recommender, shuffled controls left out:
-                     recommender, embedding_a, tag_a, embedding_b, tag_b, metric, users, mean_a,
-                     mean_b, difference (a - b), ci_low, ci_high (paired bootstrap, 95 %), p (paired
-                     permutation test, two-sided), p_holm (over the pairs of a recommender and
-                     metric), effect_size (Cohen's d of the differences), better_a, better_b (shares
-                     of users)
-                     Further: unit (`users`, or `users and seeds` where every row that is random
-                     has three seeds or more: p and interval are then those of crossed.py), seeds_a,
-                     seeds_b, detectable: the smallest true difference that the test would find 8
-                     times in 10, at Holm's first step. Rows as published are compared with each
-                     other only
-    groups.csv       recommender, embedding, tag, metric, mean, letters: rows of a recommender that
-                     share a letter cannot be told apart (p_holm >= 0.05); `a` is with the best;
-                     unit, the least of the pairs': `users` of networks that were trained says it
-                     of these networks only
-    shuffled.csv     every row that has a shuffled control, against it: recommender, embedding,
-                     tag, metric, users, mean, shuffled_mean, difference, ci_low, ci_high, change,
-                     change_low, change_high (in % of the control's mean, paired bootstrap), p,
-                     p_holm (over the rows of a recommender and metric), effect_size,
-                     beats_shuffled, unit, shuffles (seeds of the control)
-    beyond.csv       recommender, embedding, tag, k, Coverage, Gini, Popularity, Novelty: of the
-                     lists of the test users, mean over seeds; beyond.py defines them
-    segments.csv     recommender, embedding, tag, by (`activity` of users, `popularity` of tracks,
-                     `plays` of tracks in train, or `artist`), group (head, middle, tail; 1, 2, 3-5,
-                     ...; of artists see artists.py), users, and M, M_ci95
-    crossings.csv    recommender, embedding, tag, against (a recommender that hears nothing),
-                     metric, users, plays, plays_low, plays_high: up to how many plays of a track in
-                     train the row is ahead (0: never; inf: always), 95 %; first, last: the
-                     differences for the least and the most played tracks; warmup.py
-    chance.csv       metric, chance: what random lists are expected to reach, exactly
-    cold.csv         as results.csv, of lists of cold tracks (only where the split has some), with
-                     cold_shuffled.csv and cold_chance.csv as those above
-    journal_hot.csv, journal_cold.csv    with table.py --layout journal; see journal.py
-    published.csv    recommender, backbone, metric, published, embedding, tag, ours, ours_ci95,
-                     seeds; `ours` is empty where there is no such run
+What is written of them: tables.py.
 """
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,46 +12,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core.artifacts import read_json, read_sealed, sha256, write_json
 from core.names import WITHOUT_FILE, is_shuffled
 from core.options import InputError
 from core.registry import CONTROLS, is_chance, place
 from evaluation import artists, warmup
 from evaluation.beyond import GROUPS, STATISTICS
 from evaluation.finished import COMPLETE, has_table, read_finished, read_table
-from evaluation.measures import STATED, mean_and_interval
+from evaluation.measures import mean_and_interval
+from evaluation.tables import KEYS
 
-TEXTS = {  # columns of tables that are texts; all others are numbers, or one of FLAGS
-    *("section", "recommender", "embedding", "tag", "embedding_a", "tag_a", "embedding_b", "tag_b"),
-    *(
-        "metric",
-        "letters",
-        "by",
-        "group",
-        "backbone",
-        "sampler",
-        "pruner",
-        "chosen",
-        "unit",
-        "against",
-    ),
-}
-FLAGS = {"beats_shuffled", "pretrained"}
-HEADS = {  # first columns of what table.py writes
-    *(("recommender", "embedding", "tag"), ("recommender", "embedding_a", "tag_a")),
-    *(("metric", "chance"), ("recommender", "backbone", "metric")),
-    *(("section", "recommender", "embedding"), ("",)),
-}
-SEAL = "tables.json"  # written last
-ELSEWHERE = {"search"}  # sweep.py's
 SEGMENTS = "segments_test.pqt"
 SEGMENT_GROUPS = {  # in the order of the table
     **dict.fromkeys(("activity", "popularity"), GROUPS),
     warmup.PLAYS: warmup.names(),
     artists.ARTIST: artists.GROUPS,
 }
-METRIC = re.compile(r"\w+@\d+")
-KEYS = ["recommender", "embedding", "tag"]
 
 
 @dataclass(frozen=True)
@@ -336,85 +266,3 @@ def chance_levels(runs: Iterable[dict], part: str = "test") -> pd.DataFrame:
     """
     levels = next((run["chance"].get(part, {}) for run in runs if "chance" in run), {})
     return pd.DataFrame({"metric": list(levels), "chance": list(levels.values())})
-
-
-def read_tables(root: Path) -> dict[str, pd.DataFrame]:
-    """Return what table.py wrote under root/tables, by name, with the types it was written with.
-
-    A name is text, whatever it looks like: an embedding may be called `64` or `nan`. Texts may be
-    empty, numbers may be missing.
-
-    Raises:
-        InputError: there is no tables/results.csv, or a table cannot be read; the message names
-            table.py.
-    """
-    folder = Path(root) / "tables"
-    again = f"python table.py --root {root}"
-    if not (folder / "results.csv").exists():
-        raise InputError(f"{folder / 'results.csv'} is missing; make it with {again}")
-    sealed = _sealed(folder, again)
-    paths = {path.stem: path for path in sorted(folder.glob("*.csv"))}
-    for name in sealed:
-        paths.setdefault(name, folder / f"{name}.csv")
-    return {name: read_csv(path, again, sealed.get(name)) for name, path in paths.items()}
-
-
-def seal_tables(folder: Path) -> None:
-    """Write tables.json: the fingerprints of the tables, which are all there, and of one time."""
-    made = [path for path in sorted(folder.glob("*.csv")) if path.stem not in ELSEWHERE]
-    write_json(folder / SEAL, {"sha256": {path.stem: sha256(path) for path in made}})
-
-
-def remove_tables(folder: Path) -> None:
-    """Remove the tables that are there, results.csv first: none stays of runs that are gone.
-
-    Tables that table.py does not make are left: they do not begin as one of its tables does.
-    """
-    (folder / SEAL).unlink(missing_ok=True)
-    for path in [folder / "results.csv", *folder.glob("*.csv")]:
-        if path.exists() and path.stem not in ELSEWHERE:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                head = file.readline().rstrip("\n").split(",")
-            if path.stem == "results" or tuple(head[:3]) in HEADS:
-                path.unlink()
-
-
-def _sealed(folder: Path, again: str) -> dict:
-    """Return {name: sha256} as tables.json has it; nothing without one."""
-    if not (folder / SEAL).exists():
-        return {}
-    sealed = read_json(folder / SEAL, again, ("sha256",))["sha256"]
-    if not isinstance(sealed, dict):
-        raise InputError(f"{folder / SEAL} is damaged; make it again with {again}")
-    return sealed
-
-
-def read_csv(path: Path, again: str, digest: str | None = None) -> pd.DataFrame:
-    """Return one of these tables with its types.
-
-    Args:
-        again: the command that makes it.
-        digest: its sha256, where that is known; another file is an InputError.
-    """
-    content = read_sealed(path, digest, f"make it again with {again}")
-    try:
-        table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8")
-        for name in set(table) - TEXTS:
-            if name in FLAGS:
-                table[name] = table[name] == "True"
-            else:
-                table[name] = pd.to_numeric(table[name].where(table[name] != ""))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read ({error}); make it again with {again}") from error
-    return table
-
-
-def metric_names(table: pd.DataFrame) -> list[str]:
-    """Return the columns that hold metrics, as HitRate@50, in order."""
-    return [name for name in table if METRIC.fullmatch(name)]
-
-
-def stated_k(table: pd.DataFrame) -> int:
-    """Return the k that is tested and shown: the study's, or the largest there is."""
-    ks = {int(name.split("@")[1]) for name in metric_names(table)}
-    return STATED if STATED in ks else max(ks, default=STATED)

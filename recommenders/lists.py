@@ -1,4 +1,7 @@
-"""From scores to top-k lists without heard tracks: the one filter of every recommender."""
+"""From scores to top-k lists without heard tracks: `recommend` makes the lists of all recommenders.
+
+`top_k` leaves heard tracks out of scores in numpy, training/device_lists.py of those on a device.
+"""
 
 from __future__ import annotations
 

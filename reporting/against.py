@@ -8,7 +8,7 @@ import pandas as pd
 
 from core.options import InputError
 from evaluation.measures import HEADLINE
-from evaluation.results import KEYS, metric_names, read_csv
+from evaluation.tables import KEYS, metric_names, read_csv
 from reporting.findings import number
 from reporting.gains import row_name
 

@@ -13,7 +13,7 @@ from core.names import WITHOUT_FILE
 from core.options import InputError
 from core.registry import CONTROLS, is_chance
 from evaluation.finished import read_finished, read_log
-from evaluation.results import read_tables, stated_k
+from evaluation.tables import read_tables, stated_k
 from recommenders.vectors import NOISE_SEED
 
 TABLE = "python table.py"

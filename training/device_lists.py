@@ -1,6 +1,6 @@
 """Top-k lists from scores that live on a device, under the mask of what was heard.
 
-The same lists as recommend.top_k makes from numpy scores, ties by item_idx included, without a
+The same lists as lists.top_k makes from numpy scores, ties by item_idx included, without a
 full sort: only the list's own places and those that tie with the last of them leave the scores.
 """
 
@@ -90,7 +90,7 @@ class DeviceTopK:
 def _floor(scores: torch.Tensor, k: int) -> torch.Tensor:
     """Return, for each row, a score that the k best reach and few others do; NaN if it holds one.
 
-    As recommend's: the k-th best of the maxima of groups of items.
+    As lists._floor: the k-th best of the maxima of groups of items.
     """
     n_users, n_items = scores.shape
     size = n_items // (GROUPS * k)

@@ -10,7 +10,8 @@ from conftest import call_main, make_root
 from artist_controls import artist_means, exchanged
 from core.options import InputError
 from evaluation.artists import novelty, read_artists
-from evaluation.results import average_seeds, read_runs, read_tables
+from evaluation.results import average_seeds, read_runs
+from evaluation.tables import read_tables
 
 
 def test_artists_are_read_from_music4alls_table_any_csv_and_json(tmp_path):

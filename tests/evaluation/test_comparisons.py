@@ -8,7 +8,8 @@ from test_table import results, write_run
 
 from evaluation.comparisons import against_shuffled, compare, groups
 from evaluation.paired import holm
-from evaluation.results import average_seeds, read_runs, read_tables
+from evaluation.results import average_seeds, read_runs
+from evaluation.tables import read_tables
 
 METRIC = "HitRate@50"
 

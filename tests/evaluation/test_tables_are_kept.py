@@ -8,7 +8,7 @@ import pytest
 
 from core.options import InputError
 from evaluation import grids
-from evaluation.results import read_tables
+from evaluation.tables import read_tables
 
 NAMES = ["64", "007", "null", "nan"]
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from conftest import call_main, make_root
 
-from evaluation.results import read_tables
+from evaluation.tables import read_tables
 from evaluation.warmup import bin_of, centres, crossing, names
 
 PLACES = np.arange(8.0)

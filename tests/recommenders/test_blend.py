@@ -8,7 +8,7 @@ import pytest
 
 from blend import blended, side_by_side
 from core.options import InputError
-from evaluation.results import read_tables
+from evaluation.tables import read_tables
 from recommenders.interactions import load_split
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from core.options import InputError
 from core.splits import split_hash
-from evaluation.results import read_tables
+from evaluation.tables import read_tables
 from recommenders.cold import load_cold
 from recommenders.interactions import load_split
 

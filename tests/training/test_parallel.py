@@ -46,7 +46,7 @@ def train(root, name, processes, *flags):
                 text=True,
             )
         )
-    said = [process.communicate(timeout=120) for process in started]
+    said = [process.communicate(timeout=300) for process in started]
     return started, said
 
 
