@@ -18,6 +18,8 @@ from study.on_disk import absent, metrics_files, missing_shards
 from study.open_stages import OPTIONS, open_stages
 from study.stage import Stage, stage_of
 
+SHUFFLES = 5  # of each embedding, at least, under a recommender that learns nothing
+
 
 def plan(config: StudyConfig) -> list[Stage]:
     """Return every stage, each after those it needs; paths in the commands are absolute."""
@@ -80,12 +82,16 @@ def _compared(
     stages += controls
     for recommender, name, tag, more in _runs(config):
         known = RECOMMENDERS[recommender]
-        files = metrics_files(root, recommender, name, config.seeds, tag)
+        own = config.seeds
+        if tag == SHUFFLED and not known.learns:  # seconds, and a dagger is not one shuffle's luck
+            own = tuple(dict.fromkeys((*config.seeds, *range(1, SHUFFLES + 1))))
+        files = metrics_files(root, recommender, name, own, tag)
         results = results + files
-        flags = ("--root", str(root), "--embedding", name, "--seeds", seeds, *more)
+        these = ",".join(map(str, own))
+        flags = ("--root", str(root), "--embedding", name, "--seeds", these, *more)
         flags += ("--missing", "mean") if config.onion else ()
         flags += taken if known.learns else ()
-        asked = {"root": root, "seeds": config.seeds, "embedding": name, "tag": tag or None}
+        asked = {"root": root, "seeds": own, "embedding": name, "tag": tag or None}
         asked |= {"array": known.learns}
         for other in (n for n, each in RECOMMENDERS.items() if each.made_by == recommender):
             results = results + metrics_files(root, other, name, config.seeds, tag)
