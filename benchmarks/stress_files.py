@@ -18,7 +18,8 @@ Prints a table, file x damage, of how many were named, harmless, and the rest; t
 json object with the sums. Ends with exit code 1 where anything is silent, unnamed or a traceback.
 
 Measured: `--bits 10 --kills false`, 609 damages of 20 files before 43 readings: 604 named, 5
-harmless, none silent, unnamed or a traceback.
+harmless, none silent, unnamed or a traceback; `--damage false`, 220 readings after kills of five
+stages at each of their renames and removals: 43 named, 177 harmless, nothing else.
 """
 
 from __future__ import annotations
