@@ -27,6 +27,8 @@ with the log (benchmarks/bench_stages.py).
 from dataclasses import dataclass
 from pathlib import Path
 
+import core.start  # noqa: F401  before what is heavy
+
 from tqdm import tqdm
 
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json

@@ -28,6 +28,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import core.start  # noqa: F401  before what is heavy
+
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
 from core.options import InputError, option, outcome_options, run
 from core.trackids import read_trackids

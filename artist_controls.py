@@ -17,6 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import core.start  # noqa: F401  before what is heavy
+
 import numpy as np
 
 from core.artifacts import sha256, write_json, write_npy

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import core.start  # noqa: F401  before what is heavy
+
 import numpy as np
 import pandas as pd
 

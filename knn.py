@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import core.start  # noqa: F401  before what is heavy
+
 from core.options import InputError, option, run
 from recommenders.cold import cold_vectors, load_cold
 from recommenders.interactions import load_split

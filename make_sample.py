@@ -18,6 +18,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import core.start  # noqa: F401  before what is heavy
+
 import numpy as np
 
 from core.artifacts import atomic_path, exclusive, read_json, write_json

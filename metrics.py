@@ -24,6 +24,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import core.start  # noqa: F401  before what is heavy
+
 import numpy as np
 import pandas as pd
 

@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
+import core.start  # noqa: F401  before what is heavy
+
 import numpy as np
 from tqdm import tqdm
 

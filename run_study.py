@@ -21,6 +21,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import core.start  # noqa: F401  before what is heavy
+
 from core.options import InputError, WorkError, run
 from study.config import HERE, StudyConfig, command_line
 from study.estimates import announce

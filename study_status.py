@@ -17,6 +17,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import core.start  # noqa: F401  before what is heavy
+
 from core.artifacts import read_json
 from core.options import InputError, WorkError, option, parse_config, run
 from study import cluster

@@ -31,6 +31,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+import core.start  # noqa: F401  before what is heavy
+
 import yaml
 
 from core.artifacts import atomic_path, exclusive, read_json, read_record, write_json

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import core.start  # noqa: F401  before what is heavy
+
 import numpy as np
 import pandas as pd
 

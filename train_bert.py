@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import core.start  # noqa: F401  before what is heavy
 import training.threads  # noqa: F401  before torch
 
 import numpy as np

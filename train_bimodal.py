@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import core.start  # noqa: F401  before what is heavy
 import training.threads  # noqa: F401  before torch
 
 import numpy as np

@@ -14,6 +14,7 @@ products of users, tracks and factors, and memory for four arrays of tracks x fa
 
 from __future__ import annotations
 
+import core.start  # noqa: F401  before what is heavy
 import training.threads  # noqa: F401  before torch
 
 from core.options import run

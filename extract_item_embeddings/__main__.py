@@ -15,6 +15,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+import core.start  # noqa: F401  before what is heavy
+
 from core.options import InputError, option, run
 from extract_item_embeddings.engine.backbone import ExtractConfig
 from extract_item_embeddings.engine.found import backbone_class, backbone_names

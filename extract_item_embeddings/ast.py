@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import warnings
 
+import core.start  # noqa: F401  before what is heavy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -19,6 +19,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import core.start  # noqa: F401  before what is heavy
+
 import torch
 import transformers
 from torch import Tensor, nn

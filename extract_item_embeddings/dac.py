@@ -14,6 +14,8 @@ Source: Kumar et al., "High-fidelity audio compression with improved RVQGAN", Ne
 https://huggingface.co/descript/dac_44khz
 """
 
+import core.start  # noqa: F401  before what is heavy
+
 import transformers
 
 from extract_item_embeddings.bases.codec_backbone import CodecBackbone

@@ -14,6 +14,8 @@ Source: Defossez et al., "High fidelity neural audio compression", 2022;
 https://huggingface.co/facebook/encodec_24khz
 """
 
+import core.start  # noqa: F401  before what is heavy
+
 import transformers
 
 from extract_item_embeddings.bases.codec_backbone import CodecBackbone

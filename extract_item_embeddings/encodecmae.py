@@ -25,6 +25,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import core.start  # noqa: F401  before what is heavy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

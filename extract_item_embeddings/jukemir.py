@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import core.start  # noqa: F401  before what is heavy
+
 import torch
 from torch import Tensor, nn
 

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import core.start  # noqa: F401  before what is heavy
+
 from torch import Tensor
 
 from core.options import option

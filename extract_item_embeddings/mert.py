@@ -22,6 +22,8 @@ training", ICLR 2024; https://huggingface.co/m-a-p/MERT-v1-330M
 
 from dataclasses import dataclass
 
+import core.start  # noqa: F401  before what is heavy
+
 from core.options import option
 from extract_item_embeddings.bases.mert_backbone import MertBackbone
 from extract_item_embeddings.bases.transformer_backbone import TransformerConfig

@@ -16,6 +16,8 @@ Source: Li et al., "MERT: acoustic music understanding model with large-scale se
 training", ICLR 2024; https://huggingface.co/m-a-p/MERT-v1-95M
 """
 
+import core.start  # noqa: F401  before what is heavy
+
 from extract_item_embeddings.bases.mert_backbone import MertBackbone
 from extract_item_embeddings.engine import main
 

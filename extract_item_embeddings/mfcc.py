@@ -18,6 +18,8 @@ classification", ISMIR 2005.
 
 from __future__ import annotations
 
+import core.start  # noqa: F401  before what is heavy
+
 import librosa
 import numpy as np
 

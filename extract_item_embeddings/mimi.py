@@ -13,6 +13,8 @@ Source: Defossez et al., "Moshi: a speech-text foundation model for real-time di
 https://huggingface.co/kyutai/mimi
 """
 
+import core.start  # noqa: F401  before what is heavy
+
 import transformers
 from torch import Tensor
 

@@ -15,6 +15,8 @@ quantization", 2025, arXiv 2501.01108; https://huggingface.co/OpenMuQ/MuQ-large-
 
 from __future__ import annotations
 
+import core.start  # noqa: F401  before what is heavy
+
 from extract_item_embeddings.bases.conformer_backbone import ConformerBackbone
 from extract_item_embeddings.engine import main
 

@@ -25,6 +25,8 @@ import json
 import re
 from pathlib import Path
 
+import core.start  # noqa: F401  before what is heavy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -24,6 +24,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import core.start  # noqa: F401  before what is heavy
+
 from torch import Tensor
 
 from core.options import InputError, option

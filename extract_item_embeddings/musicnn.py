@@ -15,6 +15,8 @@ tagging", 2019. The package runs on TensorFlow 1 and its `penultimate` repeats t
 here its checkpoint is read as it is, and agrees with the mended TensorFlow network to 1e-5.
 """
 
+import core.start  # noqa: F401  before what is heavy
+
 from extract_item_embeddings.bases.tagger_backbone import TaggerBackbone
 from extract_item_embeddings.engine import main
 from extract_item_embeddings.networks.musicnn import MusicnnNetwork

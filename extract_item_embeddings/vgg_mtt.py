@@ -14,6 +14,8 @@ Source: Pons and Serra, "musicnn: pre-trained convolutional neural networks for 
 tagging", 2019. The checkpoint is read as it is, and agrees with the TensorFlow network.
 """
 
+import core.start  # noqa: F401  before what is heavy
+
 from extract_item_embeddings.bases.tagger_backbone import TaggerBackbone
 from extract_item_embeddings.engine import main
 from extract_item_embeddings.networks.vgg import VggNetwork

@@ -20,6 +20,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import core.start  # noqa: F401  before what is heavy
+
 import safetensors
 import torch
 import transformers
