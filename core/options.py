@@ -22,6 +22,8 @@ import math
 import os
 import signal
 import sys
+import threading
+import time
 import types
 import typing
 from pathlib import Path
@@ -34,6 +36,8 @@ from core.yamls import load_yaml
 UNSET = dataclasses.MISSING
 MOST = 2**63  # whole numbers from here on are none that an array holds
 HERE = Path(__file__).resolve().parents[1]
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+PATIENCE = 3.0  # seconds that a signal may wait for its handler
 ARRAY_INDEX = "SLURM_ARRAY_TASK_ID"  # where Slurm tells a task of an array its number
 
 
@@ -185,9 +189,10 @@ def run(main, config_class, doc: str) -> typing.NoReturn:
         arrived.append(signum)
         raise KeyboardInterrupt if signum == signal.SIGINT else Terminated(signum)
 
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(signum, note)
     script = Path(sys.argv[0]).name
+    for signum in SIGNALS:
+        signal.signal(signum, note)
+    _watch(arrived, script)
     try:
         with _reader_may_leave():
             main(parse_config(config_class, doc))
@@ -205,6 +210,27 @@ def run(main, config_class, doc: str) -> typing.NoReturn:
             sys.exit(_say(script, error, 1))
         raise
     sys.exit(0)
+
+
+def _watch(arrived: list[int], script: str) -> None:
+    """End the process if a signal waits behind a library that lets no Python run for PATIENCE.
+
+    The interpreter notes a signal at once, but calls its handler only between two steps of Python
+    in the main thread, and a long call (DuckDB, an inverse) has none. To end there is safe: what
+    is kept was renamed into place, and what was not is removed by the next command.
+    """
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+
+    def wait() -> None:
+        while (number := os.read(read, 1)[0]) not in SIGNALS:
+            pass
+        time.sleep(PATIENCE)
+        if not arrived:
+            os._exit(_say(script, _stopped(number), 128 + number))
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _stopped(signum: int) -> str:
