@@ -9,6 +9,7 @@ import pandas as pd
 
 from core.names import WITHOUT_FILE, is_shuffled, row_label
 from core.registry import label, short_label
+from reporting.curves import has_losses
 from reporting.findings import listed, number
 from reporting.matrices import ALPHA, difference_matrix
 from reporting.study import Study
@@ -80,7 +81,7 @@ def curve_text(study: Study) -> str:
     """Return of every row that learned its lowest validation loss, the mean over its seeds."""
     lowest: dict[str, dict[str, list[float]]] = {}
     for run in study.runs:
-        if run["log"]:
+        if has_losses(run):
             name = row_label(run["embedding"], run["tag"] or "")
             losses = [record["val_loss"] for record in run["log"]]
             lowest.setdefault(run["recommender"], {}).setdefault(name, []).append(min(losses))

@@ -98,7 +98,12 @@ def _style(row: tuple, compared: list, controls: list, theme: Theme) -> tuple[st
 
 
 def _curve(run: dict, recommender: str) -> bool:
-    return run["recommender"] == recommender and len(run["log"]) > 0
+    return run["recommender"] == recommender and has_losses(run)
+
+
+def has_losses(run: dict) -> bool:
+    """Say whether a run has a validation loss of each epoch; some are chosen without one."""
+    return len(run["log"]) > 0 and all("val_loss" in record for record in run["log"])
 
 
 def _row(run: dict) -> tuple[str, str]:
