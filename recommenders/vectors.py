@@ -15,6 +15,7 @@ from core.options import InputError, refuse_special
 from recommenders.cores import by_parts
 from recommenders.interactions import Interactions, Split
 
+EXTREME = 1e25  # values beyond it, or below its inverse, are refused: sums of them would overflow
 PARALLEL = 0.999  # mean cosine of two tracks above which float32 cannot tell neighbours apart
 HERE = Path(__file__).resolve().parents[1]
 BESIDE = "+"  # between the names of embeddings that are put side by side
@@ -158,14 +159,14 @@ def _fill_missing(path: Path, vectors, track_idx, missing: str, known) -> np.nda
     infinite = np.isinf(vectors).any(axis=1)
     if infinite.any():
         raise InputError(f"{path} row {track_idx[infinite.argmax()]} holds an infinite value")
-    squares = np.einsum("ij,ij->i", vectors, vectors)
     # NaN and rows of zeros are missing ones; see below.
-    extreme = np.isinf(squares) | ((squares == 0) & vectors.any(axis=1))
+    largest = np.maximum(vectors.max(axis=1), -vectors.min(axis=1))
+    extreme = (largest > EXTREME) | ((largest > 0) & (largest < 1 / EXTREME))
     if extreme.any():
         row = extreme.argmax()
         raise InputError(
-            f"{path} row {track_idx[row]} has values up to {np.nanmax(np.abs(vectors[row])):.3g}, "
-            "whose squared length does not fit into float32; scale the vectors and save them again"
+            f"{path} row {track_idx[row]} has values up to {largest[row]:.3g}, whose squared "
+            "length does not fit into float32; scale the vectors and save them again"
         )
     nan = np.isnan(vectors).any(axis=1)
     gone = nan | ~vectors.any(axis=1)

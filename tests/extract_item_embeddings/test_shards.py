@@ -73,6 +73,7 @@ def results(root):
     """Return the matrix's bytes and what its json says, but for the costs."""
     record = json.loads((root / "embeddings/toy.json").read_text())
     assert record.pop("peak_memory_bytes") > 1e6 and record.pop("seconds") >= 0
+    assert len(record.pop("sealed")) == 64  # over the costs, too
     return (root / "embeddings/toy.npy").read_bytes(), record
 
 

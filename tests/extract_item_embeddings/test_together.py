@@ -152,10 +152,11 @@ def test_an_interruption_ends_every_thread(error, root, monkeypatch):
         raise error
 
     monkeypatch.setattr(Twin, "embed", embed)
+    before = set(threading.enumerate())
     with pytest.raises(error):
         together.extract_together(jobs(root, Twin, Toy))
-    before = {thread.name for thread in threading.enumerate()}
-    assert not any("ThreadPoolExecutor" in name for name in before)
+    begun = {thread.name for thread in set(threading.enumerate()) - before}
+    assert not any("ThreadPoolExecutor" in name for name in begun)
 
 
 def test_a_name_that_is_none_is_refused_with_those_that_are(root, command):
