@@ -89,7 +89,8 @@ def train_and_recommend(
             )
             if parallel.rank() > 0:
                 continue
-            measured = {"width": network.width, **parameters(network), **result, "device": device}
+            width = network.width if vectors is None else vectors.shape[1]  # what was heard
+            measured = {"width": width, **parameters(network), **result, "device": device}
             if others:
                 measured["trained_in"] = runs[name].name
             for each, this_run in runs.items():
