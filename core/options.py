@@ -38,6 +38,7 @@ MOST = 2**63  # whole numbers from here on are none that an array holds
 HERE = Path(__file__).resolve().parents[1]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 PATIENCE = 3.0  # seconds that a signal may wait for its handler
+UNWINDING = 12.0  # seconds more until the command must have ended
 ARRAY_INDEX = "SLURM_ARRAY_TASK_ID"  # where Slurm tells a task of an array its number
 
 
@@ -216,8 +217,9 @@ def _watch(arrived: list[int], script: str) -> None:
     """End the process if a signal waits behind a library that lets no Python run for PATIENCE.
 
     The interpreter notes a signal at once, but calls its handler only between two steps of Python
-    in the main thread, and a long call (DuckDB, an inverse) has none. To end there is safe: what
-    is kept was renamed into place, and what was not is removed by the next command.
+    in the main thread, and a long call (an inverse) has none; or the handler runs, but a library
+    (DuckDB) waits for its own threads before it lets the error out, for UNWINDING at most. To end
+    there is safe: what is kept was renamed into place, and the rest goes with the next command.
     """
     read, write = os.pipe()
     os.set_blocking(write, False)
@@ -227,8 +229,9 @@ def _watch(arrived: list[int], script: str) -> None:
         while (number := os.read(read, 1)[0]) not in SIGNALS:
             pass
         time.sleep(PATIENCE)
-        if not arrived:
-            os._exit(_say(script, _stopped(number), 128 + number))
+        if arrived:
+            time.sleep(UNWINDING)
+        os._exit(_say(script, _stopped(number), 128 + number))
 
     threading.Thread(target=wait, daemon=True).start()
 

@@ -173,6 +173,11 @@ run(main, Working, "")
 """
 
 
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @pytest.mark.parametrize("kind", ["duckdb", "deaf"])
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_inside_a_library_is_one_line_and_its_exit_code(signum, code, kind):
@@ -184,7 +189,9 @@ def test_a_signal_inside_a_library_is_one_line_and_its_exit_code(signum, code, k
     )
     try:
         assert process.stdout.readline() + process.stdout.readline() == "±\nbegun\n"
-        time.sleep(0.3)
+        begun = cpu_seconds(process.pid)
+        while cpu_seconds(process.pid) < begun + 1:  # it is at the long call, not on the way there
+            time.sleep(0.02)
         process.send_signal(signum)
         said = process.communicate(timeout=60)[1]
     finally:
