@@ -57,12 +57,13 @@ def main(config: KnnConfig) -> None:
                 width=options.width,
             )
             others = cold_vectors(options, cold, vectors) if cold else None
+            width = vectors.shape[1]  # --scale leaves out what does not vary
             vectors = options.arranged(vectors, overwrite=True)
             if cold:
                 score = knn_scorer(split.train, vectors, others)
                 this_run.add_cold(recommend(score, cold), cold)
             lists = recommend(knn_scorer(split.train, vectors, overwrite=True), split)
-            this_run.finish(lists, split, width=vectors.shape[1], device="cpu", parameters=0)
+            this_run.finish(lists, split, width=width, device="cpu", parameters=0)
 
 
 if __name__ == "__main__":
