@@ -151,7 +151,9 @@ def test_the_studys_mistake_is_recorded(folders, tmp_path):
         soundfile.write(tmp_path / "audio" / f"{name}.wav", clips(1, samples)[0], 24_000)
     (tmp_path / "trackid_sorted.csv").write_text("idx,trackid\n0,a\n1,b\n")
     places = ("--root", tmp_path, "--audio", tmp_path / "audio")
-    extract(MusicFM, options(MusicFM, folders["musicfm"], *places, "--as-published"))
+    as_published = options(MusicFM, folders["musicfm"], *places, "--as-published")
+    assert MusicFM.from_config(as_published).clip_length.silence, "short clips end in silence"
+    extract(MusicFM, as_published)
     assert np.load(tmp_path / "embeddings" / "musicfm_published.npy").shape == (2, 750)
     record = json.loads((tmp_path / "embeddings" / "musicfm_published.json").read_text())
     assert record["options"]["as_published"] is True

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import yaml
 
-from core.options import InputError, WorkError
+from core.options import InputError
+from core.registry import CONTROLS, WorkError
 from recommenders import ease
 from recommenders.ease import ease_scorer, inverse_gram
 from recommenders.interactions import load_split
@@ -66,5 +67,5 @@ def test_the_penalty_is_the_best_on_validation_and_recorded(toy_root, call, caps
     assert (alone / "recs.pqt").read_bytes() == (folder / "recs.pqt").read_bytes()
     with pytest.raises(InputError, match="--l2 must be above 0, got 5.0, 0.0"):
         call("baselines", "--root", root, "--l2", "5,0")
-    with pytest.raises(InputError, match="--only knows .*ease.*, got 'elsie'"):
+    with pytest.raises(InputError, match=f"--only knows {', '.join(CONTROLS)}, got 'elsie'"):
         call("baselines", "--root", root, "--only", "elsie")
