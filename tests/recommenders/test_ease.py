@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import yaml
 
-from core.options import InputError
-from core.registry import CONTROLS, WorkError
+from core.options import InputError, WorkError
+from core.registry import CONTROLS
 from recommenders import ease
 from recommenders.ease import ease_scorer, inverse_gram
 from recommenders.interactions import load_split
