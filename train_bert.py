@@ -46,7 +46,7 @@ class BertConfig(FitOptions, EmbeddingOptions):
     )
     mask_share: float = option(0.2, "probability that a track is masked")
     layers: int = option(2, "of the transformer")
-    heads: int = option(2, "of attention; must divide the width")
+    heads: int = option(2, "of attention; zeros widen vectors they do not divide")
     ffn: int = option(256, "width inside a layer's feed-forward part")
     dropout: float = option(0.1, "of vectors, layers and attention")
     train_tracks: bool | None = option(None, "learn the tracks' vectors; auto: only random ones")
