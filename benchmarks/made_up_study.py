@@ -39,7 +39,6 @@ def make_data(root: Path, users: int, seed: int = 0) -> tuple[np.ndarray, np.nda
         frame["timestamp"] = (pd.Timestamp("2019-03-01") + days).astype("datetime64[us]")
         frame["count"] = rng.integers(1, 9, len(pairs))
         write_table(root / "data" / f"{part}.pqt", frame)
-    write_json(root / "data" / "split.json", {})
     return val, test
 
 
