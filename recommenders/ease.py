@@ -14,8 +14,8 @@ users' own K = (X X^T + l2 I)^-1, a quarter of the size squared,
 
 which gives the same scores from a users x users inverse. Whichever side is smaller is inverted; of
 more than SMALL rows in float32, in half the time and memory (1.2 GB for 17,053 users), where that
-is near enough: seeded columns of the inverse times the matrix give those of I but for NEAR, or it is
-done again in float64. benchmarks/bench_ease.py measures it.
+is near enough: drawn columns of the inverse times the matrix give those of I but for NEAR, or it
+is done again in float64. benchmarks/bench_ease.py measures it.
 """
 
 from __future__ import annotations
