@@ -19,20 +19,23 @@ from dataclasses import dataclass
 
 import core.start  # noqa: F401  before what is heavy
 
-import numpy as np
-import pandas as pd
-
 from core.artifacts import sha256
+from core.late import options_are_read
 from core.names import NONE, is_shuffled, shuffled_tag
 from core.options import InputError, option, run
-from core.splits import LIST_LENGTH
-from evaluation.crossed import difference
-from evaluation.finished import read_finished, read_table
-from evaluation.measures import list_metrics, mean_metric
-from recommenders.interactions import Split, load_split
-from recommenders.lists import Lists
+from evaluation.metric_options import LIST_LENGTH
 from recommenders.run_options import RunOptions
-from recommenders.runs import Run
+
+if options_are_read(__name__):
+    import numpy as np
+    import pandas as pd
+
+    from evaluation.crossed import difference
+    from evaluation.finished import read_finished, read_table
+    from evaluation.measures import list_metrics, mean_metric
+    from recommenders.interactions import Split, load_split
+    from recommenders.lists import Lists
+    from recommenders.runs import Run
 
 SELECT = "NDCG@50"
 WEIGHTS = tuple(round(0.1 * tenth, 1) for tenth in range(11))
