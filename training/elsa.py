@@ -17,6 +17,7 @@ from core.names import NONE, run_name
 from core.options import InputError, option, parse_config
 from core.splits import split_hash
 from evaluation.finished import AGAIN, read_finished
+from recommenders.as_published import SETS
 from recommenders.cold import load_cold
 from recommenders.interactions import Split
 from recommenders.networks.elsa import Elsa
@@ -28,18 +29,6 @@ from training.epochs import derived_seed
 from training.loop import FitOptions
 from training.parallel import first, rank
 from training.recipe import train_and_recommend
-
-# Its name says a rate of .01, which was never passed on.
-PUBLISHED = {
-    "nadam": True,
-    "learning_rate": 0.1,
-    "epochs": 10,
-    "early_stop": 10,
-    "plateau_patience": 10,
-    "select": "last",
-    "shuffle_users": False,
-    "cold_in_training": True,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +55,7 @@ class ElsaConfig(FitOptions):
 
     def __post_init__(self):
         if self.as_published:
-            take_published(self, PUBLISHED)
+            take_published(self, SETS[self.section])
         super().__post_init__()
         if self.factors < 1:
             raise InputError(f"--factors must be at least 1, got {self.factors}")
