@@ -68,7 +68,7 @@ def plant(config: PlantedConfig) -> None:
     of_taste = [np.where(taste == each, popular, 0) for each in range(TASTES)]
     rows = []
     everybody = config.users + VALIDATE
-    for user in range(everybody):
+    for _ in range(everybody):
         mine = sum(of_taste[each] for each in rng.choice(TASTES, 2, replace=False))
         chances = 0.85 * mine / mine.sum() + 0.15 * popular / popular.sum()
         tracks = rng.choice(config.tracks, HEARD + HELD_OUT, replace=False, p=chances)
