@@ -20,11 +20,13 @@ of 12,184 users, at most 3.3 GB (benchmarks/bench_ease.py).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import csc_matrix, csr_matrix
 
 from core.options import InputError, WorkError
+from recommenders.cores import by_parts
 from recommenders.interactions import Interactions
 
 MOST = 40_000  # rows of the matrix that is inverted: 12.8 GB
@@ -57,24 +59,38 @@ def ease_scorer(train: Interactions, n_items: int, l2: float) -> Callable[[np.nd
     inverse = inverse_gram(x if by_users else x.T.tocsr(), l2)
     if by_users:
         columns = x.tocsc()
-        diagonal = np.empty(n_items)
-        for start in range(0, n_items, BLOCK):
-            block = columns[:, start : start + BLOCK]
-            product = (block.T @ inverse).T  # K is symmetric; sparse comes first
-            diagonal[start : start + BLOCK] = block.multiply(product).sum(axis=0)
-        own = (1 - diagonal) / l2
-        transposed = columns.T.tocsr()
-        return lambda users: (transposed @ inverse[:, users]).T / -own
+        own = (1 - np.concatenate(by_parts(partial(_own_weights, columns, inverse), n_items))) / l2
+        transposed = columns.T.tocsr().astype(np.float32)
+        return lambda users: _product(transposed, inverse[:, users].astype(np.float32)).T / -own
     own = inverse.diagonal().copy()
     return lambda users: (x[users] @ inverse) / -own
+
+
+def _own_weights(columns: csc_matrix, inverse: np.ndarray, part: slice) -> np.ndarray:
+    """Return x_i^T K x_i of a part of the tracks i, in a few blocks' memory."""
+    found = np.empty(part.stop - part.start)
+    for start in range(part.start, part.stop, BLOCK):
+        block = columns[:, start : min(start + BLOCK, part.stop)]
+        product = (block.T @ inverse).T  # K is symmetric; sparse comes first
+        found[start - part.start :][: block.shape[1]] = block.multiply(product).sum(axis=0)
+    return found
+
+
+def _product(rows: csr_matrix, dense: np.ndarray) -> np.ndarray:
+    """Return rows @ dense, (n, b), on all cores: scipy's product takes one."""
+    return np.concatenate(by_parts(lambda part: rows[part] @ dense, rows.shape[0]))
 
 
 def inverse_gram(x: csr_matrix, l2: float) -> np.ndarray:
     """Return (x x^T + l2 I)^-1, float64 (n, n), in the memory of its result and a few blocks.
 
-    By Gauss and Jordan's elimination, a block of rows at a time and in place, which needs no
-    pivoting where the matrix is positive definite. It is all matrix products: LAPACK's dpotrf, half
-    the work, ends the process by a segmentation fault at the study's 17,053 rows in scipy's build.
+    By the symmetric sweep, a block of rows at a time and in place: sweeping block k of a symmetric
+    A puts -A_kk^-1 in its place, A_ik A_kk^-1 beside it and A_ij - A_ik A_kk^-1 A_kj elsewhere, and
+    when all are swept -A^-1 stands there. It needs no pivoting where the matrix is positive
+    definite, stays symmetric, so that only what is on and below the diagonal is computed, and is
+    all matrix products: LAPACK's dpotrf, the same work, ends the process by a segmentation fault at
+    the study's 17,053 rows in scipy's build. Source: Goodnight, A Tutorial on the SWEEP Operator,
+    The American Statistician 33, 1979.
 
     Args:
         x: (n, m).
@@ -87,18 +103,21 @@ def inverse_gram(x: csr_matrix, l2: float) -> np.ndarray:
     blocks = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
     gram = np.empty((n, n))
     for rows in blocks:
-        gram[rows] = (x[rows] @ x.T).toarray()
+        gram[rows, : rows.stop] = (x[rows] @ x[: rows.stop].T).toarray()
     gram[np.diag_indices(n)] += l2
     for own in blocks:
-        row, column = gram[own].copy(), gram[:, own].copy()
-        pivot = _inverse(row[:, own], l2)
+        before, after = slice(0, own.start), slice(own.start, n)
+        column = np.concatenate([gram[own, before].T, gram[after, own]])
+        pivot = _inverse(column[own], l2)
         scaled = column @ pivot
         for rows in blocks:
             if rows != own:
-                gram[rows] -= scaled[rows] @ row
-        gram[own] = pivot @ row
-        gram[:, own] = -scaled
-        gram[own, own] = pivot
+                gram[rows, : rows.stop] -= scaled[rows] @ column[: rows.stop].T
+        gram[own, before], gram[after, own] = scaled[before].T, scaled[after]
+        gram[own, own] = -pivot
+    for rows in blocks:
+        whole = -gram[rows, : rows.stop]
+        gram[rows, : rows.stop], gram[: rows.stop, rows] = whole, whole.T
     return gram
 
 
