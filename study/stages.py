@@ -152,9 +152,7 @@ def _extraction(name: str, root: Path, audio: Path, shards: int | None) -> list[
     batch = f"extract_item_embeddings/{name}.sh"
     files = [root / "embeddings" / f"{name}.{kind}" for kind in ("npy", "json")]
     whole = absent(files, array=False)
-    own = (HERE / f"requirements-{name}.txt").exists()
-    interpreter = f".venv-{name}/bin/python" if own else None
-    common = {"script": script, "batch": batch, "interpreter": interpreter}
+    common = {"script": script, "batch": batch}
     # It hears the tracks of trackid_sorted.csv, which stage 0 leaves as it is where there is one.
     first = {
         "changed": checks.of_embedding(root, name, audio),
