@@ -15,6 +15,7 @@ from threadpoolctl import ThreadpoolController
 
 from core.options import InputError, option
 from extract_item_embeddings.engine.decoding import ClipLength
+from extract_item_embeddings.engine.shared import Shared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,8 @@ class Backbone:
     licence = ""  # of the weights, where there are some
     packages: tuple[str, ...] = ()  # whose versions decide the vectors
     wants_gpu = False  # whether its batch file asks Slurm for one
+    front_end: type | None = None  # which others may have too: `shared` then computes it once
+    shared: Shared | None = None  # set where several run together
     config_class: type = ExtractConfig
     workers: int = 1  # threads for `map_clips`; set by the engine
 
