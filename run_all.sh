@@ -7,6 +7,7 @@
 #       [--tables maest,jukebox]       tables of vectors; get_data.py --list names them
 #       [--mirror URL_OR_FOLDER] [--sources FILE] [--limit-rate 2MB]
 #   bash run_all.sh --root R --log FILE --audio DIR   # on Music4All
+#       [--pattern '**/*.mp3']         the files in DIR that are meant
 #       [--embeddings mfcc,musicnn]    backbones to extract and compare
 #       [--recommenders A,B | all]     which: the last line of this help names them
 #       [--seeds 1,2,3]                one run for each

@@ -27,14 +27,15 @@ def plan(config: StudyConfig) -> list[Stage]:
     stages, log, audio, options = [], config.log, config.audio, config.config
     if config.onion:
         stages = open_stages(config)
-        return stages + _compared(config, stages, None, options or HERE / OPTIONS[config.onion])
+        return stages + _compared(config, stages, (), options or HERE / OPTIONS[config.onion])
     if log is None:
         stages.append(stage_of("sample", "make_sample.py", root, [root / "sample.json"], asks=True))
         log, audio = root / "userid_trackid_timestamp.tsv", root / "audio"
         options = options or HERE / "sample.yaml"
     log, audio = log.absolute(), audio.absolute()
     plays = [root / "data" / name for name in ("plays.pqt", "plays.json")]
-    flags = ("--log", str(log), "--audio", str(audio))
+    heard = ("--audio", str(audio), *(("--pattern", config.pattern) if config.pattern else ()))
+    flags = ("--log", str(log), *heard)
     if config.track_ids:
         flags = (*flags, "--tracks", str(config.track_ids.absolute()))
     needs = tuple(stage.name for stage in stages)
@@ -43,12 +44,12 @@ def plan(config: StudyConfig) -> list[Stage]:
     stages.append(stage_of("split", "1_train_test_split.py", root, split, ("plays",), asks=True))
     for name in config.embeddings:
         if not lacking(name):
-            stages += _extraction(name, root, audio, config.shards if config.slurm else None)
-    return stages + _compared(config, stages, audio, options)
+            stages += _extraction(name, root, heard, config.shards if config.slurm else None)
+    return stages + _compared(config, stages, heard, options)
 
 
 def _compared(
-    config: StudyConfig, before: list[Stage], audio: Path | None, options: Path | None
+    config: StudyConfig, before: list[Stage], heard: tuple[str, ...], options: Path | None
 ) -> list[Stage]:
     """Return the stages that train, compare and report, after those that make what they need."""
     root = config.root.absolute()
@@ -120,8 +121,8 @@ def _compared(
     theirs = config.published or set(config.recommenders) == set(RECOMMENDERS)
     layout = ("--layout", "journal") if theirs else ()
     stages.append(stage_of("table", "table.py", root, [tables], runs, layout, results))
-    page, flags = root / "report" / "report.json", ("--audio", str(audio)) if audio else ()
-    stages.append(stage_of("report", "report.py", root, [page], ("table",), flags, [tables]))
+    page = root / "report" / "report.json"
+    stages.append(stage_of("report", "report.py", root, [page], ("table",), heard, [tables]))
     return stages
 
 
@@ -145,10 +146,10 @@ def _runs(config: StudyConfig) -> Iterator[tuple[str, str, str, tuple[str, ...]]
                 yield recommender, name, SHUFFLED, ("--shuffle",)
 
 
-def _extraction(name: str, root: Path, audio: Path, shards: int | None) -> list[Stage]:
+def _extraction(name: str, root: Path, heard: tuple[str, ...], shards: int | None) -> list[Stage]:
     """Return the stage of one embedding; or those of its shards, and of the join."""
     script = ("-m", f"extract_item_embeddings.{name}")
-    flags = ("--root", str(root), "--audio", str(audio))
+    flags = ("--root", str(root), *heard)
     batch = f"extract_item_embeddings/{name}.sh"
     files = [root / "embeddings" / f"{name}.{kind}" for kind in ("npy", "json")]
     whole = absent(files, array=False)
@@ -157,7 +158,7 @@ def _extraction(name: str, root: Path, audio: Path, shards: int | None) -> list[
     common = {"script": script, "batch": batch, "interpreter": interpreter}
     # It hears the tracks of trackid_sorted.csv, which stage 0 leaves as it is where there is one.
     first = {
-        "changed": checks.of_embedding(root, name, audio),
+        "changed": checks.of_embedding(root, name, *heard[1::2]),
         "follows": not (root / "trackid_sorted.csv").exists(),
         "needs": ("plays",),
     }

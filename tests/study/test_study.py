@@ -48,6 +48,15 @@ def test_without_log_and_audio_a_sample_is_made_first(tmp_path):
     assert f"--config {HERE}/sample.yaml" in next(s for s in stages if "bert" in s.name).python
 
 
+def test_every_stage_that_looks_for_clips_is_told_which(tmp_path):
+    stages = plan(study(tmp_path, "--pattern", "**/*.mp3"))
+    hears = [s.name for s in stages if "--audio" in s.python]
+    assert hears == ["plays", "embedding mfcc", "embedding musicnn", "report"]
+    assert all("--pattern '**/*.mp3'" in s.python for s in stages if s.name in hears)
+    with pytest.raises(InputError, match="--pattern needs --audio DIR"):
+        parse_config(StudyConfig, "", ["--root", str(tmp_path / "s"), "--pattern", "*.mp3"])
+
+
 def test_trained_tracks_and_shuffled_rows_are_runs_of_their_own(tmp_path):
     def runs(*flags):
         config = study(tmp_path, "--embeddings", "mfcc,random", *flags)
