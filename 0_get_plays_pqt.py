@@ -38,6 +38,7 @@ import core.start  # noqa: F401  before what is heavy
 from tqdm import tqdm
 
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
+from core.days import day_of
 from core.options import InputError, option, run
 from core.trackids import audio_ids, read_trackids, read_trackids_file, write_trackids
 from core.users import users_file, write_users
@@ -52,7 +53,7 @@ from listening_log.plays import (
 )
 from listening_log.shapes import Shape, shape_of
 from listening_log.sources import parts_of
-from listening_log.times import NAMES, TimeReader, day_of
+from listening_log.times import NAMES, TimeReader
 
 RECORD = ("log", "trackid_sorted_sha256", "sha256", "bytes")  # what plays.json must hold
 UNCHECKED = "the zst file has no checksum (zstd --check): what it lost, nobody can notice"

@@ -137,15 +137,6 @@ def _in_utc(times: pa.Array, zone: str) -> pa.Array:
     return pc.assume_timezone(times, zone, **options).cast(pa.timestamp("us"))
 
 
-def day_of(time: datetime.datetime | str) -> str:
-    """Return a relative time of plays.pqt in words, as `day 212, 06:00:00`; the first is day 0."""
-    if isinstance(time, str):
-        time = datetime.datetime.fromisoformat(time)
-    days = (time - EPOCH).days
-    clock = time.time().replace(microsecond=0)
-    return f"day {days:,}" + (f", {clock}" if clock != datetime.time() else "")
-
-
 def guess(fields: Iterable[bytes]) -> str:
     """Return the format that most of the fields are of; iso if none tells.
 
