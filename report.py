@@ -182,6 +182,7 @@ def fingerprint(config: ReportConfig, study: Study, audio: dict) -> str:
         small += [config.against / "tables" / "results.csv", config.against / "data" / KEPT]
     small += [
         root / "data" / "split.json",
+        root / "data" / "users.pqt",
         root / "sample.json",
         *(config.about or found_about(config.root)),
     ]
