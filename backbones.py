@@ -83,8 +83,6 @@ def markdown(rows: list[tuple[str, ...]]) -> str:
 def here(name: str) -> str:
     """Say whether this machine can run the backbone now, or what is lacking."""
     kind, cost = backbone_class(name), costs().get(name) or {}
-    if kind.own_environment and kind.lacking():
-        return f"needs .venv-{name}"
     if lacking := kind.lacking():
         return f"needs {', '.join(lacking)}"
     gigabytes = 4 * sizes()[name] * ACTIVATIONS / 1e9

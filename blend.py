@@ -21,7 +21,7 @@ import core.start  # noqa: F401  before what is heavy
 
 from core.artifacts import sha256
 from core.late import options_are_read
-from core.names import NONE, is_shuffled, shuffled_tag
+from core.names import NONE, is_published, is_shuffled, published_tag, shuffled_tag
 from core.options import InputError, option, run
 from evaluation.metric_options import LIST_LENGTH
 from recommenders.run_options import RunOptions
@@ -72,6 +72,8 @@ def main(config: BlendConfig) -> None:
     if known[0]["embedding"] == NONE or known[1]["embedding"] != NONE:
         raise InputError("--runs takes a run on an embedding first, then one that hears nothing")
     tag = f"{known[0]['recommender']}_{known[1]['recommender']}"
+    if any(is_published(each["tag"]) for each in known):
+        tag = published_tag(tag)  # tables keep it from rows that are not
     shuffle = is_shuffled(known[0]["tag"])
     options = Blend(
         root=config.root,

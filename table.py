@@ -107,7 +107,9 @@ def make_tables(runs: list[dict], resamples: int = 10_000, seed: int = 0) -> dic
     k = stated_k(tables["results"])
     metrics = [f"{name}@{k}" for name in METRICS if f"{name}@{k}" in tables["results"]]
     tables["comparisons"] = compare(rows, metrics, resamples=resamples, seed=seed)
-    tables["groups"] = groups(tables["comparisons"])
+    others = [name for name in metric_names(tables["results"]) if name not in metrics]
+    more = compare(rows, others, resamples=resamples, seed=seed, letters_alone=True)
+    tables["groups"] = groups(pd.concat([tables["comparisons"], more]))
     tables["shuffled"] = against_shuffled(rows, metrics, resamples=resamples, seed=seed)
     tables["beyond"] = summarize_lists(rows)
     tables["segments"] = summarize_segments(rows)

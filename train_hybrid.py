@@ -23,7 +23,7 @@ import training.threads  # noqa: F401  before torch
 
 from core.late import options_are_read
 from core.options import InputError, option, run
-from recommenders.run_options import EmbeddingOptions, each_run, take_published
+from recommenders.run_options import EmbeddingOptions, each_run
 from training.fit_options import FitOptions
 
 if options_are_read(__name__):
@@ -39,8 +39,6 @@ if options_are_read(__name__):
     from training.elsa import history_batches
     from training.epochs import autocast, derived_seed
     from training.recipe import train_and_recommend
-
-PUBLISHED = {"scale": "none", "select": "loss", "validation": "held_out", "cold_in_training": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +58,8 @@ class HybridConfig(FitOptions, EmbeddingOptions):
     cold_in_training: bool = option(
         False, "cold tracks take part in training as tracks nobody heard, as published"
     )
-    as_published: bool = option(
-        False, "what the published code ran, where nothing else is asked for; tag published"
-    )
 
     def __post_init__(self):
-        if self.as_published:
-            take_published(self, PUBLISHED)
         super().__post_init__()
         if self.hidden < 1:
             raise InputError(f"--hidden must be at least 1, got {self.hidden}")

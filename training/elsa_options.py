@@ -1,4 +1,4 @@
-"""ELSA's options, which three scripts read, and what its published code ran."""
+"""ELSA's options, which three scripts read."""
 
 from __future__ import annotations
 
@@ -6,20 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from core.options import InputError, option
+from recommenders.as_published import SETS
 from recommenders.run_options import take_published
 from training.fit_options import FitOptions
-
-# Its name says a rate of .01, which was never passed on.
-PUBLISHED = {
-    "nadam": True,
-    "learning_rate": 0.1,
-    "epochs": 10,
-    "early_stop": 10,
-    "plateau_patience": 10,
-    "select": "last",
-    "shuffle_users": False,
-    "cold_in_training": True,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +35,7 @@ class ElsaConfig(FitOptions):
 
     def __post_init__(self):
         if self.as_published:
-            take_published(self, PUBLISHED)
+            take_published(self, SETS[self.section])
         super().__post_init__()
         if self.factors < 1:
             raise InputError(f"--factors must be at least 1, got {self.factors}")
