@@ -23,8 +23,6 @@ Takes 0.6 s and 250 MB for 20 million plays of which one in 17 is within the dat
 for 20 million that all are, on two free cores (benchmarks/bench_stages.py).
 """
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -115,7 +113,7 @@ def main(config: SplitConfig) -> None:
             split(config, rule, scratch, **limits)
 
 
-def split(config: SplitConfig, rule: Rule, scratch: Path, **limits) -> None:
+def split(config: SplitConfig, rule: "Rule", scratch: Path, **limits) -> None:
     """Write every file of the module docstring, and print what is in them."""
     data = config.root / "data"
     ids = fingerprint_of_ids(config.root)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core.artifacts import write_json, write_npy, write_table
+from core.artifacts import sha256, write_json, write_npy, write_table
 
 TRACKS, USERS = 56_512, 17_053
 PAIRS = {"train": 301, "val": 22, "test": 23}  # of a user, about
@@ -27,12 +27,15 @@ def make_data(root: Path, users: int, seed: int = 0) -> tuple[np.ndarray, np.nda
     drawn = letters[rng.integers(0, len(letters), (2 * TRACKS, 16))]
     ids = sorted({"".join(row) for row in drawn})[:TRACKS]
     lines = ["idx,trackid", *(f"{idx},{track_id}" for idx, track_id in enumerate(ids))]
+    root.mkdir(parents=True, exist_ok=True)
     (root / "trackid_sorted.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     everybody = rng.permutation(USERS)
     test, val = np.sort(everybody[:users]), np.sort(everybody[users : 2 * users])
+    heard = np.array([], np.int64)
     for part, of in (("train", np.arange(USERS)), ("val", val), ("test", test)):
         pairs = np.repeat(of, PAIRS[part])
-        pairs = np.unique(pairs * TRACKS + rng.integers(0, TRACKS, len(pairs)))
+        pairs = np.setdiff1d(pairs * TRACKS + rng.integers(0, TRACKS, len(pairs)), heard)
+        heard = pairs if part == "train" else heard
         days = pd.to_timedelta(rng.integers(0, 360, len(pairs)), unit="D")
         frame = pd.DataFrame({"user_id": pairs // TRACKS, "track_idx": pairs % TRACKS})
         frame = frame.astype({"user_id": "int64", "track_idx": "int32"})
@@ -42,16 +45,17 @@ def make_data(root: Path, users: int, seed: int = 0) -> tuple[np.ndarray, np.nda
     return val, test
 
 
-def make_embeddings(root: Path, names: list[str], seed: int = 0) -> None:
-    """Write embeddings/NAME.npy and .json of the widths of the study's backbones, in turn."""
+def make_embeddings(root: Path, names: list[str], seed: int = 0, width: int | None = None) -> None:
+    """Write embeddings/NAME.npy and .json of one width, or those of the study's backbones."""
     rng = np.random.default_rng(seed)
     hidden = rng.standard_normal((TRACKS, 64), dtype=np.float32)
     for number, name in enumerate(names):
-        width = WIDTHS[number % len(WIDTHS)]
-        vectors = 2 * rng.standard_normal((TRACKS, width), dtype=np.float32)
-        vectors += hidden @ rng.standard_normal((64, width), dtype=np.float32)
+        columns = width or WIDTHS[number % len(WIDTHS)]
+        vectors = 2 * rng.standard_normal((TRACKS, columns), dtype=np.float32)
+        vectors += hidden @ rng.standard_normal((64, columns), dtype=np.float32)
         write_npy(root / "embeddings" / f"{name}.npy", vectors)
-        record = {"embedding": name, "width": width, "versions": {}, "weights": {}, "failed": {}}
+        record = {"embedding": name, "width": columns, "versions": {}, "weights": {}, "failed": {}}
+        record["sha256"] = sha256(root / "embeddings" / f"{name}.npy")
         write_json(root / "embeddings" / f"{name}.json", record)
 
 
