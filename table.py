@@ -27,29 +27,32 @@ from typing import Literal
 
 import core.start  # noqa: F401  before what is heavy
 
-import numpy as np
-import pandas as pd
-
 from core.artifacts import atomic_path
+from core.late import options_are_read
 from core.names import is_published
 from core.options import InputError, option, run
 from core.registry import label, short_label
-from evaluation import grids, journal
-from evaluation.comparisons import ALPHA, USERS, against_shuffled, compare, groups, is_trained
-from evaluation.crossed import ENOUGH
-from evaluation.measures import HEADLINE, METRICS
-from evaluation.published import beside_published, compare_page, describe_data
-from evaluation.results import (
-    average_seeds,
-    chance_levels,
-    find_crossings,
-    read_runs,
-    summarize_lists,
-    summarize_rows,
-    summarize_segments,
-    unfinished_runs,
-)
-from evaluation.tables import KEYS, metric_names, remove_tables, seal_tables, stated_k
+
+if options_are_read(__name__):
+    import numpy as np
+    import pandas as pd
+
+    from evaluation import grids, journal
+    from evaluation.comparisons import ALPHA, USERS, against_shuffled, compare, groups, is_trained
+    from evaluation.crossed import ENOUGH
+    from evaluation.measures import HEADLINE, METRICS
+    from evaluation.published import beside_published, compare_page, describe_data
+    from evaluation.results import (
+        average_seeds,
+        chance_levels,
+        find_crossings,
+        read_runs,
+        summarize_lists,
+        summarize_rows,
+        summarize_segments,
+        unfinished_runs,
+    )
+    from evaluation.tables import KEYS, metric_names, remove_tables, seal_tables, stated_k
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from core.audio_folder import scan
 from core.names import WITHOUT_FILE, row_label
 from core.registry import CONTROLS, label
 from evaluation.finished import read_table
@@ -26,14 +27,14 @@ class Shelf:
     """The tracks that the page mentions, each once; `place` puts one there and says where."""
 
     tracks: Tracks
-    audio: dict[str, str]  # suffix of the file, by track id
+    audio: dict[str, str]  # ending of the file, by track id
     rows: dict[int, int]
 
     def place(self, track_idx: int) -> int:
         return self.rows.setdefault(int(track_idx), len(self.rows))
 
     def table(self) -> list[list]:
-        """Return [id, title, kind, plays, suffix of its audio or ''] of every track, in order."""
+        """Return [id, title, kind, plays, ending of its audio or ''] of every track, in order."""
         known = self.tracks
         return [
             [
@@ -67,7 +68,7 @@ def listening_data(
 
     Args:
         split: of splits.read_split.
-        audio: {track id: suffix} of the audio files; tracks without one have no player.
+        audio: {track id: ending} of audio_files; tracks without one have no player.
         n_tracks, n_users: at most so many to draw from by the seed when a random one is asked for,
             of users also to choose from.
         n_map: at most so many tracks decide on a map's axes; all are on it.
@@ -196,11 +197,25 @@ def _read_lists(folder: Path, run: dict, users: np.ndarray) -> dict[int, np.ndar
     return {user: own.track_idx.to_numpy() for user, own in recs.groupby("user_id")}
 
 
-def audio_files(folder: Path, ids: list[str], suffixes: tuple[str, ...]) -> dict[str, str]:
-    """Return {track id: suffix} of the audio files of the folder, for the ids that have one."""
-    wanted = set(ids)
-    found: dict[str, str] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix in suffixes and path.stem in wanted:
-            found.setdefault(path.stem, path.suffix)
-    return found
+def audio_files(folder: Path, ids: list[str], pattern: str | None = None) -> dict[str, str]:
+    """Return {track id: ending} of the files that extraction takes, for the ids that have one.
+
+    An ending is what stands after the id, with the file's folder before it: `.mp3`, or `00/.mp3`.
+
+    Raises:
+        InputError: the folder cannot be read, or one of the ids has two files.
+    """
+    found = scan(folder, pattern)
+    found.require_one_each(set(ids))
+    endings = {}
+    for track_id in ids:
+        if path := found.files.get(track_id):
+            inside = path.parent.relative_to(folder)
+            endings[track_id] = (inside / path.suffix).as_posix()
+    return endings
+
+
+def file_name(track_id: str, ending: str) -> str:
+    """Return the name of a track's file below the folder: `00/ID.mp3` of `00/.mp3`."""
+    folder, slash, suffix = ending.rpartition("/")
+    return f"{folder}{slash}{track_id}{suffix}"

@@ -10,6 +10,7 @@ import numpy as np
 import soxr
 
 from extract_item_embeddings.engine.mono import Unheard, read_mono
+from extract_item_embeddings.engine.perturb import perturbed, seconds_before
 
 SHORTEST = 0.1  # seconds: less is not music, and repeating it would only make a tone
 MARGIN = 0.05  # seconds read beyond the clip: the resampler looks ahead 0.02
@@ -30,6 +31,7 @@ class ClipLength:
     shortest: int
     step: int
     silence: bool = False  # whether a shorter clip is filled up with silence
+    perturb: str | None = None  # what is done to the sound before; see perturb.py
 
     def fit(self, wave: np.ndarray) -> np.ndarray:
         """Return the wave (samples,) at a length the backbone takes.
@@ -76,10 +78,14 @@ def hear(path: Path, length: ClipLength) -> tuple[np.ndarray, str]:
     with open(path, "rb") as file:
         if not file.read(1):
             raise Unheard("is empty (0 bytes)")
-        mono = read_mono(file, length.longest / length.rate + MARGIN)
+        seconds = length.longest / length.rate + MARGIN + seconds_before(length.perturb)
+        mono = read_mono(file, seconds)
     if mono.seconds < SHORTEST:
         raise Unheard(f"holds {mono.seconds:.3f} s of audio, at least {SHORTEST} s needed")
-    waves = [_resampled(wave, rate, length) for rate, wave in mono.pieces()]
+    pieces = mono.pieces()
+    if length.perturb:
+        pieces = ((rate, perturbed(wave, rate, length.perturb)) for rate, wave in pieces)
+    waves = [_resampled(wave, rate, length) for rate, wave in pieces]
     clip = length.fit(np.concatenate(waves) if len(waves) > 1 else waves[0])
     loudest = float(np.abs(clip).max())
     if not math.isfinite(loudest):

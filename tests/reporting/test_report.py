@@ -198,6 +198,25 @@ def test_audio_is_linked_where_it_lies_and_copied_only_when_told(root, call, und
     assert list((root / "report" / "audio").iterdir()) == []  # what may not be passed on is gone
 
 
+def test_audio_is_found_where_extraction_finds_it(root, call, undrawn):
+    ids = read_trackids(root)
+    add_audio(root / "clips" / "a b", ids[:30], ".WAV")
+    add_audio(root / "clips" / "c" / "d", ids[30:40], ".wav")
+    call("report", "--root", root, "--audio", root / "clips", "--copy-audio")
+    endings = {track[0]: track[4] for track in data_of(root)["tracks"]}
+    assert endings[ids[1]] == "a b/.WAV" and endings.get(ids[35], "") == ""
+    copy = root / "report" / "audio" / "a b" / f"{ids[1]}.WAV"
+    assert copy.read_bytes() == (root / "clips" / "a b" / copy.name).read_bytes()
+
+    call("report", "--root", root, "--audio", root / "clips", "--pattern", "**/*.wav")
+    endings = {track[0]: track[4] for track in data_of(root)["tracks"]}
+    assert endings[ids[35]] == "c/d/.wav" and endings.get(ids[1], "") == ""
+
+    (root / "clips" / f"{ids[1]}.ogg").touch()
+    with pytest.raises(InputError, match=f"{ids[1]}.ogg and .*{ids[1]}.WAV are two files for"):
+        call("report", "--root", root, "--audio", root / "clips")
+
+
 def test_the_listening_page_holds_the_nearest_tracks_and_the_hits_of_the_lists(root, call, undrawn):
     call("report", "--root", root)
     data, split, ids = data_of(root), read_split(root), read_trackids(root)
