@@ -31,11 +31,15 @@ MOST = 40_000  # rows of the matrix that is inverted: 12.8 GB
 BLOCK = 1024  # rows, or columns, at a time
 
 
-def ease_scorer(train: Interactions, n_items: int, l2: float) -> Callable[[np.ndarray], np.ndarray]:
+def ease_scorer(
+    train: Interactions, n_items: int, l2: float, *, seen_again: bool = False
+) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function user_idx (b,) -> scores (b, n_items), those of x B of each user's x.
 
-    For tracks the user has heard the score is not x B but below it by a share of the track alone;
-    they are never recommended.
+    For tracks the user has heard the score is x B less 1, unless they may be recommended.
+
+    Args:
+        seen_again: they may be.
 
     Raises:
         InputError: l2 is not above 0, or users and tracks are both more than MOST.
@@ -64,9 +68,14 @@ def ease_scorer(train: Interactions, n_items: int, l2: float) -> Callable[[np.nd
             diagonal[start : start + BLOCK] = block.multiply(product).sum(axis=0)
         own = (1 - diagonal) / l2
         transposed = columns.T.tocsr()
-        return lambda users: (transposed @ inverse[:, users]).T / -own
+        return _less_heard(lambda users: (transposed @ inverse[:, users]).T / -own, x, seen_again)
     own = inverse.diagonal().copy()
-    return lambda users: (x[users] @ inverse) / -own
+    return _less_heard(lambda users: (x[users] @ inverse) / -own, x, seen_again)
+
+
+def _less_heard(score: Callable, x: csr_matrix, seen_again: bool) -> Callable:
+    """Return x B of x B - x, where it is asked for."""
+    return (lambda users: score(users) + x[users].toarray()) if seen_again else score
 
 
 def inverse_gram(x: csr_matrix, l2: float) -> np.ndarray:
