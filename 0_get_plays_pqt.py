@@ -29,31 +29,37 @@ Takes 3 s and 250 MB for 20 million rows (840 MB of text) on two free cores; mem
 with the log (benchmarks/bench_stages.py).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import core.start  # noqa: F401  before what is heavy
 
-from tqdm import tqdm
-
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
-from core.days import day_of
+from core.late import options_are_read
 from core.options import InputError, option, run
 from core.trackids import audio_ids, read_trackids, read_trackids_file, write_trackids
-from core.users import users_file, write_users
-from listening_log.large_tables import OWN, hide_pandas, memory_bytes, scratch_folder, thread_count
-from listening_log.plays import (
-    Conversion,
-    convert_log,
-    fingerprint,
-    is_same_file,
-    played_users,
-    renumber,
-)
-from listening_log.shapes import Shape, shape_of
-from listening_log.sources import parts_of
-from listening_log.times import NAMES, TimeReader
+from listening_log.without_pandas import hide_pandas
+
+if options_are_read(__name__):
+    from tqdm import tqdm
+
+    from core.days import day_of
+    from core.users import users_file, write_users
+    from listening_log.large_tables import OWN, memory_bytes, scratch_folder, thread_count
+    from listening_log.plays import (
+        Conversion,
+        convert_log,
+        fingerprint,
+        is_same_file,
+        played_users,
+        renumber,
+    )
+    from listening_log.shapes import Shape, shape_of
+    from listening_log.sources import parts_of
+    from listening_log.times import NAMES, TimeReader
 
 RECORD = ("log", "trackid_sorted_sha256", "sha256", "bytes")  # what plays.json must hold
 UNCHECKED = "the zst file has no checksum (zstd --check): what it lost, nobody can notice"

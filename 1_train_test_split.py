@@ -31,6 +31,8 @@ Takes 0.6 s and 250 MB for 20 million plays of which one in 17 is within the dat
 for 20 million that all are, on two free cores (benchmarks/bench_stages.py).
 """
 
+from __future__ import annotations
+
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -40,17 +42,21 @@ import core.start  # noqa: F401  before what is heavy
 
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
 from core.days import RELATIVE
+from core.late import options_are_read
 from core.options import InputError, option, outcome_options, recorded_options, run
 from core.trackids import read_trackids
-from listening_log.audit import check_split
-from listening_log.large_tables import OWN, hide_pandas, memory_bytes, scratch_folder, thread_count
-from listening_log.pairs import PlaysTable, connect
-from listening_log.plays import fingerprint
-from listening_log.published_split import check_published, compare, take_published
-from listening_log.rules import HELD_OUT, PARTS, PROTOCOLS, Asked, Rule, rule_of
-from listening_log.split_files import describe
-from listening_log.split_plays import split_plays
-from listening_log.split_windows import split_windows
+from listening_log.without_pandas import hide_pandas
+
+if options_are_read(__name__):
+    from listening_log.audit import check_split
+    from listening_log.large_tables import OWN, memory_bytes, scratch_folder, thread_count
+    from listening_log.pairs import PlaysTable, connect
+    from listening_log.plays import fingerprint
+    from listening_log.published_split import check_published, compare, take_published
+    from listening_log.rules import HELD_OUT, PARTS, PROTOCOLS, Asked, Rule, rule_of
+    from listening_log.split_files import describe
+    from listening_log.split_plays import split_plays
+    from listening_log.split_windows import split_windows
 
 STAGE_0 = "python 0_get_plays_pqt.py"
 PLAYS_RECORD = ("sha256", "bytes", "trackid_sorted_sha256")  # what plays.json must hold

@@ -19,14 +19,17 @@ from pathlib import Path
 
 import core.start  # noqa: F401  before what is heavy
 
-import numpy as np
-
 from core.artifacts import sha256, write_json, write_npy
+from core.late import options_are_read
 from core.options import InputError, option, run
-from core.splits import read_trackids
-from evaluation.artists import read_artists
-from recommenders.interactions import load_split
-from recommenders.vectors import load_item_vectors
+
+if options_are_read(__name__):
+    import numpy as np
+
+    from core.splits import read_trackids
+    from evaluation.artists import read_artists
+    from recommenders.interactions import load_split
+    from recommenders.vectors import load_item_vectors
 
 STREAM = 0xA2  # beside the seed, for the exchange of rows
 

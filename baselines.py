@@ -21,19 +21,22 @@ from dataclasses import dataclass
 
 import core.start  # noqa: F401  before what is heavy
 
-import numpy as np
-
+from core.late import options_are_read
 from core.names import NONE
 from core.options import InputError, option, parse_config, run
 from core.registry import CONTROLS, is_chance
-from evaluation.chance import chance
-from evaluation.measures import mean_metric
-from recommenders.cold import load_cold
-from recommenders.ease import ease_scorer
-from recommenders.interactions import Split, load_split
-from recommenders.lists import recommend
 from recommenders.run_options import RunOptions, each_seed
-from recommenders.runs import Run
+
+if options_are_read(__name__):
+    import numpy as np
+
+    from evaluation.chance import chance
+    from evaluation.measures import mean_metric
+    from recommenders.cold import load_cold
+    from recommenders.ease import ease_scorer
+    from recommenders.interactions import Split, load_split
+    from recommenders.lists import recommend
+    from recommenders.runs import Run
 
 SELECT = "NDCG@50"
 
@@ -78,7 +81,8 @@ def main(config: BaselineConfig) -> None:
 
 def learn(config: BaselineConfig) -> None:
     """Make the run of the one that learns (training/elsa.py), by the options of its yaml."""
-    from training.elsa import ElsaConfig, train_elsa  # torch, which the others do without
+    from training.elsa import train_elsa  # torch, which the others do without
+    from training.elsa_options import ElsaConfig
 
     own = ("root", "seed", "tag", "overwrite", "k")
     flags = {f"--{name}": getattr(config, name) for name in own}

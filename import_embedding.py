@@ -28,18 +28,21 @@ from typing import Literal
 
 import core.start  # noqa: F401  before what is heavy
 
-import numpy as np
-from tqdm import tqdm
-
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
+from core.late import options_are_read
 from core.names import check_name
 from core.options import InputError, WorkError, option, outcome_options, run
-from core.splits import read_split
 from core.trackids import read_trackids
-from listening_log.large_tables import thread_count
-from open_data.fetching import record_of
-from open_data.placement import Found, Matrix
-from open_data.vector_tables import open_table
+
+if options_are_read(__name__):
+    import numpy as np
+    from tqdm import tqdm
+
+    from core.splits import read_split
+    from listening_log.large_tables import thread_count
+    from open_data.fetching import record_of
+    from open_data.placement import Found, Matrix
+    from open_data.vector_tables import open_table
 
 SHOWN = 8  # names of columns that are printed
 

@@ -20,13 +20,16 @@ from typing import ClassVar
 
 import core.start  # noqa: F401  before what is heavy
 
+from core.late import options_are_read
 from core.options import InputError, option, run
-from recommenders.cold import cold_vectors, load_cold
-from recommenders.interactions import load_split
-from recommenders.lists import recommend
 from recommenders.run_options import EmbeddingOptions, each_run, each_seed
-from recommenders.runs import Run
-from recommenders.vectors import embedding_hash, knn_scorer, load_item_vectors
+
+if options_are_read(__name__):
+    from recommenders.cold import cold_vectors, load_cold
+    from recommenders.interactions import load_split
+    from recommenders.lists import recommend
+    from recommenders.runs import Run
+    from recommenders.vectors import embedding_hash, knn_scorer, load_item_vectors
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,16 +27,20 @@ from pathlib import Path
 
 import core.start  # noqa: F401  before what is heavy
 
-import numpy as np
-import pandas as pd
-
 from core.artifacts import atomic_path, exclusive, read_json
+from core.late import options_are_read
 from core.options import InputError, option, run
-from core.splits import read_split, read_trackids
-from core.users import original_users
-from evaluation.artists import read_artists
-from evaluation.finished import AGAIN, COMPLETE, read_finished, read_table
-from evaluation.measures import KS, check_lengths, describe, evaluate
+from evaluation.metric_options import KS, check_lengths
+
+if options_are_read(__name__):
+    import numpy as np
+    import pandas as pd
+
+    from core.splits import read_split, read_trackids
+    from core.users import original_users
+    from evaluation.artists import read_artists
+    from evaluation.finished import AGAIN, COMPLETE, read_finished, read_table
+    from evaluation.measures import describe, evaluate
 
 
 @dataclass(frozen=True)

@@ -30,22 +30,25 @@ from urllib.parse import quote
 
 import core.start  # noqa: F401  before what is heavy
 
-import numpy as np
-from tqdm import tqdm
-
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
+from core.late import options_are_read
 from core.options import InputError, option, outcome_options, run
-from core.splits import read_split
 from core.trackids import read_trackids
-from reporting.against import KEPT, changes, read_old
-from reporting.answer import answer
-from reporting.drawing import draw_all, figure_metrics
-from reporting.gains import first_pair, write_gains
-from reporting.listening import audio_files, file_name, listening_data, sample
-from reporting.pages import write_index, write_listen
-from reporting.study import Study, read_study
-from reporting.tracks import found_about, read_tracks
-from reporting.users import user_rows
+
+if options_are_read(__name__):
+    import numpy as np
+    from tqdm import tqdm
+
+    from core.splits import read_split
+    from reporting.against import KEPT, changes, read_old
+    from reporting.answer import answer
+    from reporting.drawing import draw_all, figure_metrics
+    from reporting.gains import first_pair, write_gains
+    from reporting.listening import audio_files, file_name, listening_data, sample
+    from reporting.pages import write_index, write_listen
+    from reporting.study import Study, read_study
+    from reporting.tracks import found_about, read_tracks
+    from reporting.users import user_rows
 
 HERE = Path(__file__).resolve().parent
 

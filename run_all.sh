@@ -13,6 +13,7 @@
 #       [--seeds 1,2,3]                one run for each
 #       [--tracks frozen,trained]      vectors of tracks in the networks: frozen, trained, or both
 #       [--shuffled A,B]               recommenders with a shuffled control of each embedding, or none
+#       [--as-published]               all that the study's code did, mistakes included; README
 #       [--config FILE]                yaml of options for what learns
 #   bash run_all.sh --slurm ...                       # the same as a graph of Slurm jobs, docs/slurm.md
 #       [--shards 32] [--at-once 8]    tasks an extraction is split into, and that run at a time

@@ -27,29 +27,32 @@ from typing import Literal
 
 import core.start  # noqa: F401  before what is heavy
 
-import numpy as np
-import pandas as pd
-
 from core.artifacts import atomic_path
+from core.late import options_are_read
 from core.names import is_published
 from core.options import InputError, option, run
 from core.registry import label, short_label
-from evaluation import grids, journal
-from evaluation.comparisons import ALPHA, USERS, against_shuffled, compare, groups, is_trained
-from evaluation.crossed import ENOUGH
-from evaluation.measures import HEADLINE, METRICS
-from evaluation.published import beside_published, compare_page, describe_data
-from evaluation.results import (
-    average_seeds,
-    chance_levels,
-    find_crossings,
-    read_runs,
-    summarize_lists,
-    summarize_rows,
-    summarize_segments,
-    unfinished_runs,
-)
-from evaluation.tables import KEYS, metric_names, remove_tables, seal_tables, stated_k
+
+if options_are_read(__name__):
+    import numpy as np
+    import pandas as pd
+
+    from evaluation import grids, journal
+    from evaluation.comparisons import ALPHA, USERS, against_shuffled, compare, groups, is_trained
+    from evaluation.crossed import ENOUGH
+    from evaluation.measures import HEADLINE, METRICS
+    from evaluation.published import beside_published, compare_page, describe_data
+    from evaluation.results import (
+        average_seeds,
+        chance_levels,
+        find_crossings,
+        read_runs,
+        summarize_lists,
+        summarize_rows,
+        summarize_segments,
+        unfinished_runs,
+    )
+    from evaluation.tables import KEYS, metric_names, remove_tables, seal_tables, stated_k
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,9 @@ def make_tables(runs: list[dict], resamples: int = 10_000, seed: int = 0) -> dic
     k = stated_k(tables["results"])
     metrics = [f"{name}@{k}" for name in METRICS if f"{name}@{k}" in tables["results"]]
     tables["comparisons"] = compare(rows, metrics, resamples=resamples, seed=seed)
-    tables["groups"] = groups(tables["comparisons"])
+    others = [name for name in metric_names(tables["results"]) if name not in metrics]
+    more = compare(rows, others, resamples=resamples, seed=seed, letters_alone=True)
+    tables["groups"] = groups(pd.concat([tables["comparisons"], more]))
     tables["shuffled"] = against_shuffled(rows, metrics, resamples=resamples, seed=seed)
     tables["beyond"] = summarize_lists(rows)
     tables["segments"] = summarize_segments(rows)

@@ -35,7 +35,8 @@ from core.registry import RECOMMENDERS
 from evaluation import grids
 from evaluation.beyond import GROUPS, STATISTICS
 from evaluation.comparisons import against_shuffled, compare, groups
-from evaluation.measures import KS, METRICS, OF_SEGMENTS, summarize
+from evaluation.measures import METRICS, OF_SEGMENTS, summarize
+from evaluation.metric_options import KS
 from evaluation.published import beside_published
 from evaluation.results import (
     average_seeds,

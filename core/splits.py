@@ -30,7 +30,6 @@ from core.trackids import STAGE_0, parse_trackids
 from core.trackids import read_trackids as read_trackids
 
 PARTS = ("train", "val", "test")
-LIST_LENGTH = 100  # tracks kept for each user, at most; the largest --k
 SEAL = ("sha256", "counts", "config")  # what split.json must hold
 
 

@@ -20,14 +20,13 @@ from scipy.special import stdtrit
 
 from core.artifacts import write_json, write_table
 from core.options import InputError
-from core.splits import LIST_LENGTH
 from evaluation import artists, beyond, warmup, yambda
 from evaluation.finished import COMPLETE, FILES, fingerprints
+from evaluation.metric_options import check_lengths
 
 HEADLINE = ("HitRate", "NDCG")  # what the table's page, the report and the figures show first
 STATED = 50  # the k they are shown at: the study's
 OF_SEGMENTS = ("HitRate", "Recall", "NDCG")
-KS = (10, 20, 50, 100)
 
 
 def evaluate(
@@ -163,13 +162,6 @@ METRICS = {
     "Recall": recall,
     "NDCG": ndcg,
 }
-
-
-def check_lengths(ks) -> None:
-    """Raise InputError if a k is below 1 or beyond the length of list that is kept."""
-    for k in ks:
-        if not 1 <= k <= LIST_LENGTH:
-            raise InputError(f"--k must be between 1 and {LIST_LENGTH}, a list's length, got {k}")
 
 
 def per_user_metrics(truth: pd.DataFrame, recs: pd.DataFrame, ks=(50,)) -> pd.DataFrame:

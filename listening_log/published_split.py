@@ -16,9 +16,9 @@ import pyarrow as pa
 from core.artifacts import atomic_path, read_json, sha256, write_json
 from core.options import InputError
 from core.trackids import read_trackids, write_trackids
-from listening_log.large_tables import show_pandas
 from listening_log.rules import HELD_OUT, PARTS, PROTOCOLS
 from listening_log.split_files import PAIRS, Part, describe
+from listening_log.without_pandas import show_pandas
 
 FILES = {"train": "train", "val": "val", "test": "hot_test", "cold_test": "cold_test"}
 IDS = "trackid_sorted.csv"

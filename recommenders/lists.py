@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from core.options import WorkError
-from core.splits import LIST_LENGTH
+from evaluation.metric_options import LIST_LENGTH
 from recommenders.cores import by_parts
 from recommenders.interactions import Split
 

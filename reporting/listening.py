@@ -15,7 +15,8 @@ from core.names import WITHOUT_FILE, row_label
 from core.registry import CONTROLS, label
 from core.users import original_users
 from evaluation.finished import read_table
-from reporting.beside import BLOCK, write_map, write_neighbours
+from reporting.beside import write_map, write_neighbours
+from reporting.neighbours import BLOCK
 from reporting.study import Study
 from reporting.tracks import Tracks
 

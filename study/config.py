@@ -63,6 +63,11 @@ class StudyConfig:
         tuple(n for n, each in RECOMMENDERS.items() if each.shuffled),
         "recommenders with a shuffled control of each embedding, or none",
     )
+    as_published: bool = option(
+        False,
+        "all that the study's code did, mistakes included, in every run over vectors and in the "
+        "extractions that can (recommenders/differences.yaml); tag published",
+    )
     config: Path | None = option(
         None, "yaml of options for what learns; auto: sample.yaml for the sample", read=False
     )
@@ -114,6 +119,8 @@ class StudyConfig:
                     f"--embeddings: '{name}' is unknown: there is no {' and no '.join(absent)}, "
                     f"and no {self.root}/embeddings/{name}.npy"
                 )
+        if self.as_published and self.tracks:
+            raise InputError("--as-published says which vectors are trained; leave --tracks away")
         if (self.log is None) != (self.audio is None):
             raise InputError("--log and --audio go together; without both a sample is made")
         if self.pattern and not self.audio:

@@ -24,7 +24,8 @@ from recommenders.runs import Run
 from recommenders.vectors import embedding_hash, load_item_vectors
 from training import parallel
 from training.device_lists import recommend_on
-from training.loop import FitOptions, fit, parameters, pick_device, validation_metric
+from training.fit_options import FitOptions
+from training.loop import fit, parameters, pick_device, validation_metric
 
 
 def train_and_recommend(

@@ -8,8 +8,8 @@ import torch
 from core.options import InputError
 from core.registry import RECOMMENDERS
 from core.splits import read_split
-from recommenders.run_options import EmbeddingOptions
-from recommenders.scaling import SCALES, Scaling
+from recommenders.run_options import SCALES, EmbeddingOptions
+from recommenders.scaling import Scaling
 
 MEASURED = [scale for scale in SCALES if scale != "none"]
 CENTRED = ["standardize", "whiten"]

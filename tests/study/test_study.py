@@ -10,6 +10,7 @@ from made_up_slurm import CONTROL_RUNS, CONTROL_STAGES, N_STAGES, SMALL, made_up
 
 from core.artifacts import write_json
 from core.options import InputError, parse_config
+from core.registry import RECOMMENDERS
 from extract_item_embeddings.engine.parts import Part, Parts
 from study import cluster
 from study.cluster import node_share
@@ -20,6 +21,8 @@ from study.record import Record
 from study.stages import plan
 from study.submission import submit_study
 from study.tree import tree
+
+SHUFFLED = ("published_shuffled",)
 
 
 @pytest.fixture
@@ -77,17 +80,39 @@ def test_trained_tracks_and_shuffled_rows_are_runs_of_their_own(tmp_path):
     assert {"knn mfcc", "shallow mfcc trained"} <= set(trained) and "shallow mfcc" not in trained
 
 
+def test_as_published_every_run_and_the_extractions_that_can_are_so(tmp_path):
+    names = ("--as-published", "--recommenders", "all", "--embeddings", "mfcc,mert,random")
+    stages = {s.name: s for s in plan(study(tmp_path, *names))}
+    runs = {name: s for name, s in stages.items() if "published" in name and s.needs[0] == "split"}
+    made = [f"{n} {tag}" for n in ("mfcc", "mert_published") for tag in ("published", *SHUFFLED)]
+    assert [name for name in runs if name.startswith("knn ")] == [
+        *(f"knn {each}" for each in made),
+        "knn noise published",
+    ]
+    assert "shallow random published" in runs and "hybrid mert_published published" in runs
+    for name, stage in runs.items():
+        assert "--as-published" in stage.flags and "--train-tracks" not in stage.flags
+        assert ("--shuffle" in stage.flags) == ("shuffled" in name)
+    others = [n for n in stages if n.split()[0] in RECOMMENDERS and n not in runs]
+    assert not others, "no row that is not as published is made beside them"
+    assert stages["embedding mert_published"].python.endswith("--as-published")
+    assert not stages["embedding mfcc"].python.endswith("--as-published")
+    touch(tmp_path, "runs/shallow-mfcc-published-s1/metrics.json")
+    touch(tmp_path, "embeddings/mert_published.npy", "embeddings/mert_published.json")
+    assert stages["shallow mfcc published"].missing() == []
+    assert stages["embedding mert_published"].missing() == []
+    submitted = {s.name: s for s in plan(study(tmp_path, *names, "--slurm", "--shards", "2"))}
+    assert submitted["shards of mert_published"].batch == "extract_item_embeddings/mert.sh"
+    assert "knn mert_published published" in submitted
+    with pytest.raises(InputError, match="leave --tracks away"):
+        study(tmp_path, "--as-published", "--tracks", "frozen")
+
+
 def test_an_unknown_choice_of_runs_names_the_known_ones(tmp_path):
     with pytest.raises(InputError, match="--tracks knows frozen, trained, got 'melted'"):
         study(tmp_path, "--tracks", "melted")
     with pytest.raises(InputError, match="--shuffled knows knn, .*, none, got 'x'"):
         study(tmp_path, "--shuffled", "x")
-
-
-def test_a_backbone_with_an_environment_of_its_own_runs_there(tmp_path):
-    stages = {s.name: s for s in plan(study(tmp_path, "--embeddings", "mfcc,mule"))}
-    assert stages["embedding mule"].python.startswith(".venv-mule/bin/python -m extract_item")
-    assert stages["embedding mfcc"].python.startswith("python -m extract_item")
 
 
 def test_what_is_on_the_disk_is_not_missing(tmp_path):
