@@ -4,6 +4,8 @@
     python import_embedding.py --root R --table vectors.parquet --name clap --id-column track_id
     python import_embedding.py --root R --table vectors.npy --ids ids.txt --name mine
     python import_embedding.py --root R --table folder_of_npy --name mine --missing nan
+    python import_embedding.py --root yambda --table embeddings.parquet --name audio \\
+        --vector-column normalized_embed --missing nan
 
 Reads   --table               .tsv or .csv with a header, plain or as .gz, .bz2, .zst; .parquet with
                               columns of numbers or a column of lists; .npy beside --ids; a folder
@@ -45,6 +47,7 @@ if options_are_read(__name__):
     from open_data.vector_tables import open_table
 
 SHOWN = 8  # names of columns that are printed
+MOST_NAMED = 100_000  # tracks without a vector that the json names; its coverage counts all
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ class ImportConfig:
     table: Path = option(help="the table of vectors, or a folder of TRACKID.npy", outcome=False)
     name: str = option(help="of the embedding: lower-case letters, digits and _")
     root: Path = option(Path("."), "folder of trackid_sorted.csv and embeddings/", outcome=False)
-    id_column: str | None = option(None, "column of track ids; auto: id, track_id or trackid")
+    id_column: str | None = option(
+        None, "column of track ids; auto: id, track_id, trackid, item_id"
+    )
     vector_column: str | None = option(None, "of a parquet file with several columns of lists")
     ids: Path | None = option(None, "of a .npy table: a file with a track id a line, or a .npy")
     missing: Literal["error", "nan"] = option(
@@ -177,7 +182,8 @@ def describe(config: ImportConfig, found: Found, names: list[str], ids: list[str
             "share_of_train_plays": share,
         },
         "failed": {
-            ids[at]: "the table has no row of it" for at in np.flatnonzero(~found.has).tolist()
+            ids[at]: "the table has no row of it"
+            for at in np.flatnonzero(~found.has)[:MOST_NAMED].tolist()
         },
         "columns": names,
         "columns_of_zeros": zero,

@@ -89,7 +89,7 @@ def measure_again(config: MetricsConfig, name: str, split, artist_of=None) -> No
             export_lists(named, read_trackids(config.root), config.export)
             print(f"{config.export}: {len(recs):,} rows")
         results = read_json(folder / COMPLETE, AGAIN)
-        print(describe(evaluate(folder, recs, split, config.k, results, artist_of)))
+        print(describe(evaluate(folder, recs, split, config.k, results, artist_of, split.held_out)))
 
 
 def export_lists(recs: pd.DataFrame, trackids: np.ndarray, path: Path) -> None:

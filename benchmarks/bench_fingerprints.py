@@ -60,7 +60,7 @@ def main(config: FingerprintConfig) -> None:
             from benchmarks.made_up_study import make_data, make_embeddings
 
             make_data(root, config.users)
-            make_embeddings(root, [EMBEDDING], width=768)
+            make_embeddings(root, [EMBEDDING], widths=(768,))
         print(f"{'':<16}{'seconds':>9}{'hashed':>9}{'share':>8}{'MB':>8}{'checks':>8}")
         for script in config.only:
             words = ["-m", "benchmarks.bench_fingerprints", "--stage", script, "--root", root]

@@ -36,6 +36,7 @@ def call(script, root, *flags, **replaced):
     """Run the script's main in this process, which is faster and shows the exception."""
     spec = importlib.util.spec_from_file_location("stage", HERE / script)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where a dataclass looks its types up
     spec.loader.exec_module(module)
     vars(module).update(replaced)
     kind = module.PlaysConfig if script == STAGE_0 else module.SplitConfig
