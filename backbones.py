@@ -24,8 +24,11 @@ import core.start  # noqa: F401  before what is heavy
 
 import yaml
 
+from core.late import options_are_read
 from core.options import InputError, option, run
-from extract_item_embeddings.engine.found import backbone_class, backbone_names
+
+if options_are_read(__name__):
+    from extract_item_embeddings.engine.found import backbone_class, backbone_names
 
 HERE = Path(__file__).resolve().parent
 STUDY = 56_512  # tracks

@@ -30,23 +30,26 @@ from urllib.parse import quote
 
 import core.start  # noqa: F401  before what is heavy
 
-import numpy as np
-from tqdm import tqdm
-
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
-from core.audio_folder import AUDIO
+from core.late import options_are_read
 from core.options import InputError, option, outcome_options, run
-from core.splits import read_split
 from core.trackids import read_trackids
-from reporting.against import KEPT, changes, read_old
-from reporting.answer import answer
-from reporting.drawing import draw_all, figure_metrics
-from reporting.gains import first_pair, write_gains
-from reporting.listening import audio_files, listening_data, sample
-from reporting.pages import write_index, write_listen
-from reporting.study import Study, read_study
-from reporting.tracks import found_about, read_tracks
-from reporting.users import user_rows
+
+if options_are_read(__name__):
+    import numpy as np
+    from tqdm import tqdm
+
+    from core.splits import read_split
+    from evaluation.finished import refuse_other_split
+    from reporting.against import KEPT, changes, read_old
+    from reporting.answer import answer
+    from reporting.drawing import draw_all, figure_metrics
+    from reporting.gains import first_pair, write_gains
+    from reporting.listening import audio_files, file_name, listening_data, sample
+    from reporting.pages import write_index, write_listen
+    from reporting.study import Study, read_study
+    from reporting.tracks import found_about, read_tracks
+    from reporting.users import user_rows
 
 HERE = Path(__file__).resolve().parent
 
@@ -55,6 +58,7 @@ HERE = Path(__file__).resolve().parent
 class ReportConfig:
     root: Path = option(Path("."), "folder of all that is read and written", outcome=False)
     audio: Path | None = option(None, "folder of TRACKID.EXT, to hear tracks; none: no players")
+    pattern: str | None = option(None, "the files in --audio that are meant, such as '**/*.mp3'")
     copy_audio: bool = option(False, "copy the audio that the page links to into report/audio")
     about: tuple[Path, ...] = option(
         (),
@@ -87,7 +91,7 @@ def main(config: ReportConfig) -> None:
     ids = read_trackids(config.root)
     study = read_study(config.root, len(ids))
     folder = config.root / "report"
-    audio = audio_files(config.audio, ids, AUDIO) if config.audio else {}
+    audio = audio_files(config.audio, ids, config.pattern) if config.audio else {}
     if config.audio and not audio:
         raise InputError(f"--audio {config.audio} holds no audio of the {len(ids):,} track ids")
     made_from = fingerprint(config, study, audio)
@@ -116,6 +120,7 @@ def main(config: ReportConfig) -> None:
 def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folder: Path) -> list:
     """Write the report's files, index.html last; return their names inside the folder."""
     split = read_split(config.root)
+    refuse_other_split(config.root, study.runs, split.fingerprint)
     tracks = read_tracks(config.root, ids, split["train"], config.about)
     candidates = np.unique(split["train"].track_idx)
     rows = sample(candidates, config.map_tracks, np.random.default_rng(config.seed))
@@ -179,6 +184,7 @@ def fingerprint(config: ReportConfig, study: Study, audio: dict) -> str:
         small += [config.against / "tables" / "results.csv", config.against / "data" / KEPT]
     small += [
         root / "data" / "split.json",
+        root / "data" / "users.pqt",
         root / "sample.json",
         *(config.about or found_about(config.root)),
     ]
@@ -188,8 +194,8 @@ def fingerprint(config: ReportConfig, study: Study, audio: dict) -> str:
     digest.update(
         sha256(*(p for p in sorted(small) if p.is_file() and p.suffix != ".pyc")).encode()
     )
-    for path in sorted((root / "embeddings").glob("*.npy")):
-        digest.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+    for name, matrix in study.matrices.items():
+        digest.update(f"{name} {matrix.sha256}".encode())
     digest.update(repr(sorted(audio.items())).encode())
     return digest.hexdigest()
 
@@ -224,7 +230,7 @@ def copy_audio(config: ReportConfig, data: dict, folder: Path) -> list[Path]:
 
     What is there already, equally long and not older, is left.
     """
-    names = [f"{id_}{suffix}" for id_, _, _, _, suffix in data["tracks"] if suffix]
+    names = [file_name(id_, ending) for id_, _, _, _, ending in data["tracks"] if ending]
     sizes = [(config.audio / name).stat().st_size for name in names]
     print(
         f"copying {len(names):,} audio files, {sum(sizes) / 1e6:,.0f} MB, into {folder / 'audio'}"

@@ -7,11 +7,13 @@
 #       [--tables maest,jukebox]       tables of vectors; get_data.py --list names them
 #       [--mirror URL_OR_FOLDER] [--sources FILE] [--limit-rate 2MB]
 #   bash run_all.sh --root R --log FILE --audio DIR   # on Music4All
+#       [--pattern '**/*.mp3']         the files in DIR that are meant
 #       [--embeddings mfcc,musicnn]    backbones to extract and compare
 #       [--recommenders A,B | all]     which: the last line of this help names them
 #       [--seeds 1,2,3]                one run for each
 #       [--tracks frozen,trained]      vectors of tracks in the networks: frozen, trained, or both
 #       [--shuffled A,B]               recommenders with a shuffled control of each embedding, or none
+#       [--as-published]               all that the study's code did, mistakes included; README
 #       [--config FILE]                yaml of options for what learns
 #   bash run_all.sh --slurm ...                       # the same as a graph of Slurm jobs, docs/slurm.md
 #       [--shards 32] [--at-once 8]    tasks an extraction is split into, and that run at a time

@@ -22,15 +22,18 @@ import sys
 
 import core.start  # noqa: F401  before what is heavy
 
+from core.late import options_are_read
 from core.options import InputError, WorkError, run
 from study.config import HERE, StudyConfig, command_line
-from study.estimates import announce
-from study.forecast import foretell
-from study.graph import decide, look
 from study.record import Record
-from study.stages import Stage, plan
-from study.submission import cancel_study, foresee_study, submit_study
-from study.tree import tree
+
+if options_are_read(__name__):
+    from study.estimates import announce
+    from study.forecast import foretell
+    from study.graph import decide, look
+    from study.stages import Stage, plan
+    from study.submission import cancel_study, foresee_study, submit_study
+    from study.tree import tree
 
 
 def main(config: StudyConfig) -> None:

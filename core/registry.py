@@ -23,7 +23,7 @@ class Recommender:
         batch: Slurm file; stage.sh takes any script, one of its own states what it needs.
         options_file: yaml at the project's top that people edit, read before --config and flags.
         hears: ranks by an embedding's vectors, so it is compared; else it is a control.
-        learns: has epochs (training.loop.FitOptions), a job a seed, and the study's --config.
+        learns: has epochs (training.fit_options), a job a seed, and the study's --config.
         trains_tracks: --train-tracks true learns the tracks' vectors as well.
         from_nothing: takes the embedding `random`, vectors that are learned from nothing.
         ranks_cold: ranks tracks that train does not know, by their vectors.
@@ -34,7 +34,6 @@ class Recommender:
         space: what a sweep varies where search.yaml has no section of that name, in its syntax.
         short: label where there is little room; default: the label.
         dashes: matplotlib's pattern of a control's line in figures; None: no line is drawn.
-        published: options that --as-published sets: what the study's published code did.
         wants_gpu: hours at the study's size without one, so that it is run there only if asked for.
         is_chance: its lists are random, so that chance is what it is expected to reach.
     """
@@ -56,7 +55,6 @@ class Recommender:
     space: Mapping = field(default_factory=dict)
     short: str = ""
     dashes: tuple | None = None
-    published: Mapping = field(default_factory=dict)
     wants_gpu: bool = False
     is_chance: bool = False
 
@@ -67,7 +65,6 @@ LISTED = (
         label="KNN",
         script="knn.py",
         batch="knn.sh",
-        published={"scale": "none"},  # cosines of raw vectors
     ),
     Recommender(
         name="shallow",
@@ -78,13 +75,6 @@ LISTED = (
         learns=True,
         trains_tracks=True,
         from_nothing=True,
-        published={
-            "scale": "none",
-            "train_tracks": True,  # a flag named freeze that trains when set
-            "train_users": False,
-            "negatives": "published",  # whatever is drawn, from the first 17,052 alone
-            "fresh_validation": True,  # new negatives each epoch
-        },
     ),
     Recommender(
         name="bert4rec",
@@ -97,14 +87,6 @@ LISTED = (
         from_nothing=True,
         wants_gpu=True,
         shuffled=False,  # a third of the sample study's time
-        published={
-            "scale": "none",
-            "train_tracks": True,
-            "max_length": 300,
-            "predict_length": 50,  # after training on 300
-            "val_min_tracks": 10,
-            "fresh_validation": True,  # new masks each epoch
-        },
     ),
     Recommender(
         name="bimodal_collaborative",

@@ -12,7 +12,9 @@ where user and seed are random, and the difference of two rows on the same n use
 s_D^2 of the users' differences, seeds averaged; s_S^2 of the seeds' means; s_E^2 of what is left of
 a row when users and seeds are taken out, which is in both others. p and interval are Student's t's
 with Satterthwaite's degrees of freedom. Source: Satterthwaite, Biometrics Bulletin 2, 1946; the
-crossed model in Searle, Casella and McCulloch, Variance Components, 1992, chapter 4.
+crossed model in Searle, Casella and McCulloch, Variance Components, 1992, chapter 4. Of rows with
+as many seeds each the standard error is that of REML, as statsmodels' MixedLM has it (a test); that
+takes p from a normal distribution, which is for many networks, and needs a matrix of all values.
 
 Why no bootstrap of users and seeds: it counts what a user and a seed have together in both draws,
 and again in their product. Of shuffles of one matrix under KNN, on the sample's 171 users, it calls

@@ -1,22 +1,26 @@
 """--as-published: all that the study's published code did, mistakes included, in one place.
 
-Each option of a recommender's `published` in the registry is one difference between that code and
-what is the default here; README's "Differences" names every one, and a test compares the two. What
-the published code did and no option gives is in NOT_OFFERED, with the reason.
+differences.yaml is that place: what that code did, what is done here, and the options that
+--as-published sets for it. SETS and AUDIO are read from it, and README's table is it.
 """
 
 from __future__ import annotations
 
-from core.options import InputError, plain
-from core.registry import ALL
+from pathlib import Path
 
-SETS = {name: dict(each.published) for name, each in ALL.items() if each.published}
-NOT_OFFERED = {
-    "padding vector": "trained as an output that stands for nothing",
-    "loss of an epoch": "a short last batch counts like a full one; below what is printed",
-    "L2": "over frozen vectors too, which adds a constant",
-    "BERT4Rec's validation users": "in the metrics as well, which then are of other users",
-}
+from core.options import InputError, plain
+from core.registry import short_label
+from core.yamls import load_yaml
+
+FILE = Path(__file__).with_name("differences.yaml")
+DIFFERENCES = load_yaml(FILE.read_text(encoding="utf-8"))
+HEAD = "| | published code | here | the published behaviour |"
+
+SETS: dict[str, dict] = {}  # of each recommender, its options and their values
+for _each in DIFFERENCES:
+    for _name, _options in _each.get("sets", {}).items():
+        SETS.setdefault(_name, {}).update(_options)
+AUDIO = tuple(dict.fromkeys(name for each in DIFFERENCES for name in each.get("audio", ())))
 
 
 def check_unchanged(config) -> None:
@@ -29,3 +33,34 @@ def check_unchanged(config) -> None:
             raise InputError(
                 f"--as-published sets {flag} to {value}, got {given}; leave one of them away"
             )
+
+
+def embedding_as_published(name: str) -> str:
+    """Return the embedding that stands for a backbone when all is as published."""
+    return f"{name}_published" if name in AUDIO else name
+
+
+def readme_table() -> list[str]:
+    """Return the lines of README's table of differences."""
+    rows = [(each["what"], each["published"], each["here"], _how(each)) for each in DIFFERENCES]
+    return [HEAD, "|---|---|---|---|", *("| " + " | ".join(row) + " |" for row in rows)]
+
+
+def _how(difference: dict) -> str:
+    """Return how the published behaviour is had: flags, of whom, and what else is to be said."""
+    whose: dict[str, list[str]] = {}
+    for name, options in difference.get("sets", {}).items():
+        for option, value in options.items():
+            flag = f"`--{option.replace('_', '-')} {str(value).lower()}`"
+            whose.setdefault(flag, []).append(name)
+    by_names: dict[tuple[str, ...], list[str]] = {}
+    for flag, names in whose.items():
+        by_names.setdefault(tuple(names), []).append(flag)
+    one = len(by_names) == 1
+    parts = [
+        ("" if one else " and ".join(map(short_label, names)) + " ") + ", ".join(flags)
+        for names, flags in by_names.items()
+    ]
+    audio = difference.get("audio", ())
+    parts += [", ".join(f"`{name} --as-published`" for name in audio)] if audio else []
+    return ", ".join(filter(None, ("; ".join(parts), difference.get("also", ""))))

@@ -9,10 +9,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from core.audio_folder import scan
+from core.days import days_in_words, has_dates
 from core.names import WITHOUT_FILE, row_label
 from core.registry import CONTROLS, label
+from core.users import original_users
 from evaluation.finished import read_table
-from reporting.beside import BLOCK, write_map, write_neighbours
+from reporting.beside import write_map, write_neighbours
+from reporting.neighbours import BLOCK
 from reporting.study import Study
 from reporting.tracks import Tracks
 
@@ -25,14 +29,14 @@ class Shelf:
     """The tracks that the page mentions, each once; `place` puts one there and says where."""
 
     tracks: Tracks
-    audio: dict[str, str]  # suffix of the file, by track id
+    audio: dict[str, str]  # ending of the file, by track id
     rows: dict[int, int]
 
     def place(self, track_idx: int) -> int:
         return self.rows.setdefault(int(track_idx), len(self.rows))
 
     def table(self) -> list[list]:
-        """Return [id, title, kind, plays, suffix of its audio or ''] of every track, in order."""
+        """Return [id, title, kind, plays, ending of its audio or ''] of every track, in order."""
         known = self.tracks
         return [
             [
@@ -66,7 +70,7 @@ def listening_data(
 
     Args:
         split: of splits.read_split.
-        audio: {track id: suffix} of the audio files; tracks without one have no player.
+        audio: {track id: ending} of audio_files; tracks without one have no player.
         n_tracks, n_users: at most so many to draw from by the seed when a random one is asked for,
             of users also to choose from.
         n_map: at most so many tracks decide on a map's axes; all are on it.
@@ -144,15 +148,16 @@ def _people(study: Study, split: dict, users: np.ndarray, shelf: Shelf) -> tuple
     train = train.sort_values(["user_id", "timestamp", "track_idx"], ascending=[True, False, True])
     histories = dict(list(train.groupby("user_id")))
     truth = dict(list(split["test"][split["test"].user_id.isin(users)].groupby("user_id")))
-    people = []
-    for user in users:
+    people, dates = [], has_dates(study.root)
+    names = original_users(study.root, users)
+    for user, called in zip(users, names, strict=True):
         own, wanted = histories[user], truth[user].track_idx.to_numpy()
         listed = [recs.get(user, np.array([], dtype=int)) for recs in recommended]
         newest = own.head(HISTORY)
-        days = newest.timestamp.dt.strftime("%Y-%m-%d")
+        days = days_in_words(newest.timestamp, dates)
         people.append(
             {
-                "id": str(int(user)),  # JavaScript's numbers end at 2^53
+                "id": str(called),  # JavaScript's numbers end at 2^53
                 "history": [
                     [shelf.place(row), int(count), day]
                     for row, count, day in zip(newest.track_idx, newest["count"], days, strict=True)
@@ -195,11 +200,25 @@ def _read_lists(folder: Path, run: dict, users: np.ndarray) -> dict[int, np.ndar
     return {user: own.track_idx.to_numpy() for user, own in recs.groupby("user_id")}
 
 
-def audio_files(folder: Path, ids: list[str], suffixes: tuple[str, ...]) -> dict[str, str]:
-    """Return {track id: suffix} of the audio files of the folder, for the ids that have one."""
-    wanted = set(ids)
-    found: dict[str, str] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix in suffixes and path.stem in wanted:
-            found.setdefault(path.stem, path.suffix)
-    return found
+def audio_files(folder: Path, ids: list[str], pattern: str | None = None) -> dict[str, str]:
+    """Return {track id: ending} of the files that extraction takes, for the ids that have one.
+
+    An ending is what stands after the id, with the file's folder before it: `.mp3`, or `00/.mp3`.
+
+    Raises:
+        InputError: the folder cannot be read, or one of the ids has two files.
+    """
+    found = scan(folder, pattern)
+    found.require_one_each(set(ids))
+    endings = {}
+    for track_id in ids:
+        if path := found.files.get(track_id):
+            inside = path.parent.relative_to(folder)
+            endings[track_id] = (inside / path.suffix).as_posix()
+    return endings
+
+
+def file_name(track_id: str, ending: str) -> str:
+    """Return the name of a track's file below the folder: `00/ID.mp3` of `00/.mp3`."""
+    folder, slash, suffix = ending.rpartition("/")
+    return f"{folder}{slash}{track_id}{suffix}"

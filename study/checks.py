@@ -77,7 +77,7 @@ def of_runs(
     return changed
 
 
-def of_embedding(root: Path, name: str, audio: Path) -> Changed:
+def of_embedding(root: Path, name: str, audio: str, pattern: str | None = None) -> Changed:
     """Return the function that compares an embedding's json with the track ids and the audio.
 
     The audio files are looked at when runs/study.json does not say that they were, in that folder.
@@ -95,9 +95,9 @@ def of_embedding(root: Path, name: str, audio: Path) -> Changed:
                 raise InputError(f"{matrix} was extracted for another trackid_sorted.csv")
             study = root / "runs" / "study.json"
             known = read_json(study, "--slurm").get("audio") if study.exists() else None
-            if known != str(audio) and "audio_sha256" in made:
+            if known != audio and "audio_sha256" in made:
                 names = read_trackids(root)
-                marks = fingerprint(find_audio(audio, names), available_cores())
+                marks = fingerprint(find_audio(Path(audio), names, pattern), available_cores())
                 if made["audio_sha256"] != audio_hash(marks, names, made.get("failed", {})):
                     raise InputError(
                         f"{matrix} was extracted from other audio than --audio {audio}"

@@ -42,6 +42,9 @@ class StudyConfig:
     )
     log: Path | None = option(None, "the listening log; auto: of a sample that is made")
     audio: Path | None = option(None, "folder of TRACKID.mp3 ...; auto: of that sample")
+    pattern: str | None = option(
+        None, "the files in --audio that are meant, such as '**/*.mp3'", before=None
+    )
     track_ids: Path | None = option(
         None, "csv of idx,trackid that a new root starts from; auto: from the audio"
     )
@@ -59,6 +62,11 @@ class StudyConfig:
     shuffled: tuple[str, ...] = option(
         tuple(n for n, each in RECOMMENDERS.items() if each.shuffled),
         "recommenders with a shuffled control of each embedding, or none",
+    )
+    as_published: bool = option(
+        False,
+        "all that the study's code did, mistakes included, in every run over vectors and in the "
+        "extractions that can (recommenders/differences.yaml); tag published",
     )
     config: Path | None = option(
         None, "yaml of options for what learns; auto: sample.yaml for the sample", read=False
@@ -111,8 +119,12 @@ class StudyConfig:
                     f"--embeddings: '{name}' is unknown: there is no {' and no '.join(absent)}, "
                     f"and no {self.root}/embeddings/{name}.npy"
                 )
+        if self.as_published and self.tracks:
+            raise InputError("--as-published says which vectors are trained; leave --tracks away")
         if (self.log is None) != (self.audio is None):
             raise InputError("--log and --audio go together; without both a sample is made")
+        if self.pattern and not self.audio:
+            raise InputError("--pattern needs --audio DIR, the folder it is about")
         if min(self.shards, self.at_once) < 1 or (self.gpus or 0) < 0:
             raise InputError("--shards and --at-once must be at least 1, --gpus at least 0")
         if self.at_most is not None and self.at_most < 2:

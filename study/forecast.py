@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet
 
 from core.artifacts import read_json
+from core.audio_folder import scan
 from core.registry import ALL
 from study import cluster
 from study.config import HERE, StudyConfig
@@ -72,7 +73,7 @@ def sizes(config: StudyConfig, nodes: list[Node]) -> dict[str, int]:
     if ids.exists():
         found["track"] = len(ids.read_bytes().splitlines()) - 1
     elif config.audio and config.audio.is_dir():
-        found["track"] = sum(1 for _ in config.audio.iterdir())
+        found["track"] = len(scan(config.audio, config.pattern).files)
     elif config.log is None:
         found["track"] = 1000  # of the sample
     if train.exists():

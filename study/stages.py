@@ -10,8 +10,9 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.names import NONE, SHUFFLED, TRAINED, WITHOUT_FILE
+from core.names import NONE, PUBLISHED, SHUFFLED, TRAINED, WITHOUT_FILE, is_shuffled, shuffled_tag
 from core.registry import CONTROLS, RECOMMENDERS
+from recommenders.as_published import embedding_as_published
 from study import checks
 from study.config import HERE, StudyConfig, lacking
 from study.on_disk import absent, metrics_files, missing_shards
@@ -27,28 +28,30 @@ def plan(config: StudyConfig) -> list[Stage]:
     stages, log, audio, options = [], config.log, config.audio, config.config
     if config.onion:
         stages = open_stages(config)
-        return stages + _compared(config, stages, None, options or HERE / OPTIONS[config.onion])
+        return stages + _compared(config, stages, (), options or HERE / OPTIONS[config.onion])
     if log is None:
         stages.append(stage_of("sample", "make_sample.py", root, [root / "sample.json"], asks=True))
         log, audio = root / "userid_trackid_timestamp.tsv", root / "audio"
         options = options or HERE / "sample.yaml"
     log, audio = log.absolute(), audio.absolute()
     plays = [root / "data" / name for name in ("plays.pqt", "plays.json")]
-    flags = ("--log", str(log), "--audio", str(audio))
+    heard = ("--audio", str(audio), *(("--pattern", config.pattern) if config.pattern else ()))
+    flags = ("--log", str(log), *heard)
     if config.track_ids:
         flags = (*flags, "--tracks", str(config.track_ids.absolute()))
     needs = tuple(stage.name for stage in stages)
     stages.append(stage_of("plays", "0_get_plays_pqt.py", root, plays, needs, flags, asks=True))
     split = [root / "data" / "split.json"]
     stages.append(stage_of("split", "1_train_test_split.py", root, split, ("plays",), asks=True))
+    shards = config.shards if config.slurm else None
     for name in config.embeddings:
         if not lacking(name):
-            stages += _extraction(name, root, audio, config.shards if config.slurm else None)
-    return stages + _compared(config, stages, audio, options)
+            stages += _extraction(name, root, heard, shards, config.as_published)
+    return stages + _compared(config, stages, heard, options)
 
 
 def _compared(
-    config: StudyConfig, before: list[Stage], audio: Path | None, options: Path | None
+    config: StudyConfig, before: list[Stage], heard: tuple[str, ...], options: Path | None
 ) -> list[Stage]:
     """Return the stages that train, compare and report, after those that make what they need."""
     root = config.root.absolute()
@@ -83,7 +86,7 @@ def _compared(
     for recommender, name, tag, more in _runs(config):
         known = RECOMMENDERS[recommender]
         own = config.seeds
-        if tag == SHUFFLED and not known.learns:  # seconds, and a dagger is not one shuffle's luck
+        if is_shuffled(tag) and not known.learns:  # seconds, and a dagger is not one shuffle's luck
             own = tuple(dict.fromkeys((*config.seeds, *range(1, SHUFFLES + 1))))
         files = metrics_files(root, recommender, name, own, tag)
         results = results + files
@@ -120,13 +123,16 @@ def _compared(
     theirs = config.published or set(config.recommenders) == set(RECOMMENDERS)
     layout = ("--layout", "journal") if theirs else ()
     stages.append(stage_of("table", "table.py", root, [tables], runs, layout, results))
-    page, flags = root / "report" / "report.json", ("--audio", str(audio)) if audio else ()
-    stages.append(stage_of("report", "report.py", root, [page], ("table",), flags, [tables]))
+    page = root / "report" / "report.json"
+    stages.append(stage_of("report", "report.py", root, [page], ("table",), heard, [tables]))
     return stages
 
 
 def _runs(config: StudyConfig) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
     """Yield (recommender, embedding, tag, flags) of everything that is trained and compared."""
+    if config.as_published:
+        yield from _runs_as_published(config)
+        return
     sample = not config.log and not config.onion
     tracks = config.tracks or (("frozen", "trained") if sample else ("frozen",))
     for recommender in dict.fromkeys(RECOMMENDERS[n].made_by or n for n in config.recommenders):
@@ -145,17 +151,37 @@ def _runs(config: StudyConfig) -> Iterator[tuple[str, str, str, tuple[str, ...]]
                 yield recommender, name, SHUFFLED, ("--shuffle",)
 
 
-def _extraction(name: str, root: Path, audio: Path, shards: int | None) -> list[Stage]:
+def _runs_as_published(config: StudyConfig) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    """Yield the same where every run over vectors is as published: no row is frozen beside it."""
+    flags = ("--as-published",)
+    for recommender in dict.fromkeys(RECOMMENDERS[n].made_by or n for n in config.recommenders):
+        known = RECOMMENDERS[recommender]
+        for name in dict.fromkeys((*config.embeddings, "noise")):
+            if name == "random" and not known.from_nothing:
+                continue
+            made = name if config.onion else embedding_as_published(name)
+            yield recommender, made, PUBLISHED, flags
+            wanted = (RECOMMENDERS[n].made_by or n for n in config.shuffled if n != "none")
+            if name not in WITHOUT_FILE and recommender in wanted:
+                yield recommender, made, shuffled_tag(PUBLISHED), (*flags, "--shuffle")
+
+
+def _extraction(
+    backbone: str, root: Path, heard: tuple[str, ...], shards: int | None, as_published: bool
+) -> list[Stage]:
     """Return the stage of one embedding; or those of its shards, and of the join."""
-    script = ("-m", f"extract_item_embeddings.{name}")
-    flags = ("--root", str(root), "--audio", str(audio))
-    batch = f"extract_item_embeddings/{name}.sh"
+    script = ("-m", f"extract_item_embeddings.{backbone}")
+    flags = ("--root", str(root), *heard)
+    name = embedding_as_published(backbone) if as_published else backbone
+    if name != backbone:
+        flags = (*flags, "--as-published")
+    batch = f"extract_item_embeddings/{backbone}.sh"
     files = [root / "embeddings" / f"{name}.{kind}" for kind in ("npy", "json")]
     whole = absent(files, array=False)
     common = {"script": script, "batch": batch}
     # It hears the tracks of trackid_sorted.csv, which stage 0 leaves as it is where there is one.
     first = {
-        "changed": checks.of_embedding(root, name, audio),
+        "changed": checks.of_embedding(root, name, *heard[1::2]),
         "follows": not (root / "trackid_sorted.csv").exists(),
         "needs": ("plays",),
     }

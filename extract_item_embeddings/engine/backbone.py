@@ -15,6 +15,7 @@ from threadpoolctl import ThreadpoolController
 
 from core.options import InputError, option
 from extract_item_embeddings.engine.decoding import ClipLength
+from extract_item_embeddings.engine.perturb import PERTURBATIONS, TRACKS
 from extract_item_embeddings.engine.shared import Shared
 
 
@@ -43,6 +44,11 @@ class ExtractConfig:
         False, "compute the rows of NaN of a finished embedding, no others", outcome=False
     )
     overwrite: bool = option(False, "extract a finished embedding again", outcome=False)
+    perturb: Literal[PERTURBATIONS] | None = option(
+        None,
+        f"the same music in another state, of {TRACKS:,} tracks drawn from all; extends the name",
+        before=None,
+    )
 
     def __post_init__(self):
         for name in ("batch_size", "workers", "shards"):
@@ -56,7 +62,8 @@ class ExtractConfig:
         for name in ("shard", "join"):
             if name in given and "shards" not in given:
                 raise InputError(f"--{name} needs --shards N, the number of all parts; see --help")
-        for one, other in (("join", "shard"), ("mend", "shards"), ("mend", "overwrite")):
+        together = (("join", "shard"), ("mend", "shards"), ("mend", "overwrite"))
+        for one, other in (*together, ("mend", "perturb")):
             if {one, other} <= given:
                 raise InputError(f"--{one} and --{other} do not go together; see --help")
 
@@ -93,7 +100,8 @@ class Backbone:
     front_end: type | None = None  # which others may have too: `shared` then computes it once
     shared: Shared | None = None  # set where several run together
     config_class: type = ExtractConfig
-    workers: int = 1  # threads for `map_clips`; set by the engine
+    workers: int = 1  # threads for `map_clips`; set by the engine, as what follows
+    perturb: str | None = None  # what is done to the sound before it comes here
 
     @classmethod
     def from_config(cls, config) -> Backbone:
@@ -157,4 +165,4 @@ class Backbone:
     def clip_length(self) -> ClipLength:
         seconds = (self.clip_seconds, self.min_seconds, self.step_seconds)
         samples = (round(s * self.sample_rate) for s in seconds)
-        return ClipLength(self.sample_rate, *samples, self.fills_with_silence)
+        return ClipLength(self.sample_rate, *samples, self.fills_with_silence, self.perturb)

@@ -11,6 +11,7 @@ import numpy as np
 import soxr
 
 from extract_item_embeddings.engine.mono import Mono, Unheard, read_mono
+from extract_item_embeddings.engine.perturb import perturbed, seconds_before
 
 SHORTEST = 0.1  # seconds: less is not music, and repeating it would only make a tone
 MARGIN = 0.05  # seconds read beyond the clip: the resampler looks ahead 0.02
@@ -31,6 +32,7 @@ class ClipLength:
     shortest: int
     step: int
     silence: bool = False  # whether a shorter clip is filled up with silence
+    perturb: str | None = None  # what is done to the sound before; see perturb.py
 
     @property
     def seconds(self) -> float:
@@ -59,22 +61,23 @@ Heard = tuple[np.ndarray | str, str]  # the clip and a remark, '' if there is no
 def clips_or_reasons(path: Path, lengths: Iterable[ClipLength]) -> list[Heard]:
     """Return what `clip_or_reason` does for each length.
 
-    The file is decoded once for all that hear as many seconds of it, and resampled once a rate.
+    The file is decoded once for all that hear as many seconds of it, in the same state, and
+    resampled once a rate.
     """
     found: dict[ClipLength, Heard] = {}
     lengths = list(lengths)
-    for seconds in dict.fromkeys(length.seconds for length in lengths):
+    for heard in dict.fromkeys((length.seconds, length.perturb) for length in lengths):
+        alike = [length for length in lengths if (length.seconds, length.perturb) == heard]
         try:
-            sound = _decoded(path, seconds)
+            sound = _decoded(path, *heard)
         except Exception as error:
-            found |= {length: (_why(error), "") for length in lengths if length.seconds == seconds}
+            found |= {length: (_why(error), "") for length in alike}
             continue
-        for length in lengths:
-            if length.seconds == seconds:
-                try:
-                    found[length] = _clip(sound, length)
-                except Exception as error:
-                    found[length] = _why(error), ""
+        for length in alike:
+            try:
+                found[length] = _clip(sound, length)
+            except Exception as error:
+                found[length] = _why(error), ""
     return [found[length] for length in lengths]
 
 
@@ -106,14 +109,16 @@ def hear(path: Path, length: ClipLength) -> tuple[np.ndarray, str]:
         Unheard: no audio, silence, less than SHORTEST, an end before the header says, NaN.
         OSError: the file cannot be read.
     """
-    return _clip(_decoded(path, length.seconds), length)
+    return _clip(_decoded(path, length.seconds, length.perturb), length)
 
 
 class _Sound:
     """A decoded file, and its waves at the rates that were asked for."""
 
-    def __init__(self, mono: Mono, seconds: float):
+    def __init__(self, mono: Mono, seconds: float, perturb: str | None):
         self.cancelled, self.seconds, self.pieces = mono.cancelled, seconds, list(mono.pieces())
+        if perturb:
+            self.pieces = [(rate, perturbed(wave, rate, perturb)) for rate, wave in self.pieces]
         self.waves: dict[int, np.ndarray] = {}  # by Hz
 
     def at(self, rate: int) -> np.ndarray:
@@ -128,14 +133,14 @@ class _Sound:
         return wave if given == rate else soxr.resample(wave, given, rate, quality="HQ")
 
 
-def _decoded(path: Path, seconds: float) -> _Sound:
+def _decoded(path: Path, seconds: float, perturb: str | None) -> _Sound:
     with open(path, "rb") as file:
         if not file.read(1):
             raise Unheard("is empty (0 bytes)")
-        mono = read_mono(file, seconds + MARGIN)
+        mono = read_mono(file, seconds + MARGIN + seconds_before(perturb))
     if mono.seconds < SHORTEST:
         raise Unheard(f"holds {mono.seconds:.3f} s of audio, at least {SHORTEST} s needed")
-    return _Sound(mono, seconds)
+    return _Sound(mono, seconds, perturb)
 
 
 def _clip(sound: _Sound, length: ClipLength) -> tuple[np.ndarray, str]:

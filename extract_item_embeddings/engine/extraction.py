@@ -34,6 +34,7 @@ from extract_item_embeddings.engine.jobs import (
     replaces_finished,
 )
 from extract_item_embeddings.engine.parts import PENDING
+from extract_item_embeddings.engine.perturb import failures
 from extract_item_embeddings.engine.progress import Progress
 from extract_item_embeddings.engine.shards import (
     array_expression,
@@ -92,7 +93,7 @@ def extract_all(job: Job, *, join: bool) -> None:
             begin(job)
             computed, seconds = compute(job, parts.windows(), job.marks, device)
         windows = parts.windows()
-        failed = {job.ids[row]: why for row, why in parts.failures(windows).items()}
+        failed = failures_of(job, windows)
         remarks = remarks_of(job, windows, failed)
         report(failed, len(job.ids), parts.folder / "failed.csv", config.missing)
         audio = {"audio_sha256": audio_hash(job.marks, job.ids, failed)}
@@ -133,7 +134,7 @@ def extract_shard(job: Job, shard: int) -> None:
             print(f"{name} is finished ({n_tracks:,} tracks); --join writes {job.matrix}")
             return
         computed, seconds = compute(job, windows, marks, device)
-        failed = {job.ids[row]: why for row, why in parts.failures(windows).items()}
+        failed = failures_of(job, windows)
         remarks = remarks_of(job, windows, failed)
         report(failed, n_tracks, parts.folder / f"failed-{shard}.csv", job.config.missing)
 
@@ -195,6 +196,12 @@ def compute(job: Job, windows: list[range], marks: np.ndarray, device: str) -> t
             part.cost(time.monotonic() - begun, peak_memory(), device)
             parts.save(window, part)
     return len(rows), time.monotonic() - started
+
+
+def failures_of(job: Job, windows: list[range]) -> dict[str, str]:
+    """Return {track id: reason} of what failed; what was not drawn for --perturb did not."""
+    reasons = failures(job.parts.failures(windows))
+    return {job.ids[row]: why for row, why in reasons.items()}
 
 
 def remarks_of(job: Job, windows: list[range], failed: dict[str, str]) -> dict[str, list[str]]:

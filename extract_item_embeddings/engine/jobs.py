@@ -18,6 +18,7 @@ from extract_item_embeddings.engine.backbone import Backbone, ExtractConfig
 from extract_item_embeddings.engine.decoder_processes import read_clips
 from extract_item_embeddings.engine.finished import describe, fill, read_finished, versions
 from extract_item_embeddings.engine.parts import Parts, differences
+from extract_item_embeddings.engine.perturb import only_drawn, perturbed_name
 from extract_item_embeddings.engine.shards import shard_windows
 
 WINDOW = 32  # tracks a part holds, at least: what a kill can cost
@@ -45,6 +46,11 @@ class Job:
         backbone = backbone_class.from_config(config)
         backbone.workers = config.workers or available_cores()
         ids = read_trackids(config.root)
+        files = find_audio(config.audio, ids, config.pattern)
+        if config.perturb:
+            backbone.perturb = config.perturb
+            backbone.name = perturbed_name(backbone.name, config.perturb)
+            files = only_drawn(files)
         matrix = config.root / "embeddings" / f"{backbone.name}.npy"
         batch_size = config.batch_size or backbone.batch_size
         parts = Parts(
@@ -58,7 +64,7 @@ class Job:
             backbone,
             config,
             ids,
-            find_audio(config.audio, ids, config.pattern),
+            files,
             describe(backbone, config),
             versions(backbone),
             matrix,

@@ -7,10 +7,16 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 
 function say(text) { byId("said").textContent = text; byId("said").hidden = !text; }
 
-// [id, title, kind, plays, suffix] of a place on the shelf, with names.
-const tracks = data.tracks.map(([id, title, kind, plays, suffix], place) => ({
+// What stands after an id, `.mp3` or `00/.mp3` with the file's folder, as a link.
+function linkOf(id, ending) {
+  const cut = ending.lastIndexOf("/") + 1, quoted = (text) => text.split("/").map(encodeURIComponent).join("/");
+  return data.audio + quoted(ending.slice(0, cut) + id + ending.slice(cut));
+}
+
+// [id, title, kind, plays, ending] of a place on the shelf, with names.
+const tracks = data.tracks.map(([id, title, kind, plays, ending], place) => ({
   id, title, kind, plays, place, name: title || id, style: kind < 0 ? "" : data.kinds[kind],
-  url: suffix ? data.audio + encodeURIComponent(id) + suffix : "",
+  url: ending ? linkOf(id, ending) : "",
 }));
 const reach = data.candidates; // tracks before this place have neighbours and stand on the maps
 const placeOf = new Map(tracks.map((track) => [track.id, track.place]));

@@ -1,6 +1,7 @@
 """Users and seeds: rates under the null, intervals, and differences that can be found."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from test_table import write_run
@@ -43,6 +44,31 @@ def test_without_seeds_it_is_the_paired_t_test_and_equal_rows_are_equal():
     assert found.interval == pytest.approx(tuple(t.confidence_interval()))
     assert difference(one, one).p == 1
     assert difference(one, one - 1).p == 0, "the same for every user"
+
+
+@pytest.mark.parametrize("spread", [(0.4, 0.5, 0.3), (1, 0.3, 0.2), (0.2, 1, 0.5)])
+def test_the_error_is_that_of_a_mixed_model_of_statsmodels(spread):
+    """Random user, network and user x row; of balanced rows REML's error is that of the moments."""
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    own, of_seed, rest = spread
+    rng, n, seeds = np.random.default_rng(3), 24, 4
+    user = rng.normal(size=n)
+    rows = [row(rng, seeds, user + own * rng.normal(size=n), of_seed, rest) for _ in range(2)]
+    at = [(r, s, u) for r in range(2) for s in range(seeds) for u in range(n)]
+    table = pd.DataFrame(
+        [(rows[r][s, u], r, u, f"{r} {s}", f"{r} {u}") for r, s, u in at],
+        columns=["value", "row", "user", "network", "pair"],
+    )
+    random = {each: f"0 + C({each})" for each in ("user", "network", "pair")}
+    model = MixedLM.from_formula(
+        "value ~ row", table, groups=np.ones(len(table)), re_formula="0", vc_formula=random
+    )
+    theirs, ours = model.fit(reml=True), difference(rows[1], rows[0])
+    assert theirs.converged and (theirs.vcomp > 1e-3).all()
+    assert ours.mean == pytest.approx(theirs.params["row"], abs=1e-6)
+    assert ours.error == pytest.approx(theirs.bse["row"], rel=1e-3)
+    assert ours.p > theirs.pvalues["row"], "theirs is of a normal distribution, for many networks"
 
 
 def test_what_is_said_to_be_detectable_is_found_eight_times_in_ten():

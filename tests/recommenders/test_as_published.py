@@ -8,18 +8,29 @@ from conftest import HERE
 
 import train
 import train_bert
+import train_bimodal
+import train_hybrid
 from core.options import InputError, outcome_options, parse_config, plain
+from core.registry import ALL
+from evaluation.results import average_seeds, read_runs
 from knn import KnnConfig
-from recommenders.as_published import NOT_OFFERED, SETS
+from recommenders.as_published import AUDIO, DIFFERENCES, SETS, readme_table
 from recommenders.interactions import load_split
+from training.elsa import ElsaConfig
 
-KINDS = {"knn": KnnConfig, "shallow": train.ShallowConfig, "bert4rec": train_bert.BertConfig}
-README = (HERE / "README.md").read_text(encoding="utf-8")
-DIFFERENCES = README[README.index("## Differences") : README.index("## The study's numbers")]
+KINDS = {
+    "knn": KnnConfig,
+    "shallow": train.ShallowConfig,
+    "bert4rec": train_bert.BertConfig,
+    "bimodal_average": train_bimodal.BimodalConfig,
+    "hybrid": train_hybrid.HybridConfig,
+    "elsa": ElsaConfig,
+}
 
 
 def parsed(name, *flags):
-    return parse_config(KINDS[name], "", ["--embedding", "toy", *map(str, flags)])
+    heard = ["--embedding", "toy"] if ALL[name].hears else []
+    return parse_config(KINDS[name], "", [*heard, *map(str, flags)])
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -31,16 +42,30 @@ def test_all_that_is_listed_is_set_and_nothing_else(name):
     assert changed - set(SETS[name]) == {"as_published"}
 
 
-def test_the_readme_names_every_option_that_is_set_and_what_is_not_offered():
-    for options in SETS.values():
-        for option, value in options.items():
-            text = "" if value is True else f" {str(value).lower()}"
-            assert f"--{option.replace('_', '-')}{text}" in DIFFERENCES, option
-    refused = [line.split("|")[1].strip() for line in DIFFERENCES.splitlines() if "|" in line]
-    assert all(any(each in line for line in refused) for each in NOT_OFFERED)
-    for flag in re.findall(r"`(--[a-z-]+)", DIFFERENCES):
+def test_every_recommender_over_vectors_is_listed():
+    assert {each for each in SETS if ALL[each].hears} == {
+        name for name, each in ALL.items() if each.hears and not each.made_by
+    }
+
+
+def test_the_readmes_table_is_the_list():
+    readme = (HERE / "README.md").read_text(encoding="utf-8")
+    there = readme[readme.index("## Differences") : readme.index("## The study's numbers")]
+    assert [line for line in there.splitlines() if line.startswith("|")] == readme_table()
+    for each in DIFFERENCES:
+        assert each.keys() <= {"what", "published", "here", "sets", "audio", "also"}, each["what"]
+        assert each.keys() & {"sets", "audio", "also"}, f"{each['what']}: how is it had?"
+    for flag in re.findall(r"`(--[a-z-]+)", there):
         known = {f"--{o.replace('_', '-')}" for k in KINDS.values() for o in k.__dataclass_fields__}
         assert flag in known, flag
+
+
+def test_the_extractions_listed_are_those_that_have_the_option():
+    folder = HERE / "extract_item_embeddings"
+    having = {
+        p.stem for p in folder.glob("*.py") if "    as_published: bool = option(" in p.read_text()
+    }
+    assert having == set(AUDIO)
 
 
 def test_the_tag_and_contradictions():
@@ -67,3 +92,15 @@ def test_it_runs_and_negatives_are_of_the_first_users_alone(toy_root, call, monk
     batches, _, _ = train.batches(config, load_split(root), "cpu")
     drawn = {int(user) for batch in batches(1) for user in batch.negatives.flatten()}
     assert drawn == {0, 1, 2, 3, 4}
+
+
+def test_a_blend_of_a_row_as_published_is_one(toy_root, call):
+    root = toy_root()
+    call("baselines", "--root", root, "--only", "ease", "--l2", 50)
+    for flags in ((), ("--as-published",), ("--as-published", "--shuffle")):
+        call("knn", "--root", root, "--embedding", "toy", *flags)
+    for name in ("knn-toy", "knn-toy-published", "knn-toy-published_shuffled"):
+        call("blend", "--root", root, "--runs", f"{name}-s1,ease-none-s1")
+    rows = average_seeds(read_runs(root, "blend-*"))
+    tags = {"knn_ease", "knn_ease_published", "knn_ease_published_shuffled"}
+    assert {row.tag for row in rows} == tags

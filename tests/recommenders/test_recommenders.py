@@ -38,7 +38,7 @@ RECOMMENDERS = {
     "elsa as published": ("train_elsa", "--device", "cpu", "--factors", 8, "--as-published"),
     "elsa bfloat16": (*ELSA, "--precision", "bfloat16"),
     "hybrid": HYBRID,
-    "hybrid as published": (*HYBRID, "--as-published"),
+    "hybrid as published": ("train_hybrid", "--device", "cpu", *HYBRID[5:], "--as-published"),
     "hybrid bfloat16": (*HYBRID, "--precision", "bfloat16"),
     "bimodal": BIMODAL,
     "bimodal weighted": (*BIMODAL, "--weighted"),

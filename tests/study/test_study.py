@@ -10,6 +10,7 @@ from made_up_slurm import CONTROL_RUNS, CONTROL_STAGES, N_STAGES, SMALL, made_up
 
 from core.artifacts import write_json
 from core.options import InputError, parse_config
+from core.registry import RECOMMENDERS
 from extract_item_embeddings.engine.parts import Part, Parts
 from study import cluster
 from study.cluster import node_share
@@ -20,6 +21,8 @@ from study.record import Record
 from study.stages import plan
 from study.submission import submit_study
 from study.tree import tree
+
+SHUFFLED = ("published_shuffled",)
 
 
 @pytest.fixture
@@ -48,6 +51,15 @@ def test_without_log_and_audio_a_sample_is_made_first(tmp_path):
     assert f"--config {HERE}/sample.yaml" in next(s for s in stages if "bert" in s.name).python
 
 
+def test_every_stage_that_looks_for_clips_is_told_which(tmp_path):
+    stages = plan(study(tmp_path, "--pattern", "**/*.mp3"))
+    hears = [s.name for s in stages if "--audio" in s.python]
+    assert hears == ["plays", "embedding mfcc", "embedding musicnn", "report"]
+    assert all("--pattern '**/*.mp3'" in s.python for s in stages if s.name in hears)
+    with pytest.raises(InputError, match="--pattern needs --audio DIR"):
+        parse_config(StudyConfig, "", ["--root", str(tmp_path / "s"), "--pattern", "*.mp3"])
+
+
 def test_trained_tracks_and_shuffled_rows_are_runs_of_their_own(tmp_path):
     def runs(*flags):
         config = study(tmp_path, "--embeddings", "mfcc,random", *flags)
@@ -66,6 +78,34 @@ def test_trained_tracks_and_shuffled_rows_are_runs_of_their_own(tmp_path):
     assert runs()["knn mfcc shuffled"].endswith(" --shuffle")
     trained = runs("--tracks", "trained", "--shuffled", "none")
     assert {"knn mfcc", "shallow mfcc trained"} <= set(trained) and "shallow mfcc" not in trained
+
+
+def test_as_published_every_run_and_the_extractions_that_can_are_so(tmp_path):
+    names = ("--as-published", "--recommenders", "all", "--embeddings", "mfcc,mert,random")
+    stages = {s.name: s for s in plan(study(tmp_path, *names))}
+    runs = {name: s for name, s in stages.items() if "published" in name and s.needs[0] == "split"}
+    made = [f"{n} {tag}" for n in ("mfcc", "mert_published") for tag in ("published", *SHUFFLED)]
+    assert [name for name in runs if name.startswith("knn ")] == [
+        *(f"knn {each}" for each in made),
+        "knn noise published",
+    ]
+    assert "shallow random published" in runs and "hybrid mert_published published" in runs
+    for name, stage in runs.items():
+        assert "--as-published" in stage.flags and "--train-tracks" not in stage.flags
+        assert ("--shuffle" in stage.flags) == ("shuffled" in name)
+    others = [n for n in stages if n.split()[0] in RECOMMENDERS and n not in runs]
+    assert not others, "no row that is not as published is made beside them"
+    assert stages["embedding mert_published"].python.endswith("--as-published")
+    assert not stages["embedding mfcc"].python.endswith("--as-published")
+    touch(tmp_path, "runs/shallow-mfcc-published-s1/metrics.json")
+    touch(tmp_path, "embeddings/mert_published.npy", "embeddings/mert_published.json")
+    assert stages["shallow mfcc published"].missing() == []
+    assert stages["embedding mert_published"].missing() == []
+    submitted = {s.name: s for s in plan(study(tmp_path, *names, "--slurm", "--shards", "2"))}
+    assert submitted["shards of mert_published"].batch == "extract_item_embeddings/mert.sh"
+    assert "knn mert_published published" in submitted
+    with pytest.raises(InputError, match="leave --tracks away"):
+        study(tmp_path, "--as-published", "--tracks", "frozen")
 
 
 def test_an_unknown_choice_of_runs_names_the_known_ones(tmp_path):

@@ -12,11 +12,13 @@ import pytest
 import torch
 from conftest import HERE, call_main, make_root
 
+from core.registry import ALL
 from dataset import MaskedBatch, PairBatch
 
 COMMANDS = {
     "bert4rec": "train_bert.py --dropout 0 --batch-size 7 --epochs 4",
     "shallow": "train.py --batch-size 50 --epochs 4 --l2 0.0001 --confidence true",
+    "elsa": "train_elsa.py --batch-size 7 --epochs 4 --factors 8",
     "hybrid": "train_hybrid.py --batch-size 7 --epochs 4 --hidden 8",
     "bimodal_average": "train_bimodal.py --batch-size 30 --epochs 4 --hidden 8 --loss sdcl "
     "--weighted true --select train_loss",
@@ -31,7 +33,8 @@ def free_port() -> int:
 
 def train(root, name, processes, *flags):
     """Run a training in so many processes; return them, ended, and what they said."""
-    words = [*COMMANDS[name].split(), "--root", root, "--embedding", "toy", "--device", "cpu"]
+    heard = ("--embedding", "toy") if ALL[name].hears else ()
+    words = [*COMMANDS[name].split(), "--root", root, *heard, "--device", "cpu"]
     world = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     started = []
     for rank in range(processes):
@@ -52,7 +55,8 @@ def train(root, name, processes, *flags):
 
 def curve(root, name) -> np.ndarray:
     """Return train and validation loss of every epoch."""
-    lines = (root / "runs" / f"{name}-toy-s1" / "log.jsonl").read_text().splitlines()
+    heard = "toy" if ALL[name].hears else "none"
+    lines = (root / "runs" / f"{name}-{heard}-s1" / "log.jsonl").read_text().splitlines()
     return np.array([[e["train_loss"], e.get("val_loss", 0)] for e in map(json.loads, lines)])
 
 
