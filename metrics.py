@@ -39,7 +39,7 @@ if options_are_read(__name__):
     from core.splits import read_split, read_trackids
     from core.users import original_users
     from evaluation.artists import read_artists
-    from evaluation.finished import AGAIN, COMPLETE, read_finished, read_table
+    from evaluation.finished import AGAIN, COMPLETE, read_finished, read_table, refuse_other_split
     from evaluation.measures import describe, evaluate
 
 
@@ -82,11 +82,7 @@ def measure_again(config: MetricsConfig, name: str, split, artist_of=None) -> No
         raise InputError(f"{folder} is missing; --run takes a folder's name under ROOT/runs")
     with exclusive(folder / ".lock", str(folder)):
         known = read_finished(folder)
-        if known["split"] != split.fingerprint:
-            raise InputError(
-                f"{folder} was made from another split than {config.root / 'data'} holds; make the "
-                "run again with --overwrite"
-            )
+        refuse_other_split(config.root, [{**known, "folder": name}], split.fingerprint)
         recs = read_table(folder, "recs.pqt", known)
         if config.export:
             named = recs.assign(user_id=original_users(config.root, recs.user_id.to_numpy()))

@@ -40,6 +40,7 @@ if options_are_read(__name__):
     from tqdm import tqdm
 
     from core.splits import read_split
+    from evaluation.finished import refuse_other_split
     from reporting.against import KEPT, changes, read_old
     from reporting.answer import answer
     from reporting.drawing import draw_all, figure_metrics
@@ -119,6 +120,7 @@ def main(config: ReportConfig) -> None:
 def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folder: Path) -> list:
     """Write the report's files, index.html last; return their names inside the folder."""
     split = read_split(config.root)
+    refuse_other_split(config.root, study.runs, split.fingerprint)
     tracks = read_tracks(config.root, ids, split["train"], config.about)
     candidates = np.unique(split["train"].track_idx)
     rows = sample(candidates, config.map_tracks, np.random.default_rng(config.seed))
@@ -192,8 +194,8 @@ def fingerprint(config: ReportConfig, study: Study, audio: dict) -> str:
     digest.update(
         sha256(*(p for p in sorted(small) if p.is_file() and p.suffix != ".pyc")).encode()
     )
-    for path in sorted((root / "embeddings").glob("*.npy")):
-        digest.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+    for name, matrix in study.matrices.items():
+        digest.update(f"{name} {matrix.sha256}".encode())
     digest.update(repr(sorted(audio.items())).encode())
     return digest.hexdigest()
 

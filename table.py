@@ -37,9 +37,11 @@ if options_are_read(__name__):
     import numpy as np
     import pandas as pd
 
+    from core.splits import split_hash
     from evaluation import grids, journal
     from evaluation.comparisons import ALPHA, USERS, against_shuffled, compare, groups, is_trained
     from evaluation.crossed import ENOUGH
+    from evaluation.finished import refuse_other_split
     from evaluation.measures import HEADLINE, METRICS
     from evaluation.published import beside_published, compare_page, describe_data
     from evaluation.results import (
@@ -72,6 +74,9 @@ class TableConfig:
 
 def main(config: TableConfig) -> None:
     runs = read_runs(config.root, config.runs)
+    of = describe_data(config.root)[0]
+    if (config.root / "data" / "train.pqt").exists():  # the page names what the data are
+        refuse_other_split(config.root, runs, split_hash(config.root))
     tables = make_tables(runs, config.resamples, config.seed)
     folder = config.root / "tables"
     remove_tables(folder)
@@ -82,7 +87,6 @@ def main(config: TableConfig) -> None:
             _write_csv(table, folder / f"{name}.csv")
     page = render(tables, runs, config.root)
     _write(folder / "results.md", page + "\n" + full_table(tables["results"]))
-    of = describe_data(config.root)[0]
     caption = f"on the test users of {of}, mean and 95 % interval. {_seeds(tables['results'])}"
     _write(folder / "results.tex", grids.tex(tables, shown(tables["results"]), caption))
     if config.layout == "journal":
