@@ -188,8 +188,8 @@ def short_of(*verdicts):
 TOLD_SHORT = {
     ("+++", "+++"): "",  # helping says it in as few words
     ("++o", "+oo", "ooo", "o-o"): (
-        "2 of 3 representations help at least one of 4 recommenders; row0 helps the most, 2 of them; row1 "
-        "lies significantly below a control under at least one of 4 recommenders."
+        "2 of 3 representations help at least one of 4 recommenders; row0 helps the most, 2 of "
+        "them; row1 lies significantly below a control under at least one of 4 recommenders."
     ),
     ("+o", "+-", "++", "+-", "+o"): (
         "2 of 2 representations help at least one of 5 recommenders; row0 helps all; row1 lies "
