@@ -24,8 +24,11 @@ import core.start  # noqa: F401  before what is heavy
 
 import yaml
 
+from core.late import options_are_read
 from core.options import InputError, option, run
-from extract_item_embeddings.engine.found import backbone_class, backbone_names
+
+if options_are_read(__name__):
+    from extract_item_embeddings.engine.found import backbone_class, backbone_names
 
 HERE = Path(__file__).resolve().parent
 STUDY = 56_512  # tracks
@@ -80,8 +83,6 @@ def markdown(rows: list[tuple[str, ...]]) -> str:
 def here(name: str) -> str:
     """Say whether this machine can run the backbone now, or what is lacking."""
     kind, cost = backbone_class(name), costs().get(name) or {}
-    if kind.own_environment and kind.lacking():
-        return f"needs .venv-{name}"
     if lacking := kind.lacking():
         return f"needs {', '.join(lacking)}"
     gigabytes = 4 * sizes()[name] * ACTIVATIONS / 1e9

@@ -21,19 +21,22 @@ from dataclasses import dataclass
 
 import core.start  # noqa: F401  before what is heavy
 
-import numpy as np
-
+from core.late import options_are_read
 from core.names import NONE
 from core.options import InputError, option, parse_config, run
 from core.registry import CONTROLS, is_chance
-from evaluation.chance import chance
-from evaluation.measures import mean_metric
-from recommenders.cold import load_cold
-from recommenders.ease import ease_scorer
-from recommenders.interactions import Split, load_split
-from recommenders.lists import recommend
 from recommenders.run_options import RunOptions, each_seed
-from recommenders.runs import Run
+
+if options_are_read(__name__):
+    import numpy as np
+
+    from evaluation.chance import chance
+    from evaluation.measures import mean_metric
+    from recommenders.cold import load_cold
+    from recommenders.ease import ease_scorer
+    from recommenders.interactions import Split, load_split
+    from recommenders.lists import recommend
+    from recommenders.runs import Run
 
 SELECT = "NDCG@50"
 
@@ -78,7 +81,8 @@ def main(config: BaselineConfig) -> None:
 
 def learn(config: BaselineConfig) -> None:
     """Make the run of the one that learns (training/elsa.py), by the options of its yaml."""
-    from training.elsa import ElsaConfig, train_elsa  # torch, which the others do without
+    from training.elsa import train_elsa  # torch, which the others do without
+    from training.elsa_options import ElsaConfig
 
     own = ("root", "seed", "tag", "overwrite", "k")
     flags = {f"--{name}": getattr(config, name) for name in own}
@@ -108,7 +112,7 @@ def ease(split: Split, config: BaselineConfig):
     found, score = {}, None
     for l2 in config.l2:
         score = None  # two inverses need not fit
-        score = ease_scorer(split.train, split.n_items, l2)
+        score = ease_scorer(split.train, split.n_items, l2, seen_again=split.seen_again)
         if len(config.l2) == 1:
             return score, {"chosen_l2": l2}
         lists = recommend(score, split, users=split.val.users).matrix()
@@ -117,13 +121,13 @@ def ease(split: Split, config: BaselineConfig):
     best = max(found, key=found.get)
     if best != l2:
         score = None
-        score = ease_scorer(split.train, split.n_items, best)
+        score = ease_scorer(split.train, split.n_items, best, seen_again=split.seen_again)
     return score, {"chosen_l2": best}
 
 
 def expected(split: Split, cold: Split | None, ks) -> dict:
     """Return what random lists are expected to reach, as {"val": {"HitRate@50": x, ...}, ...}."""
-    heard = np.diff(split.train.offsets)
+    heard = np.diff(split.masked.offsets)
     levels = {}
     parts = [
         (name, held_out, split.n_items - heard[held_out.users])

@@ -23,13 +23,16 @@ from pathlib import Path
 
 import core.start  # noqa: F401  before what is heavy
 
-from tqdm import tqdm
-
 from core.artifacts import exclusive
+from core.late import options_are_read
 from core.options import InputError, WorkError, option, run
-from open_data.fetching import by_hand, check_space, fetch_all, is_here
 from open_data.sources import Source, choose, from_mirror, listing, read_sources
-from open_data.transfer import Pace, Transfer, Unreachable, check_rate
+
+if options_are_read(__name__):
+    from tqdm import tqdm
+
+    from open_data.fetching import by_hand, check_space, fetch_all, is_here
+    from open_data.transfer import Pace, Transfer, Unreachable, check_rate
 
 HERE = Path(__file__).resolve().parent
 

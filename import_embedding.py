@@ -4,6 +4,8 @@
     python import_embedding.py --root R --table vectors.parquet --name clap --id-column track_id
     python import_embedding.py --root R --table vectors.npy --ids ids.txt --name mine
     python import_embedding.py --root R --table folder_of_npy --name mine --missing nan
+    python import_embedding.py --root yambda --table embeddings.parquet --name audio \\
+        --vector-column normalized_embed --missing nan
 
 Reads   --table               .tsv or .csv with a header, plain or as .gz, .bz2, .zst; .parquet with
                               columns of numbers or a column of lists; .npy beside --ids; a folder
@@ -28,20 +30,24 @@ from typing import Literal
 
 import core.start  # noqa: F401  before what is heavy
 
-import numpy as np
-from tqdm import tqdm
-
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
+from core.late import options_are_read
 from core.names import check_name
 from core.options import InputError, WorkError, option, outcome_options, run
-from core.splits import read_split
 from core.trackids import read_trackids
-from listening_log.large_tables import thread_count
-from open_data.fetching import record_of
-from open_data.placement import Found, Matrix
-from open_data.vector_tables import open_table
+
+if options_are_read(__name__):
+    import numpy as np
+    from tqdm import tqdm
+
+    from core.splits import read_split
+    from listening_log.large_tables import thread_count
+    from open_data.fetching import record_of
+    from open_data.placement import Found, Matrix
+    from open_data.vector_tables import open_table
 
 SHOWN = 8  # names of columns that are printed
+MOST_NAMED = 100_000  # tracks without a vector that the json names; its coverage counts all
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,9 @@ class ImportConfig:
     table: Path = option(help="the table of vectors, or a folder of TRACKID.npy", outcome=False)
     name: str = option(help="of the embedding: lower-case letters, digits and _")
     root: Path = option(Path("."), "folder of trackid_sorted.csv and embeddings/", outcome=False)
-    id_column: str | None = option(None, "column of track ids; auto: id, track_id or trackid")
+    id_column: str | None = option(
+        None, "column of track ids; auto: id, track_id, trackid, item_id"
+    )
     vector_column: str | None = option(None, "of a parquet file with several columns of lists")
     ids: Path | None = option(None, "of a .npy table: a file with a track id a line, or a .npy")
     missing: Literal["error", "nan"] = option(
@@ -172,7 +180,8 @@ def describe(config: ImportConfig, found: Found, names: list[str], ids: list[str
             "share_of_train_plays": share,
         },
         "failed": {
-            ids[at]: "the table has no row of it" for at in np.flatnonzero(~found.has).tolist()
+            ids[at]: "the table has no row of it"
+            for at in np.flatnonzero(~found.has)[:MOST_NAMED].tolist()
         },
         "columns": names,
         "columns_of_zeros": zero,

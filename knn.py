@@ -20,13 +20,16 @@ from typing import ClassVar
 
 import core.start  # noqa: F401  before what is heavy
 
+from core.late import options_are_read
 from core.options import InputError, option, run
-from recommenders.cold import cold_vectors, load_cold
-from recommenders.interactions import load_split
-from recommenders.lists import recommend
 from recommenders.run_options import EmbeddingOptions, each_run, each_seed
-from recommenders.runs import Run
-from recommenders.vectors import embedding_hash, knn_scorer, load_item_vectors
+
+if options_are_read(__name__):
+    from recommenders.cold import cold_vectors, load_cold
+    from recommenders.interactions import load_split
+    from recommenders.lists import recommend
+    from recommenders.runs import Run
+    from recommenders.vectors import embedding_hash, knn_scorer, load_item_vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +44,8 @@ def main(config: KnnConfig) -> None:
         raise InputError("KNN learns nothing, so it has no use for 'random'; try --embedding noise")
     split = load_split(config.root)
     cold = load_cold(config.root, split)
-    hashes = {
-        "split_hash": split.fingerprint,
-        "embedding_hash": embedding_hash(config.root, config.embedding, config.width),
-    }
+    embedding = embedding_hash(config.root, config.embedding, config.width)
+    hashes = {"split_hash": split.fingerprint, "embedding_hash": embedding}
     for options in each_seed(config):
         with Run(KnnConfig.section, options, **hashes) as this_run:
             if this_run.finished:
@@ -55,8 +56,9 @@ def main(config: KnnConfig) -> None:
                 split,
                 missing=options.missing,
                 width=options.width,
+                fingerprint=embedding,
             )
-            others = cold_vectors(options, cold, vectors) if cold else None
+            others = cold_vectors(options, cold, vectors, embedding) if cold else None
             width = vectors.shape[1]  # --scale leaves out what does not vary
             vectors = options.arranged(vectors, overwrite=True)
             if cold:

@@ -20,14 +20,17 @@ from pathlib import Path
 
 import core.start  # noqa: F401  before what is heavy
 
-import numpy as np
-
 from core.artifacts import atomic_path, exclusive, read_json, write_json
+from core.late import options_are_read
 from core.options import InputError, option, outcome_options, run
-from sample_data.clips import write_clips
-from sample_data.listening import listen
-from sample_data.styles import STYLES
-from sample_data.synthesis import SECONDS, Track, describe
+
+if options_are_read(__name__):
+    import numpy as np
+
+    from sample_data.clips import write_clips
+    from sample_data.listening import listen
+    from sample_data.styles import STYLES
+    from sample_data.synthesis import SECONDS, Track, describe
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class SampleConfig:
     overwrite: bool = option(False, "make it again, also with other options", outcome=False)
 
     def __post_init__(self):
+        from sample_data.styles import STYLES  # numpy, which --help does without
+
         least = {"seed": 0, "tracks": 2 * len(STYLES), "users": 20, "plays": 20 * self.users}
         for name, minimum in least.items():
             if getattr(self, name) < minimum:

@@ -30,22 +30,26 @@ from urllib.parse import quote
 
 import core.start  # noqa: F401  before what is heavy
 
-import numpy as np
-from tqdm import tqdm
-
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
+from core.late import options_are_read
 from core.options import InputError, option, outcome_options, run
-from core.splits import read_split
 from core.trackids import read_trackids
-from reporting.against import KEPT, changes, read_old
-from reporting.answer import answer
-from reporting.drawing import draw_all, figure_metrics
-from reporting.gains import first_pair, write_gains
-from reporting.listening import audio_files, file_name, listening_data, sample
-from reporting.pages import write_index, write_listen
-from reporting.study import Study, read_study
-from reporting.tracks import found_about, read_tracks
-from reporting.users import user_rows
+
+if options_are_read(__name__):
+    import numpy as np
+    from tqdm import tqdm
+
+    from core.splits import read_split
+    from evaluation.finished import refuse_other_split
+    from reporting.against import KEPT, changes, read_old
+    from reporting.answer import answer
+    from reporting.drawing import draw_all, figure_metrics
+    from reporting.gains import first_pair, write_gains
+    from reporting.listening import audio_files, file_name, listening_data, sample
+    from reporting.pages import write_index, write_listen
+    from reporting.study import Study, read_study
+    from reporting.tracks import found_about, read_tracks
+    from reporting.users import user_rows
 
 HERE = Path(__file__).resolve().parent
 
@@ -116,6 +120,7 @@ def main(config: ReportConfig) -> None:
 def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folder: Path) -> list:
     """Write the report's files, index.html last; return their names inside the folder."""
     split = read_split(config.root)
+    refuse_other_split(config.root, study.runs, split.fingerprint)
     tracks = read_tracks(config.root, ids, split["train"], config.about)
     candidates = np.unique(split["train"].track_idx)
     rows = sample(candidates, config.map_tracks, np.random.default_rng(config.seed))
@@ -179,6 +184,7 @@ def fingerprint(config: ReportConfig, study: Study, audio: dict) -> str:
         small += [config.against / "tables" / "results.csv", config.against / "data" / KEPT]
     small += [
         root / "data" / "split.json",
+        root / "data" / "users.pqt",
         root / "sample.json",
         *(config.about or found_about(config.root)),
     ]
@@ -188,8 +194,8 @@ def fingerprint(config: ReportConfig, study: Study, audio: dict) -> str:
     digest.update(
         sha256(*(p for p in sorted(small) if p.is_file() and p.suffix != ".pyc")).encode()
     )
-    for path in sorted((root / "embeddings").glob("*.npy")):
-        digest.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+    for name, matrix in study.matrices.items():
+        digest.update(f"{name} {matrix.sha256}".encode())
     digest.update(repr(sorted(audio.items())).encode())
     return digest.hexdigest()
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import core.start  # noqa: F401  before what is heavy
 
@@ -33,7 +34,8 @@ from evaluation.measures import list_metrics
 from extract_item_embeddings.engine.perturb import PERTURBATIONS, perturbed_name
 from recommenders.interactions import Split, load_split
 from recommenders.lists import Lists, recommend
-from recommenders.scaling import Scale, Scaling
+from recommenders.run_options import SCALES
+from recommenders.scaling import Scaling
 from recommenders.vectors import knn_scorer, load_item_vectors, unit_rows
 
 K = 50  # neighbours, and tracks of a list
@@ -46,7 +48,7 @@ COLUMNS = ("itself", "neighbours", "lists", "metric", "perturbed_metric", "loss"
 class RobustnessConfig:
     embeddings: tuple[str, ...] = option(help="names of ROOT/embeddings/NAME.npy")
     root: Path = option(Path("."), "folder of all that is read and written")
-    scale: Scale = option("standardize", "unit of the vectors, see knn.py")
+    scale: Literal[SCALES] = option("standardize", "unit of the vectors, see knn.py")
     seed: int = option(1, "decides which tracks are exchanged in the lists")
 
 

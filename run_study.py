@@ -19,20 +19,21 @@ import dataclasses
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import core.start  # noqa: F401  before what is heavy
 
+from core.late import options_are_read
 from core.options import InputError, WorkError, run
 from study.config import HERE, StudyConfig, command_line
-from study.estimates import announce
-from study.forecast import foretell
-from study.graph import decide, look
-from study.preflight import lacks_environment
 from study.record import Record
-from study.stages import Stage, plan
-from study.submission import cancel_study, foresee_study, submit_study
-from study.tree import tree
+
+if options_are_read(__name__):
+    from study.estimates import announce
+    from study.forecast import foretell
+    from study.graph import decide, look
+    from study.stages import Stage, plan
+    from study.submission import cancel_study, foresee_study, submit_study
+    from study.tree import tree
 
 
 def main(config: StudyConfig) -> None:
@@ -84,14 +85,10 @@ def call(stage: Stage) -> None:
     """Run a stage's python; what stops this process stops it too.
 
     Raises:
-        InputError, WorkError: it ended so and has said why, or there is no such python.
+        InputError, WorkError: it ended so and has said why.
     """
-    python, words = sys.executable, [*stage.script, *stage.flags]
-    if stage.interpreter:
-        python = str(HERE / stage.interpreter)
-        if not Path(python).exists():
-            raise InputError(lacks_environment(stage))
-    with subprocess.Popen([python, *words], cwd=HERE) as process:
+    words = [*stage.script, *stage.flags]
+    with subprocess.Popen([sys.executable, *words], cwd=HERE) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt:

@@ -20,12 +20,15 @@ from pathlib import Path
 import core.start  # noqa: F401  before what is heavy
 
 from core.artifacts import read_json
+from core.late import options_are_read
 from core.options import InputError, WorkError, option, parse_config, run
 from study import cluster
 from study.config import StudyConfig, command_line
-from study.graph import look
-from study.progress import describe
 from study.record import Record, study_file
+
+if options_are_read(__name__):
+    from study.graph import look
+    from study.progress import describe
 
 CLEAR = "\033[H\033[2J"  # a terminal's screen
 

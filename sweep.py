@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +35,7 @@ import core.start  # noqa: F401  before what is heavy
 import yaml
 
 from core.artifacts import atomic_path, exclusive, read_json, read_record, write_json
+from core.late import options_are_read
 from core.names import TUNED, run_name
 from core.options import (
     InputError,
@@ -46,11 +46,13 @@ from core.options import (
     yaml_files,
 )
 from core.registry import RECOMMENDERS
-from core.splits import split_hash
-from evaluation.measures import METRICS, check_lengths
+from evaluation.metric_options import check_lengths, check_metric
 from recommenders.run_options import EmbeddingOptions
-from recommenders.vectors import embedding_hash
-from study.search import HERE, Search, read_space, write_outcome
+
+if options_are_read(__name__):
+    from core.splits import split_hash
+    from recommenders.vectors import embedding_hash
+    from study.search import HERE, Search, read_space, write_outcome
 
 HEADS = ("recommender", "embedding", "metric", "sampler", "pruner")
 # What the search gives to each trial, and to the runs with the chosen options.
@@ -84,17 +86,11 @@ class SweepConfig:
     overwrite: bool = option(False, "forget a search that is there, and its trials")
 
     def __post_init__(self):
-        check_metric(self.metric)
+        check_metric("--metric", self.metric)
+        check_lengths([int(self.metric.split("@")[1])])
         for name in ("trials", "workers"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
-
-
-def check_metric(name: str) -> None:
-    """Raise InputError unless the name is a metric at k."""
-    if not re.fullmatch(rf"({'|'.join(METRICS)})@[1-9][0-9]*", name):
-        raise InputError(f"--metric must be one of {', '.join(METRICS)} with @k, got '{name}'")
-    check_lengths([int(name.split("@")[1])])
 
 
 def main(config: SweepConfig) -> None:

@@ -27,29 +27,34 @@ from typing import Literal
 
 import core.start  # noqa: F401  before what is heavy
 
-import numpy as np
-import pandas as pd
-
 from core.artifacts import atomic_path
+from core.late import options_are_read
 from core.names import is_published
 from core.options import InputError, option, run
 from core.registry import label, short_label
-from evaluation import grids, journal
-from evaluation.comparisons import ALPHA, USERS, against_shuffled, compare, groups, is_trained
-from evaluation.crossed import ENOUGH
-from evaluation.measures import HEADLINE, METRICS
-from evaluation.published import beside_published, compare_page, describe_data
-from evaluation.results import (
-    average_seeds,
-    chance_levels,
-    find_crossings,
-    read_runs,
-    summarize_lists,
-    summarize_rows,
-    summarize_segments,
-    unfinished_runs,
-)
-from evaluation.tables import KEYS, metric_names, remove_tables, seal_tables, stated_k
+
+if options_are_read(__name__):
+    import numpy as np
+    import pandas as pd
+
+    from core.splits import split_hash
+    from evaluation import grids, journal
+    from evaluation.comparisons import ALPHA, USERS, against_shuffled, compare, groups, is_trained
+    from evaluation.crossed import ENOUGH
+    from evaluation.finished import refuse_other_split
+    from evaluation.measures import HEADLINE, METRICS
+    from evaluation.published import beside_published, compare_page, describe_data
+    from evaluation.results import (
+        average_seeds,
+        chance_levels,
+        find_crossings,
+        read_runs,
+        summarize_lists,
+        summarize_rows,
+        summarize_segments,
+        unfinished_runs,
+    )
+    from evaluation.tables import KEYS, metric_names, remove_tables, seal_tables, stated_k
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,9 @@ class TableConfig:
 
 def main(config: TableConfig) -> None:
     runs = read_runs(config.root, config.runs)
+    of = describe_data(config.root)[0]
+    if (config.root / "data" / "train.pqt").exists():  # the page names what the data are
+        refuse_other_split(config.root, runs, split_hash(config.root))
     tables = make_tables(runs, config.resamples, config.seed)
     folder = config.root / "tables"
     remove_tables(folder)
@@ -79,7 +87,6 @@ def main(config: TableConfig) -> None:
             _write_csv(table, folder / f"{name}.csv")
     page = render(tables, runs, config.root)
     _write(folder / "results.md", page + "\n" + full_table(tables["results"]))
-    of = describe_data(config.root)[0]
     caption = f"on the test users of {of}, mean and 95 % interval. {_seeds(tables['results'])}"
     _write(folder / "results.tex", grids.tex(tables, shown(tables["results"]), caption))
     if config.layout == "journal":
@@ -100,7 +107,9 @@ def make_tables(runs: list[dict], resamples: int = 10_000, seed: int = 0) -> dic
     k = stated_k(tables["results"])
     metrics = [f"{name}@{k}" for name in METRICS if f"{name}@{k}" in tables["results"]]
     tables["comparisons"] = compare(rows, metrics, resamples=resamples, seed=seed)
-    tables["groups"] = groups(tables["comparisons"])
+    others = [name for name in metric_names(tables["results"]) if name not in metrics]
+    more = compare(rows, others, resamples=resamples, seed=seed, letters_alone=True)
+    tables["groups"] = groups(pd.concat([tables["comparisons"], more]))
     tables["shuffled"] = against_shuffled(rows, metrics, resamples=resamples, seed=seed)
     tables["beyond"] = summarize_lists(rows)
     tables["segments"] = summarize_segments(rows)

@@ -20,19 +20,22 @@ from typing import ClassVar, Literal
 import core.start  # noqa: F401  before what is heavy
 import training.threads  # noqa: F401  before torch
 
-import numpy as np
-import torch
-
+from core.late import options_are_read
 from core.options import InputError, option, run
-from dataset import InteractionDataset, InteractionDatasetItems
-from model import ShallowEmbeddingModel
-from recommenders.interactions import Split, pair_keys
 from recommenders.run_options import EmbeddingOptions, each_run
-from recommenders.vectors import mean_vectors
-from training import parallel
-from training.epochs import autocast, derived_seed
-from training.loop import FitOptions
-from training.recipe import train_and_recommend
+from training.fit_options import FitOptions
+
+if options_are_read(__name__):
+    import numpy as np
+    import torch
+
+    from dataset import InteractionDataset, InteractionDatasetItems
+    from model import ShallowEmbeddingModel
+    from recommenders.interactions import Split, pair_keys
+    from recommenders.vectors import mean_vectors
+    from training import parallel
+    from training.epochs import autocast, derived_seed
+    from training.recipe import train_and_recommend
 
 PUBLISHED_RANGE = 17_052  # the published code drew from so many, whatever there were
 

@@ -20,17 +20,20 @@ from typing import ClassVar
 import core.start  # noqa: F401  before what is heavy
 import training.threads  # noqa: F401  before torch
 
-import numpy as np
-import torch
-
-from bert4rec import BERT4Rec
+from core.late import options_are_read
 from core.options import InputError, option, run
-from dataset import SequenceDataset
-from recommenders.interactions import Split
 from recommenders.run_options import EmbeddingOptions, each_run
-from training.epochs import autocast, derived_seed
-from training.loop import FitOptions
-from training.recipe import train_and_recommend
+from training.fit_options import FitOptions
+
+if options_are_read(__name__):
+    import numpy as np
+    import torch
+
+    from bert4rec import BERT4Rec
+    from dataset import SequenceDataset
+    from recommenders.interactions import Split
+    from training.epochs import autocast, derived_seed
+    from training.recipe import train_and_recommend
 
 PREDICTED_TOGETHER = 128  # users
 

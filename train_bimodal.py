@@ -27,20 +27,23 @@ from typing import ClassVar, Literal
 import core.start  # noqa: F401  before what is heavy
 import training.threads  # noqa: F401  before torch
 
-import numpy as np
-import torch
-
 from core.artifacts import sha256
+from core.late import options_are_read
 from core.options import InputError, option, run
-from recommenders.interactions import Split
-from recommenders.networks.bimodal import Bimodal, n_batches, track_batches
-from recommenders.networks.histories import Ragged
-from recommenders.networks.ranking import mean_scorer
 from recommenders.run_options import EmbeddingOptions, each_run
-from training.elsa import elsa_run, learned_vectors
-from training.epochs import autocast, derived_seed
-from training.loop import FitOptions
-from training.recipe import train_and_recommend
+from training.fit_options import FitOptions
+
+if options_are_read(__name__):
+    import numpy as np
+    import torch
+
+    from recommenders.interactions import Split
+    from recommenders.networks.bimodal import Bimodal, n_batches, track_batches
+    from recommenders.networks.histories import Ragged
+    from recommenders.networks.ranking import mean_scorer
+    from training.elsa import elsa_run, learned_vectors
+    from training.epochs import autocast, derived_seed
+    from training.recipe import train_and_recommend
 
 TRAINED = "bimodal_average"  # its run's folder holds the training
 

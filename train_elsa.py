@@ -17,13 +17,17 @@ from __future__ import annotations
 import core.start  # noqa: F401  before what is heavy
 import training.threads  # noqa: F401  before torch
 
+from core.late import options_are_read
 from core.options import run
 from recommenders.run_options import each_run
-from training import elsa
+from training.elsa_options import ElsaConfig
+
+if options_are_read(__name__):
+    from training import elsa
 
 
-class TrainElsaConfig(elsa.ElsaConfig):
-    """ELSA's own options (training/elsa.py)."""
+class TrainElsaConfig(ElsaConfig):
+    """ELSA's own options."""
 
 
 def main(config: TrainElsaConfig) -> None:

@@ -21,21 +21,24 @@ from typing import ClassVar, Literal
 import core.start  # noqa: F401  before what is heavy
 import training.threads  # noqa: F401  before torch
 
-import numpy as np
-import torch
-
+from core.late import options_are_read
 from core.options import InputError, option, run
-from recommenders.cold import cold_vectors, load_cold
-from recommenders.interactions import Split
-from recommenders.networks.histories import Ragged
-from recommenders.networks.hybrid import Hybrid
-from recommenders.networks.ranking import mean_scorer
 from recommenders.run_options import EmbeddingOptions, each_run
-from recommenders.vectors import load_item_vectors
-from training.elsa import history_batches
-from training.epochs import autocast, derived_seed
-from training.loop import FitOptions
-from training.recipe import train_and_recommend
+from training.fit_options import FitOptions
+
+if options_are_read(__name__):
+    import numpy as np
+    import torch
+
+    from recommenders.cold import cold_vectors, load_cold
+    from recommenders.interactions import Split
+    from recommenders.networks.histories import Ragged
+    from recommenders.networks.hybrid import Hybrid
+    from recommenders.networks.ranking import mean_scorer
+    from recommenders.vectors import load_item_vectors
+    from training.elsa import history_batches
+    from training.epochs import autocast, derived_seed
+    from training.recipe import train_and_recommend
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,14 @@ import os
 import socket
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import yaml
 
 from core.options import InputError, WorkError, refuse_special
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SEALED = "sealed"  # key of a json's own fingerprint
@@ -263,6 +266,8 @@ def read_record(path: Path, keys: tuple[str, ...], remedy: str, digest: str | No
 
 def write_npy(path: Path, array: np.ndarray) -> None:
     """Write the array in numpy's own format, C order."""
+    import numpy as np
+
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.save(file, np.ascontiguousarray(array))
 

@@ -5,11 +5,11 @@ A script declares a frozen dataclass whose fields are made by `option`, and ends
     if __name__ == "__main__":
         run(main, SplitConfig, __doc__)
 
-which parses, calls `main(config)` and turns what a user can cause into one line on stderr:
-exit 2 for wrong arguments or input (`InputError`), 1 for work that failed (`WorkError`, a full
-disk), 130 for Ctrl-C, 143 for SIGTERM, 138 for SIGUSR1, by which Slurm warns of a time limit or
-a preemption: cluster.sh then queues the job again. Any other exception is a bug and keeps its
-traceback.
+which parses, imports what the script left for later (core.late), calls `main(config)` and turns
+what a user can cause into one line on stderr: exit 2 for wrong arguments or input (`InputError`),
+1 for work that failed (`WorkError`, a full disk), 130 for Ctrl-C, 143 for SIGTERM, 138 for
+SIGUSR1, by which Slurm warns of a time limit or a preemption: cluster.sh then queues the job
+again. Any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from pathlib import Path
 
 import yaml
 
+from core.late import import_the_rest
 from core.registry import ALL
 from core.yamls import load_yaml
 
@@ -196,7 +197,9 @@ def run(main, config_class, doc: str) -> typing.NoReturn:
     _watch(arrived, script)
     try:
         with _reader_may_leave():
-            main(parse_config(config_class, doc))
+            config = parse_config(config_class, doc)
+            import_the_rest()
+            main(config)
     except InputError as error:
         sys.exit(_say(script, error, 2))
     except (KeyboardInterrupt, Terminated) as error:

@@ -23,7 +23,7 @@ class Recommender:
         batch: Slurm file; stage.sh takes any script, one of its own states what it needs.
         options_file: yaml at the project's top that people edit, read before --config and flags.
         hears: ranks by an embedding's vectors, so it is compared; else it is a control.
-        learns: has epochs (training.loop.FitOptions), a job a seed, and the study's --config.
+        learns: has epochs (training.fit_options), a job a seed, and the study's --config.
         trains_tracks: --train-tracks true learns the tracks' vectors as well.
         from_nothing: takes the embedding `random`, vectors that are learned from nothing.
         ranks_cold: ranks tracks that train does not know, by their vectors.

@@ -36,7 +36,14 @@ ALPHA = 0.05
 USERS, BOTH = "users", "users and seeds"
 
 
-def compare(rows: list[Row], metrics: list[str], *, resamples: int = 10_000, seed: int = 0):
+def compare(
+    rows: list[Row],
+    metrics: list[str],
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
+    letters_alone: bool = False,
+) -> pd.DataFrame:
     """Return comparisons.csv (tables.py names the columns): every two rows of a recommender.
 
     Args:
@@ -44,6 +51,7 @@ def compare(rows: list[Row], metrics: list[str], *, resamples: int = 10_000, see
         metrics: which to compare; a row that lacks one is left out of its comparisons.
         resamples: of the bootstrap, and flips of the test at least.
         seed: of both.
+        letters_alone: leave out what `groups` does not read, which takes most of the time.
     """
     models = [i for i, row in enumerate(rows) if row.recommender not in CONTROLS]
     models = [i for i in models if plain_tag(rows[i].tag) is None]
@@ -53,11 +61,11 @@ def compare(rows: list[Row], metrics: list[str], *, resamples: int = 10_000, see
         if rows[a].recommender == rows[b].recommender
         and is_published(rows[a].tag) == is_published(rows[b].tag)
     ]
-    table = _paired(rows, pairs, metrics, resamples, seed)
+    table = _paired(rows, pairs, metrics, resamples, seed, tests_alone=letters_alone)
     columns = ["recommender", "embedding_a", "tag_a", "embedding_b", "tag_b", "metric", "users"]
     columns += ["mean_a", "mean_b", "difference", "ci_low", "ci_high", "p", "p_holm"]
-    columns += ["effect_size", "better_a", "better_b", "unit", "seeds_a", "seeds_b"]
-    return table[[*columns, "detectable"]]
+    columns += ["effect_size", "better_a", "better_b", "unit", "seeds_a", "seeds_b", "detectable"]
+    return table[[name for name in columns if name in table]]
 
 
 def against_shuffled(
@@ -85,11 +93,18 @@ def against_shuffled(
 
 
 def _paired(
-    rows: list[Row], pairs: list[tuple], metrics, resamples: int, seed: int, relative: bool = False
+    rows: list[Row],
+    pairs: list[tuple],
+    metrics,
+    resamples: int,
+    seed: int,
+    relative: bool = False,
+    tests_alone: bool = False,
 ):
     """Return every statistic of paired.py for the pairs of rows and the metrics.
 
     With `relative` also change, change_low and change_high: the difference in % of the second mean.
+    With `tests_alone` means and p, and nothing more.
     """
     cells = [
         (metric, a, b)
@@ -124,11 +139,12 @@ def _paired(
     of = np.array([(column[m, a], column[m, b]) for m, a, b in cells])
     means = values.mean(axis=0)
     table["mean_a"], table["mean_b"] = means[of[:, 0]], means[of[:, 1]]
-    for name, found in effects(values, of).items():
-        table[name] = found
-    table["ci_low"], table["ci_high"] = bootstrap_interval(
-        values, of, resamples=resamples, seed=seed
-    )
+    if not tests_alone:
+        for name, found in effects(values, of).items():
+            table[name] = found
+        table["ci_low"], table["ci_high"] = bootstrap_interval(
+            values, of, resamples=resamples, seed=seed
+        )
     if relative:
         second = np.where(table.mean_b > 0, table.mean_b, np.nan)
         table["change"] = 100 * table.difference / second
@@ -139,16 +155,23 @@ def _paired(
     flips = enough_permutations(max(map(len, families.values())), resamples)
     table["p"] = permutation_p(values, of, permutations=flips, seed=seed)
     of_seeds, freedom = np.zeros(len(table)), np.full(len(table), len(values) - 1.0)
-    for at in np.flatnonzero(table.unit == BOTH):
-        metric, a, b = cells[at]
-        found = difference(*(_seeds(rows[i], metric) for i in (a, b)))
-        of_seeds[at], freedom[at] = found.of_seeds, found.freedom
-        table.loc[at, ["p", "ci_low", "ci_high"]] = (found.p, *found.interval)
+    crossed = np.flatnonzero(table.unit == BOTH)
+    found = []
+    for metric, a, b in (cells[at] for at in crossed):
+        found.append(difference(*(_seeds(rows[i], metric) for i in (a, b))))
+    of_seeds[crossed] = [each.of_seeds for each in found]
+    freedom[crossed] = [each.freedom for each in found]
+    table.loc[crossed, "p"] = [each.p for each in found]
+    if not tests_alone:
+        table.loc[crossed, "ci_low"] = [each.interval[0] for each in found]
+        table.loc[crossed, "ci_high"] = [each.interval[1] for each in found]
     adjusted, level = np.empty(len(table)), np.empty(len(table))
     for family in families.values():
         adjusted[family] = holm(table.p.to_numpy()[family])
         level[family] = ALPHA / len(family)
     table["p_holm"] = adjusted
+    if tests_alone:
+        return table
     if len(values) > 1:
         between = values[:, of[:, 0]] - values[:, of[:, 1]]
         table["detectable"] = detectable(between, of_seeds, freedom, level, seed=seed)

@@ -20,10 +20,10 @@ recommender, an embedding and a tag; its seeds are averaged for each user before
                      seeds_b, detectable: the smallest true difference that the test would find 8
                      times in 10, at Holm's first step. Rows as published are compared with each
                      other only
-    groups.csv       recommender, embedding, tag, metric, mean, letters: rows of a recommender that
-                     share a letter cannot be told apart (p_holm >= 0.05); `a` is with the best;
-                     unit, the least of the pairs': `users` of networks that were trained says it
-                     of these networks only
+    groups.csv       recommender, embedding, tag, metric (at every k), mean, letters: rows of a
+                     recommender that share a letter cannot be told apart (p_holm >= 0.05 over its
+                     pairs in that metric and k); `a` is with the best; unit, the least of the
+                     pairs': `users` of networks that were trained says it of these networks only
     shuffled.csv     every row that has a shuffled control, against it: recommender, embedding,
                      tag, metric, users, mean, shuffled_mean, difference, ci_low, ci_high, change,
                      change_low, change_high (in % of the control's mean, paired bootstrap), p,

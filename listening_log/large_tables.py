@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import shutil
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,27 +20,6 @@ MOST_THREADS = 8  # more do not help: one thread reads and one writes
 OWN = 200_000_000  # bytes that the interpreter, its libraries and what is being written take
 LEAST = OWN + 100_000_000  # bytes: with less the work does not go on
 ROW_GROUP = 1 << 18  # rows; fixed, because the bytes of a file depend on it
-
-
-class _NoPandas:
-    """An import hook that knows no pandas."""
-
-    def find_spec(self, name, path=None, target=None):
-        if name == "pandas":
-            raise ModuleNotFoundError("hidden by listening_log.large_tables.hide_pandas", name=name)
-
-
-def hide_pandas() -> None:
-    """Keep pyarrow from loading pandas at its first array: 0.25 s and 40 MB for no use here.
-
-    For a script's own process, before anything else runs.
-    """
-    sys.meta_path.insert(0, _NoPandas())
-
-
-def show_pandas() -> None:
-    """Take hide_pandas back, for work that needs pandas after all."""
-    sys.meta_path[:] = [hook for hook in sys.meta_path if not isinstance(hook, _NoPandas)]
 
 
 class TableFile:

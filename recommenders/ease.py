@@ -12,14 +12,16 @@ users' own K = (X X^T + l2 I)^-1, a quarter of the size squared,
 
     P = (I - X^T K X) / l2,    so that X P = K X,   and   diag(P) = (1 - diag(X^T K X)) / l2
 
-which gives the same scores from a users x users inverse: 2.3 GB for 17,053 users. Whichever side
-is smaller is inverted. At the study's size, on two cores: 201 s for the inverse, 59 s for the lists
-of 12,184 users, at most 3.3 GB (benchmarks/bench_ease.py).
+which gives the same scores from a users x users inverse. Whichever side is smaller is inverted; of
+more than SMALL rows in float32, in half the time and memory (1.2 GB for 17,053 users), where that
+is near enough: drawn columns of the inverse times the matrix give those of I but for NEAR, or it
+is done again in float64. benchmarks/bench_ease.py measures it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -29,15 +31,21 @@ from core.options import InputError, WorkError
 from recommenders.cores import by_parts
 from recommenders.interactions import Interactions
 
-MOST = 40_000  # rows of the matrix that is inverted: 12.8 GB
+MOST = 40_000  # rows of the matrix that is inverted: 6.4 GB in float32
+SMALL = 8_000  # rows that are inverted in float64 in any case: 0.5 GB
+NEAR = 1e-3  # of 1, the most that a column of the matrix times its inverse may be off
 BLOCK = 1024  # rows, or columns, at a time
 
 
-def ease_scorer(train: Interactions, n_items: int, l2: float) -> Callable[[np.ndarray], np.ndarray]:
+def ease_scorer(
+    train: Interactions, n_items: int, l2: float, *, seen_again: bool = False
+) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function user_idx (b,) -> scores (b, n_items), those of x B of each user's x.
 
-    For tracks the user has heard the score is not x B but below it by a share of the track alone;
-    they are never recommended.
+    For tracks the user has heard the score is x B less 1, unless they may be recommended.
+
+    Args:
+        seen_again: they may be.
 
     Raises:
         InputError: l2 is not above 0, or users and tracks are both more than MOST.
@@ -53,17 +61,38 @@ def ease_scorer(train: Interactions, n_items: int, l2: float) -> Callable[[np.nd
     if side > MOST:
         raise InputError(
             f"EASE inverts a matrix of the users or of the tracks, of {side:,} rows here, which "
-            f"takes {8e-9 * side**2:.0f} GB; it is made for at most {MOST:,}: leave ease out of "
+            f"takes {4e-9 * side**2:.0f} GB; it is made for at most {MOST:,}: leave ease out of "
             "--only"
         )
-    inverse = inverse_gram(x if by_users else x.T.tocsr(), l2)
+    inverse = _inverted(x if by_users else x.T.tocsr(), l2)
     if by_users:
         columns = x.tocsc()
         own = (1 - np.concatenate(by_parts(partial(_own_weights, columns, inverse), n_items))) / l2
-        transposed = columns.T.tocsr().astype(np.float32)
-        return lambda users: _product(transposed, inverse[:, users].astype(np.float32)).T / -own
-    own = inverse.diagonal().copy()
-    return lambda users: (x[users] @ inverse) / -own
+        transposed = columns.T.tocsr().astype(inverse.dtype)
+        score = lambda users: _product(transposed, inverse[:, users]).T / -own  # noqa: E731
+        return _less_heard(score, x, seen_again)
+    own, x = inverse.diagonal().copy(), x.astype(inverse.dtype)
+    return _less_heard(lambda users: (x[users] @ inverse) / -own, x, seen_again)
+
+
+def _less_heard(score: Callable, x: csr_matrix, seen_again: bool) -> Callable:
+    """Return x B of x B - x, where it is asked for."""
+    return (lambda users: score(users) + x[users].toarray()) if seen_again else score
+
+
+def _inverted(x: csr_matrix, l2: float) -> np.ndarray:
+    """Return inverse_gram in the precision that is needed."""
+    if x.shape[0] > SMALL:
+        with suppress(WorkError):  # what float32 cannot invert, float64 may
+            inverse = inverse_gram(x, l2, np.float32)
+            chosen = np.random.default_rng(0).choice(x.shape[0], min(32, x.shape[0]), False)
+            columns = inverse[:, chosen].astype(np.float64)
+            product = x @ (x.T @ columns) + l2 * columns
+            product[chosen, np.arange(len(chosen))] -= 1
+            if np.abs(product).max() <= NEAR:
+                return inverse
+            del inverse
+    return inverse_gram(x, l2)
 
 
 def _own_weights(columns: csc_matrix, inverse: np.ndarray, part: slice) -> np.ndarray:
@@ -81,8 +110,8 @@ def _product(rows: csr_matrix, dense: np.ndarray) -> np.ndarray:
     return np.concatenate(by_parts(lambda part: rows[part] @ dense, rows.shape[0]))
 
 
-def inverse_gram(x: csr_matrix, l2: float) -> np.ndarray:
-    """Return (x x^T + l2 I)^-1, float64 (n, n), in the memory of its result and a few blocks.
+def inverse_gram(x: csr_matrix, l2: float, precision: type = np.float64) -> np.ndarray:
+    """Return (x x^T + l2 I)^-1, (n, n), in the memory of its result and a few blocks.
 
     By the symmetric sweep, a block of rows at a time and in place: sweeping block k of a symmetric
     A puts -A_kk^-1 in its place, A_ik A_kk^-1 beside it and A_ij - A_ik A_kk^-1 A_kj elsewhere, and
@@ -95,20 +124,22 @@ def inverse_gram(x: csr_matrix, l2: float) -> np.ndarray:
     Args:
         x: (n, m).
         l2: above 0, so that the matrix is positive definite.
+        precision: float32 or float64, of the matrix and the products; blocks on the diagonal are
+            inverted in float64 in any case.
 
     Raises:
-        WorkError: it is not, in float64.
+        WorkError: it is not, in that precision.
     """
     n = x.shape[0]
     blocks = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
-    gram = np.empty((n, n))
+    gram = np.empty((n, n), precision)
     for rows in blocks:
         gram[rows, : rows.stop] = (x[rows] @ x[: rows.stop].T).toarray()
     gram[np.diag_indices(n)] += l2
     for own in blocks:
         before, after = slice(0, own.start), slice(own.start, n)
         column = np.concatenate([gram[own, before].T, gram[after, own]])
-        pivot = _inverse(column[own], l2)
+        pivot = _inverse(column[own].astype(np.float64), l2).astype(precision)
         scaled = column @ pivot
         for rows in blocks:
             if rows != own:

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from core.options import WorkError
-from core.splits import LIST_LENGTH
+from evaluation.metric_options import LIST_LENGTH
 from recommenders.cores import by_parts
 from recommenders.interactions import Split
 
@@ -138,7 +138,8 @@ def recommend(
 
 
 def _best_of_arrays(split: Split, scores: np.ndarray, users: np.ndarray, k: int):
-    seen = [split.train.of(user) for user in users]
+    masked = split.masked
+    seen = [masked.of(user) for user in users]
     parts = by_parts(lambda rows: top_k(scores[rows], seen[rows], k), len(users))
     found = np.concatenate(parts)
     return found, np.take_along_axis(scores, found, axis=1).astype(np.float32)

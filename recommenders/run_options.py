@@ -8,9 +8,7 @@ import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from core.artifacts import sha256
 from core.names import (
@@ -25,14 +23,16 @@ from core.names import (
     unshuffled,
 )
 from core.options import ARRAY_INDEX, InputError, option
-from evaluation.measures import KS, check_lengths
+from evaluation.metric_options import KS, check_lengths
 from recommenders.as_published import SETS, check_unchanged
-from recommenders.scaling import Scale, Scaling
-from recommenders.vectors import BESIDE, part_widths, parts_of, shuffled_rows
+
+if TYPE_CHECKING:
+    import numpy as np
 
 HERE = Path(__file__).resolve().parents[1]
 ROOMS = (".", "core", "evaluation", "recommenders", "recommenders/networks", "training")
 CODE = [path for room in ROOMS for path in (HERE / room).glob("*.py")]  # what makes a run
+SCALES = ("none", "rms", "standardize", "whiten")  # recommenders/scaling.py
 WIDEST = 65_536  # numbers of a vector of random and noise
 MARK = ".overwritten"  # in a run's folder while a command with --overwrite is under way
 
@@ -66,7 +66,7 @@ class EmbeddingOptions(RunOptions):
     missing: Literal["error", "mean"] = option(
         "error", "rows of NaN: error, or mean of the other train tracks"
     )
-    scale: Scale = option(
+    scale: Literal[SCALES] = option(
         "standardize",
         "unit of the vectors: none, as they are; rms, one number; standardize, each dimension; "
         "whiten, and none says what another says",
@@ -109,34 +109,9 @@ class EmbeddingOptions(RunOptions):
         Returns:
             float32, of as many dimensions as vary; what is left out is said.
         """
-        own = vectors if others is None else others
-        if vectors is not None and BESIDE in self.embedding:
-            own = self._side_by_side(vectors, own)
-        elif vectors is not None:
-            own = self._scaled(self.embedding, vectors, own, overwrite)
-        return shuffled_rows(own, self.seed) if self.shuffle else own
+        from recommenders.arranging import arranged  # numpy, which --help does without
 
-    def _scaled(self, name: str, vectors, own, overwrite: bool = False) -> np.ndarray:
-        scaling = Scaling.of(vectors, self.scale)
-        if scaling is None:
-            return own
-        if scaling.says() and own is vectors:
-            print(f"{name}: {scaling.says()}")
-        return scaling.apply(own, overwrite=overwrite)
-
-    def _side_by_side(self, vectors: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """Return the parts of A+B, each scaled alone and then of the same weight in a product."""
-        ends = np.cumsum(part_widths(self.root, self.embedding, self.width))[:-1]
-        columns = zip(np.split(vectors, ends, 1), np.split(own, ends, 1), strict=True)
-        scaled = []
-        for name, (known, mine) in zip(parts_of(self.embedding), columns, strict=True):
-            scaled.append(self._scaled(name, known, known if own is vectors else mine))
-        if self.scale != "none":
-            total = sum(part.shape[1] for part in scaled)
-            scaled = [
-                part * np.float32((total / len(scaled) / part.shape[1]) ** 0.5) for part in scaled
-            ]
-        return np.hstack(scaled)
+        return arranged(self, vectors, others, overwrite=overwrite)
 
 
 def _check_tag(config: RunOptions) -> None:

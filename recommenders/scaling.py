@@ -21,14 +21,11 @@ A dimension that does not vary says nothing of a track: the last two leave it ou
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 
 from core.options import InputError
 
-Scale = Literal["none", "rms", "standardize", "whiten"]
-SCALES = get_args(Scale)
 BLOCK = 4096  # rows at a time in float64
 ROUNDING = 4 * np.finfo(np.float32).eps  # a dimension that moves by less does not vary
 

@@ -81,7 +81,11 @@ def resources(batch: str, script: str, options: list[str]) -> dict[str, str]:
     Returns:
         {"time": "4:00:00", "mem": "20G", "cpus-per-task": "4", "gres": "gpu:1", ...}
     """
-    line = '. ./cluster.sh && settings "$@" && printf "%s\\n" ${site[@]+"${site[@]}"}'
+    line = (
+        '. ./cluster.sh && settings "$@" || exit; for name in PARTITION ACCOUNT QOS; do '
+        'from=SBATCH_$name; [ -z "${!from:-}" ] || echo "--${name,,}=${!from}"; done; '
+        'printf "%s\\n" ${site[@]+"${site[@]}"}'
+    )
     site = _call(["bash", "-c", line, "cluster.sh", batch, script, *options]).split("\n")
     text = (HERE / batch).read_text(encoding="utf-8")
     words = " ".join(re.findall(r"^#SBATCH (.*)$", text, re.M)).split()
@@ -95,6 +99,23 @@ def limits() -> dict[str, int]:
     """Return the numbers among Slurm's settings, as {"MaxArraySize": 1001, ...}."""
     lines = (line.partition("=") for line in _call(["scontrol", "show", "config"]).splitlines())
     return {name.strip(): int(v.strip()) for name, _, v in lines if v.strip().isdecimal()}
+
+
+def ask(*words: str) -> str:
+    """Return what one of Slurm's commands prints.
+
+    Raises:
+        WorkError: it fails, or is not there.
+    """
+    try:
+        return _call(list(words))
+    except FileNotFoundError as error:
+        raise WorkError(f"there is no {words[0]} on this machine") from error
+
+
+def site(words: list[str]) -> list[str]:
+    """Return a command that runs another with the settings of cluster.env, as jobs have them."""
+    return ["bash", "-c", '[ ! -f cluster.env ] || . ./cluster.env; exec "$@"', "bash", *words]
 
 
 def job_name(root: Path, stage: str) -> str:

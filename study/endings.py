@@ -9,6 +9,7 @@ from study import cluster
 from study.cluster import HERE
 from study.graph import Node
 from study.record import number_in
+from study.stage import Stage
 
 NO_ARRAY = 4294967294  # what stands for a task's number in the log of a job that is no array
 TAIL = 4000  # characters of a log in which Slurm's last words are
@@ -56,10 +57,15 @@ def is_failure(node: Node, index: int) -> bool:
 
 def hint(node: Node, index: int) -> str:
     """Return what to change after a task that ended so; '' where nothing is known."""
-    script = node.stage.script[-1] if node.stage.batch == "stage.sh" else node.stage.batch
     again = "memory" in node.last_job(index)
     twice = "" if again else "; submitted again it gets twice the memory, once"
-    return HINTS.get(last_state(node, index), "").format(key=Path(script).stem, twice=twice)
+    return HINTS.get(last_state(node, index), "").format(key=setting_of(node.stage), twice=twice)
+
+
+def setting_of(stage: Stage) -> str:
+    """Return the name of a stage's settings in cluster.env, as in TIME_name."""
+    name = Path(stage.script[-1] if stage.batch == "stage.sh" else stage.batch).stem
+    return re.sub(r"\W", "_", name)
 
 
 def more_memory(node: Node, options: list[str]) -> int | None:

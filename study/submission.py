@@ -12,8 +12,9 @@ from core.options import InputError, WorkError
 from extract_item_embeddings.engine.shards import array_expression
 from study import cluster
 from study.config import StudyConfig, command_line, flags_of
-from study.endings import more_memory
+from study.endings import more_memory, setting_of
 from study.graph import Node, decide, look
+from study.limits import Asked, check_limits, read_site
 from study.preflight import check_places, check_work
 from study.record import Record, study_file
 
@@ -83,7 +84,19 @@ def prepare(config: StudyConfig, record: Record, queue: list[cluster.Task]) -> l
     nodes = look(config, record, queue)
     decide(nodes, overwrite=config.overwrite)
     check_work(config, nodes)
+    check_site(config, nodes)
     return nodes
+
+
+def check_site(config: StudyConfig, nodes: list[Node]) -> None:
+    """Raise InputError unless the site's partitions and QOS take what is to be submitted."""
+    site, asked = read_site(), []
+    if not site.limits_anything():
+        return
+    for stage, node in ((node.stage, node) for node in nodes if node.todo):
+        wanted = cluster.resources(stage.batch, stage.script[0], cluster_options(config, node))
+        asked.append(Asked(stage.name, setting_of(stage), wanted, len(node.todo)))
+    check_limits(site, asked, sum(len(node.let_go) for node in nodes), config.at_most)
 
 
 def jobs_of_another(record: Record) -> list[cluster.Task]:

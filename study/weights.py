@@ -1,7 +1,6 @@
 """Bring the weights of one backbone to this machine, as its extraction would: for jobs offline.
 
     python -m study.weights --backbone mert
-    .venv-mule/bin/python -m study.weights --backbone mule    # in an environment of its own
 
 Reads   the hub, or its cache (HF_HOME), or the folder that the backbone asks for
 Writes  that cache
@@ -43,7 +42,6 @@ def backbone_of(module) -> type:
 
 def fetch(backbone_class) -> str:
     """Return where the weights are from, once they are here; errors are the extraction's own."""
-    backbone_class.check_environment()
     config = parse_config(backbone_class.config_class, "", ["--audio", "."])
     weights = backbone_class.from_config(config).weights()
     if not weights:

@@ -8,6 +8,8 @@ import pandas as pd
 import soundfile
 from conftest import call_main, make_root
 
+from benchmarks.made_up_study import Row, make_data, make_embeddings, make_lists, make_runs
+from core.registry import ALL
 from core.trackids import read_trackids
 
 STYLES = ("folk", "jungle")
@@ -82,3 +84,39 @@ def add_comparisons(root, means, significant, *, recommender="knn", metric="HitR
         for a, b in combinations(means, 2)
     ]
     pd.DataFrame(rows).to_csv(root / "tables" / "comparisons.csv", index=False)
+
+
+BACKBONES = ("mfcc", "musicnn", "mert", "music2vec", "jukemir", "encodecmae", "musicfm", "mule",
+             "muq", "muq_mulan")  # fmt: skip
+CONTROL_LEVELS = {"popular": -1.5, "random_lists": -2.5, "ease": 1.6}
+SIX = ("knn", "shallow", "bert4rec", "bimodal_average", "bimodal_content", "hybrid")
+
+
+def make_large_study(root, *, users=60, tracks=400, seeds=3):
+    """Write the tables, runs and lists of 10 backbones x 6 recommenders x 3 seeds, all made up.
+
+    Each has its shuffled control, two are trained too, noise and what hears nothing are there.
+    Under BERT4Rec noise ranks best, as in the study; under KNN only some backbones help.
+    """
+    root.mkdir(parents=True)
+    val, test = make_data(root, users, tracks=tracks, people=3 * users)
+    make_embeddings(root, list(BACKBONES), tracks=tracks)
+    widths = {n: np.load(root / "embeddings" / f"{n}.npy", "r").shape[1] for n in BACKBONES}
+    rows, controls = [], [Row(n, "none", None, level) for n, level in CONTROL_LEVELS.items()]
+    for recommender in SIX:
+        start = -1.5 if recommender == "knn" else 0.0
+        for at, name in enumerate(BACKBONES):
+            rows.append(Row(recommender, name, None, start + 0.25 * at, widths[name]))
+            controls.append(Row(recommender, name, "shuffled", -1.2, widths[name]))
+        noise = 4.0 if recommender == "bert4rec" else -1.2
+        controls.append(Row(recommender, "noise", None, noise, 128))
+        if ALL[recommender].trains_tracks:
+            more = {"train_tracks": True}
+            rows += [Row(recommender, n, "trained", 2.0, widths[n], more) for n in BACKBONES[:2]]
+    make_runs(root, rows, seeds, test, segments=False)
+    make_runs(root, controls, 1, test, seed=1, segments=False)
+    people = np.sort(np.concatenate([val, test]))
+    for at, folder in enumerate(sorted((root / "runs").glob("*-s1"))):
+        make_lists(folder, people, at, tracks=tracks)
+    call_main("table", "--root", root)
+    return root

@@ -1,4 +1,4 @@
-"""How ELSA is trained: its options, batches and lists; three scripts need it.
+"""How ELSA is trained: its batches and lists; three scripts need it.
 
 `train_elsa.py` and `baselines.py --only elsa` make its run, and `train_bimodal.py` learns from the
 vectors of one.
@@ -6,59 +6,26 @@ vectors of one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
 
 from core.names import NONE, run_name
-from core.options import InputError, option, parse_config
+from core.options import InputError, parse_config
 from core.splits import split_hash
 from evaluation.finished import AGAIN, read_finished
-from recommenders.as_published import SETS
 from recommenders.cold import load_cold
 from recommenders.interactions import Split
 from recommenders.networks.elsa import Elsa
 from recommenders.networks.histories import HistoryDataset, Ragged, histories_of
 from recommenders.networks.ranking import mean_scorer
-from recommenders.run_options import take_published
 from training.checkpoints import load
+from training.elsa_options import ElsaConfig
 from training.epochs import derived_seed
-from training.loop import FitOptions
+from training.fit_options import FitOptions
 from training.parallel import first, rank
 from training.recipe import train_and_recommend
-
-
-@dataclass(frozen=True, kw_only=True)
-class ElsaConfig(FitOptions):
-    section: ClassVar[str] = "elsa"
-
-    epochs: int = option(50, "at most so many passes over train")
-    batch_size: int = option(128, "users a step")
-    learning_rate: float = option(0.003, "of the optimizer, at the start")
-    plateau_patience: int = option(
-        3, "epochs in a row that may be no better in --select; one more, and the rate is / 10"
-    )
-    early_stop: int = option(8, "epochs in a row no better in --select that end the training")
-    select: str = option("NDCG@50", "what the best epoch is best in; see train.py")
-    factors: int = option(768, "numbers of a track's vector")
-    nadam: bool = option(False, "NAdam in place of Adam, as published")
-    shuffle_users: bool = option(True, "another order of users in each epoch")
-    cold_in_training: bool = option(
-        False, "cold tracks take part in training as tracks nobody heard, as published"
-    )
-    as_published: bool = option(
-        False, "what the published code ran, where nothing else is asked for; tag published"
-    )
-
-    def __post_init__(self):
-        if self.as_published:
-            take_published(self, SETS[self.section])
-        super().__post_init__()
-        if self.factors < 1:
-            raise InputError(f"--factors must be at least 1, got {self.factors}")
 
 
 def train_elsa(config: ElsaConfig) -> None:

@@ -13,76 +13,24 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from core.options import InputError, WorkError, option
-from evaluation.measures import METRICS, list_metrics
+from core.options import InputError, WorkError
+from evaluation.measures import list_metrics
 from recommenders.interactions import Split
-from recommenders.run_options import RunOptions
 from recommenders.runs import Run
 from training.checkpoints import load, save
 from training.curves import Curves, describe_epoch
 from training.device_lists import recommend_on
 from training.epochs import optimizers_of, train_epoch, validation_loss
+from training.fit_options import LOSSES
 from training.parallel import first, rank
 
 REMEDY = "--overwrite trains it again from the start"
-LOSSES = ("loss", "train_loss", "last")  # what may select beside a metric
-SELECT = re.compile(rf"({'|'.join(METRICS)})@[1-9][0-9]*")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitOptions(RunOptions):
-    """What every recommender that learns takes; with EmbeddingOptions beside it, if it hears."""
-
-    config: Path | None = option(
-        None, "yaml of options, laid over the recommender's own", outcome=False
-    )
-
-    epochs: int = option(100, "at most so many passes over train")
-    batch_size: int = option(10_000, "pairs, or users, a step")
-    learning_rate: float = option(1e-3, "of Adam, at the start")
-    plateau_patience: int = option(
-        5, "epochs in a row that may be no better in --select; one more, and the rate is / 10"
-    )
-    early_stop: int = option(16, "epochs in a row no better in --select that end the training")
-    select: str = option(
-        "loss",
-        "what the best epoch is best in: validation loss, train_loss, or a metric, as NDCG@50; "
-        "last: every epoch is better than those before it",
-    )
-    fresh_validation: bool = option(
-        False, "validation draws anew each epoch, so that epochs do not compare, as published"
-    )
-    max_minutes: float | None = option(
-        None, "training ends with the epoch in which they are over, and the best so far is used"
-    )
-    precision: Literal["float32", "bfloat16"] = option(
-        "float32", "of matrix products; bfloat16 (autocast) is for GPUs, and far faster there"
-    )
-    device: str = option("auto", "auto, cpu, cuda or cuda:N", outcome=False)
-
-    def __post_init__(self):
-        super().__post_init__()
-        positive = dict.fromkeys(("epochs", "batch_size", "early_stop"), 1)
-        for name, lowest in {**positive, "plateau_patience": 0, "max_minutes": 0}.items():
-            value = getattr(self, name)
-            if value is not None and value < lowest:
-                flag = "--" + name.replace("_", "-")
-                raise InputError(f"{flag} must be at least {lowest}, got {value}")
-        if self.select not in LOSSES and not SELECT.fullmatch(self.select):
-            raise InputError(
-                f"--select must be {', '.join(LOSSES)} or one of {', '.join(METRICS)} with @k, "
-                f"got '{self.select}'"
-            )
-        if not 0 < self.learning_rate < math.inf:
-            raise InputError(f"--learning-rate must be above 0, got {self.learning_rate}")
 
 
 def pick_device(name: str) -> str:

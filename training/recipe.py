@@ -24,7 +24,8 @@ from recommenders.runs import Run
 from recommenders.vectors import embedding_hash, load_item_vectors
 from training import parallel
 from training.device_lists import recommend_on
-from training.loop import FitOptions, fit, parameters, pick_device, validation_metric
+from training.fit_options import FitOptions
+from training.loop import fit, parameters, pick_device, validation_metric
 
 
 def train_and_recommend(
@@ -62,9 +63,8 @@ def train_and_recommend(
     if hears:
         cold = load_cold(config.root, split)
         fingerprint = embedding_hash(config.root, config.embedding, config.width)
-        vectors = load_item_vectors(
-            config.root, config.embedding, split, missing=config.missing, width=config.width
-        )
+        same = {"missing": config.missing, "width": config.width, "fingerprint": fingerprint}
+        vectors = load_item_vectors(config.root, config.embedding, split, **same)
     made_from = {"split_hash": split.fingerprint, "embedding_hash": fingerprint}
     scorers = {name: scorer, **(others or {})}
     for options in each_seed(parallel.own(config)):
@@ -100,7 +100,7 @@ def train_and_recommend(
                 if cold and vectors is not None and ALL[each].ranks_cold:
                     if learned_tracks(network):
                         measured["cold_vectors"] = "as the audio model made them"
-                    score = scores(cold_vectors(options, cold, vectors))
+                    score = scores(cold_vectors(options, cold, vectors, fingerprint))
                     this_run.add_cold(recommend_on(device, score, cold), cold)
                 this_run.finish(recommend_on(device, scores(None), split), split, **measured)
 

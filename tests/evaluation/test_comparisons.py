@@ -3,13 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+import test_table
 from scipy import stats
 from test_table import results, write_run
 
 from evaluation.comparisons import against_shuffled, compare, groups
 from evaluation.paired import holm
 from evaluation.results import average_seeds, read_runs
-from evaluation.tables import read_tables
+from evaluation.tables import metric_names, read_tables
 
 METRIC = "HitRate@50"
 
@@ -142,3 +143,20 @@ def test_runs_of_other_users_than_the_rest_are_refused(tmp_path, call):
     write_run(tmp_path, "knn", "other", 1, [0, 1, 1])
     with pytest.raises(InputError, match="is of other users than the other runs of this split"):
         call("table", "--root", tmp_path)
+
+
+def test_letters_stand_at_every_length_of_the_lists_and_are_those_of_the_whole_comparison(
+    tmp_path, call, monkeypatch
+):
+    monkeypatch.setattr(test_table, "NAMES", ["HitRate@10", "NDCG@10", "HitRate@50", "NDCG@50"])
+    study(tmp_path, seeds=(1, 2))
+    call("table", "--root", tmp_path)
+    read, rows = read_tables(tmp_path), average_seeds(read_runs(tmp_path))
+    metrics = metric_names(read["results"])
+    assert len(metrics) == 4
+    assert set(read["comparisons"].metric) == {name for name in metrics if name.endswith("@50")}
+    whole = groups(compare(rows, metrics))
+    columns = ["recommender", "embedding", "tag", "metric", "letters", "unit"]
+    assert sorted(map(tuple, read["groups"][columns].to_numpy())) == sorted(
+        map(tuple, whole[columns].to_numpy())
+    )

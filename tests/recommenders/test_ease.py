@@ -34,8 +34,23 @@ def test_scores_are_the_papers_whichever_side_is_inverted(toy_root, l2, sizes, b
     for users in (np.arange(split.n_users), np.array([5, 3])):
         found = score(users)
         unheard = ~heard[users]
-        # the inverse is float64; its product with the histories is float32 where users are inverted
-        np.testing.assert_allclose(found[unheard], expected[users][unheard], rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(found[unheard], expected[users][unheard], atol=1e-10)
+
+
+@pytest.mark.parametrize("sizes", [{"users": 24, "tracks": 160}, {"users": 96, "tracks": 60}])
+def test_large_sides_are_inverted_in_float32_where_that_is_near_enough(
+    toy_root, sizes, monkeypatch
+):
+    split = load_split(toy_root(**sizes))
+    expected, heard = plain_scores(split, 30)
+    users = np.arange(split.n_users)
+    exact = ease_scorer(split.train, split.n_items, 30)(users)
+    monkeypatch.setattr(ease, "SMALL", 10)
+    found = ease_scorer(split.train, split.n_items, 30)(users)
+    np.testing.assert_allclose(found[~heard], expected[~heard], rtol=2e-5, atol=1e-6)
+    assert not np.array_equal(found, exact)
+    monkeypatch.setattr(ease, "NEAR", 1e-12)
+    assert np.array_equal(ease_scorer(split.train, split.n_items, 30)(users), exact)
 
 
 def test_what_cannot_be_inverted_is_refused_by_name(toy_root, monkeypatch):

@@ -9,8 +9,8 @@ from conftest import HERE
 from core.options import InputError
 from core.registry import RECOMMENDERS
 from core.splits import read_split
-from recommenders.run_options import EmbeddingOptions
-from recommenders.scaling import SCALES, Scaling
+from recommenders.run_options import SCALES, EmbeddingOptions
+from recommenders.scaling import Scaling
 from study.search import read_space
 
 MEASURED = [scale for scale in SCALES if scale != "none"]

@@ -13,9 +13,11 @@ from matplotlib.image import imread
 from studies import add_audio, add_comparisons, add_styles, make_study
 
 import report
+from core.days import days_in_words
 from core.options import InputError
 from core.splits import read_split
 from core.trackids import read_trackids
+from core.users import write_users
 from reporting.alternatives import metric_text, rank_text, significance_text, similarity_text
 from reporting.answer import answer
 from reporting.drawing import model_sizes
@@ -367,6 +369,20 @@ def test_the_leader_is_told_with_those_it_cannot_be_told_apart_from(root):
     told = answer(study_of(root), "HitRate@50")
     assert "though noise lies significantly above it" in told["leads"]
     assert told["helps"].startswith("Under KNN one does not help")
+
+
+def test_the_listening_page_calls_users_and_days_as_the_log_does(root, call, undrawn):
+    users = read_split(root)["test"].user_id
+    write_users(root, [f"joe <{n:04d}>" for n in range(users.max() + 1)])
+    seal = root / "data" / "split.json"
+    made = json.loads(seal.read_text()) if seal.exists() else {}
+    assert not made  # the toy has none: its times are dates
+    call("report", "--root", root)
+    shown = data_of(root)["users"]
+    assert [user["id"] for user in shown] == [f"joe <{n:04d}>" for n in sorted(set(users))]
+    assert shown[0]["history"][0][2].startswith("2019-03-")
+    days = pd.Series(pd.to_datetime(["1970-01-01 05:00:00", "1970-08-01 23:59:59"]))
+    assert days_in_words(days, dates=False).tolist() == ["day 0", "day 212"]
 
 
 def test_the_leaders_are_compared_with_listening_alone_user_by_user(root):

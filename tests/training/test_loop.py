@@ -23,7 +23,8 @@ from core.options import InputError, WorkError
 from recommenders.run_options import EmbeddingOptions
 from training import curves, epochs
 from training.epochs import derived_seed
-from training.loop import FitOptions, fit, pick_device
+from training.fit_options import FitOptions
+from training.loop import fit, pick_device
 
 HERE = Path(__file__).resolve().parents[2]
 EMBEDDING = ("--embedding", "toy", "--device", "cpu")

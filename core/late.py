@@ -1,0 +1,42 @@
+"""What a command imports once its options are read, so that --help and a typing error are quick.
+
+A script imports at its top what its options need, and all else under
+
+    if options_are_read(__name__):
+        import numpy as np
+
+    if __name__ == "__main__":
+        run(main, KnnConfig, __doc__)
+
+Imported by a test or another process, it gets everything at once. As a command it gets there the
+options, and core.options.run imports the rest before it calls main: a second or more of libraries
+(torch: four), by then under the handlers of signals.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+MARK = "options_are_read(__name__)"
+
+
+def options_are_read(name: str) -> bool:
+    """Say whether a script may import what is heavy now.
+
+    Args:
+        name: the script's __name__.
+    """
+    return name != "__main__"
+
+
+def import_the_rest() -> None:
+    """Run, in the command's own file, the imports that stand under `if options_are_read(...)`."""
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if file is None or not hasattr(main, options_are_read.__name__):
+        return
+    for node in ast.parse(Path(file).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == MARK:
+            exec(compile(ast.Module(node.body, []), file, "exec"), vars(main))

@@ -1,0 +1,77 @@
+"""--help of every command, and its typing errors, come before anything heavy is imported."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import HERE
+
+from core.late import MARK
+
+SCRIPTS = [
+    path
+    for path in sorted(HERE.glob("*.py"))
+    if "\nif __name__ ==" in path.read_text(encoding="utf-8")
+]
+LIGHT = {"yaml", "_yaml", "_distutils_hack"}  # of what is installed; the last is a hook's
+
+
+def started(path, *flags):
+    """Return the finished process of a command that says which modules it imported."""
+    words = [sys.executable, "-X", "importtime", path, *flags]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60)
+
+
+def installed(stderr: str) -> set[str]:
+    """Return which of the libraries that are installed here a process imported."""
+    names = (line.rpartition("|")[2].strip() for line in stderr.splitlines() if "| " in line)
+    there = {path.stem.partition(".")[0] for path in Path(np.__file__).parents[1].iterdir()}
+    return {name.partition(".")[0] for name in names} & there - LIGHT
+
+
+def late(path) -> ast.If:
+    """Return the block of a script's late imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return next(n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == MARK)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_help_imports_nothing_heavy(path):
+    done = started(path, "--help")
+    assert done.returncode == 0, done.stderr[-500:]
+    assert done.stdout.startswith("usage: ")
+    assert "core.options" in done.stderr
+    assert not installed(done.stderr)
+
+
+def test_a_typing_error_is_told_before_anything_heavy_is_imported():
+    done = started(HERE / "train.py", "--embeding", "mfcc")
+    assert done.returncode == 2
+    assert "did you mean '--embedding'?" in done.stderr
+    assert not installed(done.stderr)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_options_are_checked_without_what_is_imported_late(path):
+    names = {
+        alias.asname or alias.name.partition(".")[0]
+        for node in late(path).body
+        for alias in node.names
+    }
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for kind in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        checks = [n for n in kind.body if getattr(n, "name", "__post_init__") == "__post_init__"]
+        for check in checks:
+            found = list(ast.walk(check))
+            used = {n.id for n in found if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+            own = {a.name for n in found if isinstance(n, ast.ImportFrom) for a in n.names}
+            assert not used & names - own
+
+
+def test_a_script_that_is_imported_has_everything_at_once():
+    import knn
+
+    assert knn.recommend and knn.Run

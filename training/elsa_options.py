@@ -1,0 +1,41 @@
+"""ELSA's options, which three scripts read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from core.options import InputError, option
+from recommenders.as_published import SETS
+from recommenders.run_options import take_published
+from training.fit_options import FitOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElsaConfig(FitOptions):
+    section: ClassVar[str] = "elsa"
+
+    epochs: int = option(50, "at most so many passes over train")
+    batch_size: int = option(128, "users a step")
+    learning_rate: float = option(0.003, "of the optimizer, at the start")
+    plateau_patience: int = option(
+        3, "epochs in a row that may be no better in --select; one more, and the rate is / 10"
+    )
+    early_stop: int = option(8, "epochs in a row no better in --select that end the training")
+    select: str = option("NDCG@50", "what the best epoch is best in; see train.py")
+    factors: int = option(768, "numbers of a track's vector")
+    nadam: bool = option(False, "NAdam in place of Adam, as published")
+    shuffle_users: bool = option(True, "another order of users in each epoch")
+    cold_in_training: bool = option(
+        False, "cold tracks take part in training as tracks nobody heard, as published"
+    )
+    as_published: bool = option(
+        False, "what the published code ran, where nothing else is asked for; tag published"
+    )
+
+    def __post_init__(self):
+        if self.as_published:
+            take_published(self, SETS[self.section])
+        super().__post_init__()
+        if self.factors < 1:
+            raise InputError(f"--factors must be at least 1, got {self.factors}")
