@@ -40,6 +40,7 @@ from core.names import TUNED, run_name
 from core.options import (
     InputError,
     WorkError,
+    at_least,
     option,
     read_yaml_options,
     run,
@@ -88,9 +89,7 @@ class SweepConfig:
     def __post_init__(self):
         check_metric("--metric", self.metric)
         check_lengths([int(self.metric.split("@")[1])])
-        for name in ("trials", "workers"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        at_least(self, trials=1, workers=1)
 
 
 def main(config: SweepConfig) -> None:
