@@ -44,6 +44,7 @@ if options_are_read(__name__):
     from reporting.against import KEPT, changes, read_old
     from reporting.answer import answer
     from reporting.drawing import draw_all, figure_metrics
+    from reporting.factors import factor_table
     from reporting.gains import first_pair, write_gains
     from reporting.listening import audio_files, file_name, listening_data, sample
     from reporting.pages import write_index, write_listen
@@ -151,6 +152,7 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
             {
                 "metrics": metrics,
                 "changed": changed,
+                "factors": factor_table(users, metrics[0]),
                 "gains": {**gains, "first": first_pair(gains, told, users)} if gains else {},
                 "n_map": len(rows),
                 "sampled": len(rows) < len(candidates),

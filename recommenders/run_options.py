@@ -72,6 +72,12 @@ class EmbeddingOptions(RunOptions):
         "unit of the vectors: none, as they are; rms, one number; standardize, each dimension; "
         "whiten, and none says what another says",
     )
+    project: int = option(
+        0,
+        "numbers a vector is brought down to: those along which the scaled tracks of train vary "
+        "most; 0: all",
+        before=0,
+    )
     width: int = option(128, "numbers a vector, of random and noise only")
     shuffle: bool = option(
         False, f"give the tracks each other's vectors, drawn by the seed; tag {SHUFFLED}"
@@ -89,6 +95,11 @@ class EmbeddingOptions(RunOptions):
         if self.shuffle:
             object.__setattr__(self, "tag", shuffled_tag(self.tag))
         super().__post_init__()
+        if self.project < 0 or (self.project and self.scale not in ("standardize", "whiten")):
+            raise InputError(
+                f"--project {self.project} --scale {self.scale}: expected at least 1 number a "
+                "vector, of vectors that are standardized or whitened"
+            )
         if not 1 <= self.width <= WIDEST:
             raise InputError(f"--width must be between 1 and {WIDEST:,}, got {self.width}")
 
