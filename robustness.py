@@ -25,18 +25,21 @@ from typing import Literal
 
 import core.start  # noqa: F401  before what is heavy
 
-import numpy as np
-
-from core.artifacts import write_json
+from core.late import options_are_read
 from core.options import InputError, option, run
-from evaluation.crossed import difference
-from evaluation.measures import list_metrics
-from extract_item_embeddings.engine.perturb import PERTURBATIONS, perturbed_name
-from recommenders.interactions import Split, load_split
-from recommenders.lists import Lists, recommend
 from recommenders.run_options import SCALES
-from recommenders.scaling import Scaling
-from recommenders.vectors import knn_scorer, load_item_vectors, unit_rows
+
+if options_are_read(__name__):
+    import numpy as np
+
+    from core.artifacts import write_json
+    from evaluation.crossed import difference
+    from evaluation.measures import list_metrics
+    from extract_item_embeddings.engine.perturb import PERTURBATIONS, perturbed_name
+    from recommenders.interactions import Split, load_split
+    from recommenders.lists import Lists, recommend
+    from recommenders.scaling import Scaling
+    from recommenders.vectors import knn_scorer, load_item_vectors, unit_rows
 
 K = 50  # neighbours, and tracks of a list
 METRIC = "NDCG"
