@@ -25,6 +25,7 @@ from typing import Literal
 
 import core.start  # noqa: F401  before what is heavy
 
+from core.artifacts import write_json
 from core.late import options_are_read
 from core.options import InputError, option, run
 from recommenders.run_options import SCALES
@@ -32,7 +33,6 @@ from recommenders.run_options import SCALES
 if options_are_read(__name__):
     import numpy as np
 
-    from core.artifacts import write_json
     from evaluation.crossed import difference
     from evaluation.measures import list_metrics
     from extract_item_embeddings.engine.perturb import PERTURBATIONS, perturbed_name

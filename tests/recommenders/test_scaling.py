@@ -61,6 +61,36 @@ def test_few_tracks_of_a_wide_embedding_keep_their_likeness_when_whitened():
     assert np.nanmean(cosines[same]) > np.nanmean(cosines[~same]) + 0.01, "not all equally far"
 
 
+def test_a_projection_has_the_principal_components_of_train_in_the_scales_unit():
+    train, others = raw(), raw(1, 50)
+    scaling = Scaling.of(train, "standardize")
+    plain, theirs = scaling.apply(train).astype(float), scaling.apply(others).astype(float)
+    _, values, axes = np.linalg.svd(plain, full_matrices=False)
+    unit = np.sqrt(2 / (np.square(values[:2]) / len(plain)).sum())
+    own = scaling.projected(train, 2)
+    for found, expected in ((own.apply(train), plain), (own.apply(others), theirs)):
+        expected = expected @ axes[:2].T * unit
+        np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-3)
+    assert np.square(own.apply(train)).mean() == pytest.approx(1, rel=1e-4)
+    again = Scaling.of(train * 1000, "standardize").projected(train * 1000, 2)
+    np.testing.assert_allclose(again.apply(train * 1000), own.apply(train), atol=1e-3)
+    with pytest.raises(InputError, match="--project 6 is more than the 5 dimensions that vary"):
+        scaling.projected(train, 6)
+
+
+@pytest.mark.parametrize("script", ["knn", "train"])
+def test_recommenders_hear_projected_vectors(toy_root, call, script):
+    root = toy_root()
+    flags = FIT if script == "train" else ()
+    heard = ("--root", root, "--embedding", "toy", *flags)
+    call(script, *heard)
+    call(script, *heard, "--project", 3, "--tag", "narrow")
+    lists = [pd.read_parquet(path) for path in sorted((root / "runs").glob("*/recs.pqt"))]
+    assert len(lists) == 2 and not lists[0].track_idx.equals(lists[1].track_idx)
+    with pytest.raises(InputError, match="--project 3 --scale none: expected at least 1 number"):
+        call(script, "--root", root, "--embedding", "toy", "--project", 3, "--scale", "none")
+
+
 @pytest.mark.parametrize("scale", MEASURED)
 @pytest.mark.parametrize("unit", [1e-10, 1e-3, 2.0**-7, 10, 1e3, 1e20])
 def test_the_unit_is_gone(scale, unit):
