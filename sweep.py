@@ -47,7 +47,7 @@ from core.options import (
     yaml_files,
 )
 from core.registry import RECOMMENDERS
-from evaluation.metric_options import check_lengths, check_metric
+from evaluation.metric_options import check_metric
 from recommenders.run_options import EmbeddingOptions
 
 if options_are_read(__name__):
@@ -88,7 +88,6 @@ class SweepConfig:
 
     def __post_init__(self):
         check_metric("--metric", self.metric)
-        check_lengths([int(self.metric.split("@")[1])])
         at_least(self, trials=1, workers=1)
 
 

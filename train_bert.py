@@ -32,7 +32,7 @@ if options_are_read(__name__):
     from bert4rec import BERT4Rec
     from dataset import SequenceDataset
     from recommenders.interactions import Split
-    from sampled_softmax import ClassSampler
+    from recommenders.networks.sampled_softmax import ClassSampler
     from training.epochs import autocast, derived_seed
     from training.recipe import train_and_recommend
 
