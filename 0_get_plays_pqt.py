@@ -29,8 +29,6 @@ Takes 3 s and 250 MB for 20 million rows (840 MB of text) on two free cores; mem
 with the log (benchmarks/bench_stages.py).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -122,7 +120,7 @@ def main(config: PlaysConfig) -> None:
             make_plays(config, shape, scratch, min(BLOCK, block_bytes), threads)
 
 
-def shape_asked_for(config: PlaysConfig) -> Shape:
+def shape_asked_for(config: PlaysConfig) -> "Shape":
     """Return how the log is laid out; what cannot be is an InputError."""
     return shape_of(
         config.preset,
@@ -136,7 +134,7 @@ def shape_asked_for(config: PlaysConfig) -> Shape:
     )
 
 
-def is_finished(config: PlaysConfig, shape: Shape) -> bool:
+def is_finished(config: PlaysConfig, shape: "Shape") -> bool:
     """Say whether plays.pqt is there; made from another log or other ids is an InputError."""
     record, plays = config.root / "data" / "plays.json", config.root / "data" / "plays.pqt"
     if not record.exists() or not plays.exists():
@@ -151,6 +149,8 @@ def is_finished(config: PlaysConfig, shape: Shape) -> bool:
         changed = f"the log was read otherwise ({described(made.get('shape', {}))})"
     elif shape.text_users and not users_file(config.root).exists():
         changed = f"{users_file(config.root)} is missing"
+    elif shape.text_users and sha256(users_file(config.root)) != made.get("users_sha256"):
+        changed = f"{users_file(config.root)} is not the file that {record.name} tells of"
     elif plays.stat().st_size != made["bytes"] or sha256(plays) != made["sha256"]:
         changed = f"it is not the file that {record.name} tells of: it was damaged or replaced"
     else:
@@ -164,7 +164,7 @@ def described(told: dict) -> str:
 
 
 def make_plays(
-    config: PlaysConfig, shape: Shape, scratch: Path, block_bytes: int, threads: int
+    config: PlaysConfig, shape: "Shape", scratch: Path, block_bytes: int, threads: int
 ) -> None:
     """Write every file of the module docstring."""
     root, data = config.root, config.root / "data"
@@ -221,6 +221,8 @@ def make_plays(
         "sha256": sha256(data / "plays.pqt"),
         "bytes": (data / "plays.pqt").stat().st_size,
     }
+    if users is not None:
+        record["users_sha256"] = sha256(users_file(root))
     if shape.told():
         record |= {"shape": shape.told(), "times": found.time_format}
     elif found.time_format != "iso":
@@ -242,7 +244,7 @@ def make_plays(
         print(f"note      {UNCHECKED}")
 
 
-def check_rejected(config: PlaysConfig, found: Conversion) -> None:
+def check_rejected(config: PlaysConfig, found: "Conversion") -> None:
     """Write data/rejected.json; too many rejected rows, or no plays at all, are an InputError."""
     rejected, path = found.rejected, config.root / "data" / "rejected.json"
     reasons = {

@@ -31,8 +31,6 @@ Takes 0.6 s and 250 MB for 20 million plays of which one in 17 is within the dat
 for 20 million that all are, on two free cores (benchmarks/bench_stages.py).
 """
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -147,7 +145,7 @@ def main(config: SplitConfig) -> None:
             split(config, rule, scratch, **limits)
 
 
-def rule_by_dates(config: SplitConfig) -> Rule:
+def rule_by_dates(config: SplitConfig) -> "Rule":
     """Return the rule of the published studies' kind, which looks at no plays."""
     return Rule.parse(
         config.train_from,
@@ -165,7 +163,7 @@ def needs_the_plays(config: SplitConfig, relative: bool) -> bool:
     return relative or any(others) or config.seen == "keep" or config.train_from is None
 
 
-def rule_by_plays(config: SplitConfig, plays: Path, relative: bool) -> Rule:
+def rule_by_plays(config: SplitConfig, plays: Path, relative: bool) -> "Rule":
     """Return the rule of any options, in the time of the plays."""
     if PROTOCOLS[config.protocol].cold:
         raise InputError(
@@ -192,7 +190,7 @@ def has_relative_times(data: Path) -> bool:
     return read_json(record, f"{STAGE_0} --overwrite").get("times") == RELATIVE
 
 
-def split(config: SplitConfig, rule: Rule, scratch: Path, **limits) -> None:
+def split(config: SplitConfig, rule: "Rule", scratch: Path, **limits) -> None:
     """Write every file of the module docstring, and print what is in them."""
     data = config.root / "data"
     ids = fingerprint_of_ids(config.root)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
 from dataset import MaskedBatch
-from sampled_softmax import sampled_cross_entropy
+from recommenders.networks.sampled_softmax import sampled_cross_entropy
 
 # Memory for one block of logits, at most (or one row): a CPU's cache; a GPU's products want more.
 LOGIT_BYTES = {"cpu": 1 << 25, "cuda": 1 << 29}
@@ -89,7 +89,7 @@ class BERT4Rec(nn.Module):
     def loss(self, batch: MaskedBatch) -> torch.Tensor:
         """Return the mean cross-entropy of the masked tracks over all tracks and both extra rows.
 
-        Where the batch has a sample, that stands for all tracks (sampled_softmax.py).
+        Where the batch has a sample, that stands for all tracks: sampled_softmax.py.
 
         The output layer is applied at the masked places only: nothing else enters the loss.
         """

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from recommenders.interactions import Interactions
-from sampled_softmax import ClassSampler, Sample
+from recommenders.networks.sampled_softmax import ClassSampler, Sample
 
 REDRAWS = 10  # after so many, the few negatives that still collide are drawn from what is free
 

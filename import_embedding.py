@@ -33,7 +33,7 @@ import core.start  # noqa: F401  before what is heavy
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
 from core.late import options_are_read
 from core.names import check_name
-from core.options import InputError, WorkError, option, outcome_options, run
+from core.options import InputError, WorkError, option, outcome_options, refuse_special, run
 from core.trackids import read_trackids
 
 if options_are_read(__name__):
@@ -72,6 +72,8 @@ def main(config: ImportConfig) -> None:
     check_name("--name", config.name)
     threads = thread_count(config.threads)
     ids = read_trackids(config.root)
+    if config.ids:
+        refuse_special(config.ids, f"--ids {config.ids}")
     if not config.table.exists():
         raise InputError(f"--table {config.table} is missing; get_data.py --list names open ones")
     folder = config.root / "embeddings"
@@ -115,7 +117,7 @@ def source_of(config: ImportConfig) -> dict:
         digest = sha256(*sorted(config.table.glob("*.npy")))
     else:
         digest = sha256(config.table, *([config.ids] if config.ids else []))
-    told, licence = record_of(config.table), config.licence
+    told, licence = record_of(config.table.resolve()), config.licence
     if licence is None and told.exists():
         licence = read_json(told, "python get_data.py").get("licence")
     return {"file": config.table.name, "sha256": digest, "licence": licence or "unknown"}

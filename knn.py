@@ -21,7 +21,7 @@ from typing import ClassVar
 import core.start  # noqa: F401  before what is heavy
 
 from core.late import options_are_read
-from core.options import InputError, option, run
+from core.options import option, run
 from recommenders.run_options import EmbeddingOptions, each_run, each_seed
 
 if options_are_read(__name__):
@@ -40,8 +40,6 @@ class KnnConfig(EmbeddingOptions):
 
 
 def main(config: KnnConfig) -> None:
-    if config.embedding == "random":
-        raise InputError("KNN learns nothing, so it has no use for 'random'; try --embedding noise")
     split = load_split(config.root)
     cold = load_cold(config.root, split)
     embedding = embedding_hash(config.root, config.embedding, config.width)

@@ -32,7 +32,7 @@ import core.start  # noqa: F401  before what is heavy
 
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
 from core.late import options_are_read
-from core.options import InputError, option, outcome_options, run
+from core.options import InputError, at_least, option, outcome_options, run
 from core.trackids import read_trackids
 
 if options_are_read(__name__):
@@ -44,6 +44,7 @@ if options_are_read(__name__):
     from reporting.against import KEPT, changes, read_old
     from reporting.answer import answer
     from reporting.drawing import draw_all, figure_metrics
+    from reporting.factors import factor_table
     from reporting.gains import first_pair, write_gains
     from reporting.listening import audio_files, file_name, listening_data, sample
     from reporting.pages import write_index, write_listen
@@ -76,11 +77,7 @@ class ReportConfig:
     overwrite: bool = option(False, "make it again, also when nothing changed", outcome=False)
 
     def __post_init__(self):
-        least = {"listen_tracks": 1, "listen_users": 1, "map_tracks": 20, "seed": 0}
-        for name, minimum in least.items():
-            if getattr(self, name) < minimum:
-                flag = "--" + name.replace("_", "-")
-                raise InputError(f"{flag} must be at least {minimum}, got {getattr(self, name)}")
+        at_least(self, listen_tracks=1, listen_users=1, map_tracks=20, seed=0)
         if self.copy_audio and self.audio is None:
             raise InputError("--copy-audio needs --audio DIR, the folder to copy from")
         if self.audio is not None and not self.audio.is_dir():
@@ -155,6 +152,7 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
             {
                 "metrics": metrics,
                 "changed": changed,
+                "factors": factor_table(users, metrics[0]),
                 "gains": {**gains, "first": first_pair(gains, told, users)} if gains else {},
                 "n_map": len(rows),
                 "sampled": len(rows) < len(candidates),

@@ -21,20 +21,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import core.start  # noqa: F401  before what is heavy
 
-import numpy as np
-
 from core.artifacts import write_json
+from core.late import options_are_read
 from core.options import InputError, option, run
-from evaluation.crossed import difference
-from evaluation.measures import list_metrics
-from extract_item_embeddings.engine.perturb import PERTURBATIONS, perturbed_name
-from recommenders.interactions import Split, load_split
-from recommenders.lists import Lists, recommend
-from recommenders.scaling import Scale, Scaling
-from recommenders.vectors import knn_scorer, load_item_vectors, unit_rows
+from recommenders.run_options import SCALES
+
+if options_are_read(__name__):
+    import numpy as np
+
+    from evaluation.crossed import difference
+    from evaluation.measures import list_metrics
+    from extract_item_embeddings.engine.perturb import PERTURBATIONS, perturbed_name
+    from recommenders.interactions import Split, load_split
+    from recommenders.lists import Lists, recommend
+    from recommenders.scaling import Scaling
+    from recommenders.vectors import knn_scorer, load_item_vectors, unit_rows
 
 K = 50  # neighbours, and tracks of a list
 METRIC = "NDCG"
@@ -46,7 +51,7 @@ COLUMNS = ("itself", "neighbours", "lists", "metric", "perturbed_metric", "loss"
 class RobustnessConfig:
     embeddings: tuple[str, ...] = option(help="names of ROOT/embeddings/NAME.npy")
     root: Path = option(Path("."), "folder of all that is read and written")
-    scale: Scale = option("standardize", "unit of the vectors, see knn.py")
+    scale: Literal[SCALES] = option("standardize", "unit of the vectors, see knn.py")
     seed: int = option(1, "decides which tracks are exchanged in the lists")
 
 

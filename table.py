@@ -30,7 +30,7 @@ import core.start  # noqa: F401  before what is heavy
 from core.artifacts import atomic_path
 from core.late import options_are_read
 from core.names import is_published
-from core.options import InputError, option, run
+from core.options import InputError, at_least, option, run
 from core.registry import label, short_label
 
 if options_are_read(__name__):
@@ -57,6 +57,9 @@ if options_are_read(__name__):
     from evaluation.tables import KEYS, metric_names, remove_tables, seal_tables, stated_k
 
 
+MOST_RESAMPLES = 10_000_000  # whose draws take gigabytes
+
+
 @dataclass(frozen=True)
 class TableConfig:
     root: Path = option(Path("."), "folder of all that is read and written")
@@ -68,8 +71,11 @@ class TableConfig:
     seed: int = option(0, "of bootstrap and permutation test")
 
     def __post_init__(self):
-        if self.resamples < 100 or self.seed < 0:
-            raise InputError("--resamples must be at least 100 and --seed at least 0")
+        at_least(self, resamples=100, seed=0)
+        if self.resamples > MOST_RESAMPLES:
+            raise InputError(
+                f"--resamples must be at most {MOST_RESAMPLES:,}, got {self.resamples:,}"
+            )
 
 
 def main(config: TableConfig) -> None:

@@ -21,7 +21,7 @@ import core.start  # noqa: F401  before what is heavy
 import training.threads  # noqa: F401  before torch
 
 from core.late import options_are_read
-from core.options import InputError, option, run
+from core.options import InputError, at_least, option, run
 from recommenders.run_options import EmbeddingOptions, each_run
 from training.fit_options import FitOptions
 
@@ -32,7 +32,7 @@ if options_are_read(__name__):
     from bert4rec import BERT4Rec
     from dataset import SequenceDataset
     from recommenders.interactions import Split
-    from sampled_softmax import ClassSampler
+    from recommenders.networks.sampled_softmax import ClassSampler
     from training.epochs import autocast, derived_seed
     from training.recipe import train_and_recommend
 
@@ -66,17 +66,9 @@ class BertConfig(FitOptions, EmbeddingOptions):
         super().__post_init__()
         if not 0 < self.mask_share < 1 or not 0 <= self.dropout < 1:
             raise InputError("--mask-share must be between 0 and 1, --dropout from 0 to below 1")
-        if self.classes < 2:
-            raise InputError(f"--classes must be at least 2, got {self.classes}")
-        if min(self.layers, self.heads, self.ffn) < 1:
-            raise InputError("--layers, --heads and --ffn must be at least 1")
+        at_least(self, layers=1, heads=1, ffn=1, classes=2)
         if self.max_length < 2 or not 2 <= (self.predict_length or 2) <= self.max_length:
             raise InputError("--max-length must be at least 2, --predict-length from 2 to it")
-        if self.embedding == "random" and self.train_tracks is False:
-            raise InputError(
-                "--embedding random starts from nothing, so its tracks must be trained; "
-                "--embedding noise is the frozen control"
-            )
 
 
 def main(config: BertConfig) -> None:

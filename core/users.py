@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.artifacts import atomic_path
+from core.artifacts import atomic_path, read_json, read_sealed
 from core.options import InputError
 
 STAGE_0 = "python 0_get_plays_pqt.py --overwrite"
@@ -30,13 +30,15 @@ def read_users(root: Path) -> np.ndarray | None:
     """Return the ids by user_id, an array of text; None where users are numbers of their own.
 
     Raises:
-        InputError: the file is not what stage 0 writes.
+        InputError: the file is not what stage 0 writes, or not the one that plays.json tells of.
     """
-    path = users_file(root)
+    path, record = users_file(root), users_file(root).with_name("plays.json")
     if not path.exists():
         return None
+    told = read_json(record, STAGE_0) if record.exists() else {}
+    content = read_sealed(path, told.get("users_sha256"), f"make it with {STAGE_0}")
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(pa.BufferReader(content))
         numbers, ids = table["user_id"].to_numpy(), table["user"].to_numpy()
     except (pa.ArrowException, OSError, KeyError) as error:
         raise InputError(f"{path} cannot be read ({error}); make it with {STAGE_0}") from error

@@ -23,6 +23,7 @@ from core.names import (
     unshuffled,
 )
 from core.options import ARRAY_INDEX, InputError, option
+from core.registry import ALL
 from evaluation.metric_options import KS, check_lengths
 from recommenders.as_published import SETS, check_unchanged
 
@@ -52,7 +53,7 @@ class RunOptions:
         check_lengths(self.k)
         _check_tag(self)
         if min(self.seeds or (self.seed,)) < 0:
-            raise InputError(f"--seed must be at least 0, got {self.seeds or self.seed}")
+            raise InputError(f"--seed must be at least 0, got {min(self.seeds or (self.seed,))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +90,9 @@ class EmbeddingOptions(RunOptions):
         if self.as_published and getattr(type(self), "section", "") in SETS:
             check_unchanged(self)
             take_published(self, SETS[type(self).section])
+        if self.embedding == "random":
+            _check_random(self)
         if self.shuffle:
-            if self.embedding == "random":
-                raise InputError("--shuffle needs vectors that say something; 'random' ones do not")
             object.__setattr__(self, "tag", shuffled_tag(self.tag))
         super().__post_init__()
         if self.project < 0 or (self.project and self.scale not in ("standardize", "whiten")):
@@ -123,6 +124,23 @@ class EmbeddingOptions(RunOptions):
         from recommenders.arranging import arranged  # numpy, which --help does without
 
         return arranged(self, vectors, others, overwrite=overwrite)
+
+
+def _check_random(config: EmbeddingOptions) -> None:
+    """Refuse vectors that are learned from nothing where nothing learns them."""
+    known = ALL.get(getattr(config, "section", ""))
+    if known and not known.from_nothing:
+        raise InputError(
+            f"--embedding random has no vectors before they are learned, and {known.label} learns "
+            "none; --embedding noise is the control"
+        )
+    if config.shuffle:
+        raise InputError("--shuffle needs vectors that say something; 'random' ones do not")
+    if getattr(config, "train_tracks", None) is False:
+        raise InputError(
+            "--embedding random starts from nothing, so its tracks must be trained; "
+            "--embedding noise is the frozen control"
+        )
 
 
 def _check_tag(config: RunOptions) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 from core.names import WITHOUT_FILE, is_shuffled, row_label
 from core.registry import CONTROLS, is_chance, label, short_label
 from evaluation.results import Row
-from reporting.findings import Field, Paired, adding, helping, lead, leading
+from reporting.findings import Field, Paired, adding, helping, in_short, lead, leading
 from reporting.study import Study
 from reporting.users import Key, compared
 
@@ -19,11 +19,11 @@ def answer(study: Study, metric: str, users: dict[Key, Row] | None = None) -> di
         users: of users.user_rows, to compare with listening alone; None: it is not compared.
 
     Returns:
-        `helps`, `leads`, `adds`: a sentence each ('' where there is nothing to say); `tested`:
-        whether there are pairwise tests; `cards`: for each recommender its `name`, `label`, `text`,
-        `field` (Field) and `rows` (label, mean, low, high, control, verdict); `lines`: what
-        controls without an embedding reach, as Study.lines has them; `limit`: the end of the cards'
-        axis.
+        `short`, `helps`, `leads`, `adds`: a sentence each ('' where there is nothing to say);
+        `tested`: whether there are pairwise tests; `cards`: for each recommender its `name`,
+        `label`, `text`, `field` (Field) and `rows` (label, mean, low, high, control, verdict);
+        `lines`: what controls without an embedding reach, as Study.lines has them; `limit`: the end
+        of the cards' axis.
     """
     fields = {name: read_field(study, name, metric, users) for name in study.recommenders}
     cards = [_card(study, name, field, metric) for name, field in fields.items()]
@@ -31,6 +31,7 @@ def answer(study: Study, metric: str, users: dict[Key, Row] | None = None) -> di
     lines = study.lines(metric)
     shown = list(fields.values())
     return {
+        "short": in_short(shown),
         "helps": helping(shown),
         "leads": leading(shown),
         "adds": adding(shown),

@@ -15,6 +15,7 @@ from evaluation.comparisons import ALPHA
 
 HELPS, HELPS_NOT, OPEN = "helps", "does not help", "cannot be said"
 NAMED = 4  # rows that a sentence names; of more it says how many
+LONG = 170  # letters of a first sentence, beyond which it is said in short first
 SHUFFLED = "its own vectors shuffled"
 
 
@@ -86,6 +87,45 @@ def helping(fields: list[Field]) -> str:
         return "Whether any representation helps was not tested."
     text = _by_recommender(fields, _who_helps)
     return text[0].upper() + text[1:] + "."
+
+
+def in_short(fields: list[Field]) -> str:
+    """Return in one sentence over all recommenders what `helping` tells of each; '' if that does.
+
+    Which representations help at least one recommender, and which most of them; and of how many a
+    control lies above.
+    """
+    if len(helping(fields)) <= LONG:
+        return ""
+    fields = [each for each in fields if any(each.against(row) for row in each.rows)]
+    rows = list(dict.fromkeys(row for each in fields for row in each.best_first()))
+
+    def told(kind: str) -> dict[str, int]:
+        counts = {r: sum(r in f.rows and f.verdict(r) == kind for f in fields) for r in rows}
+        return {row: n for row, n in counts.items() if n}
+
+    helped, below = told(HELPS), told(HELPS_NOT)
+    n, those = len(fields), f"at least one of {len(fields)} recommenders"
+    if helped:
+        text = f"{len(helped)} of {len(rows)} representations help {those}"
+        most = max(helped.values())
+        names = [row for row, count in helped.items() if count == most]
+        if len(names) <= NAMED and most > 1:
+            verb = "helps" if len(names) == 1 else "help"
+            text += (
+                f"; {listed(names)} {verb} {'all' if most == n else f'the most, {most} of them'}"
+            )
+    else:
+        text = f"Of {len(rows)} representations none was shown to help any of {n} recommenders"
+    if below:
+        text += f"; {_many(below)} below a control under {those}"
+    return text + "."
+
+
+def _many(names: dict[str, int]) -> str:
+    if len(names) > NAMED:
+        return f"{len(names)} lie significantly"
+    return f"{listed(list(names))} {'lie' if len(names) > 1 else 'lies'} significantly"
 
 
 def _who_helps(each: Field) -> str:

@@ -24,6 +24,13 @@ FOLDER = HERE / "extract_item_embeddings"
 NAMES = sorted(p.stem for p in FOLDER.glob("[a-z]*.py") if "\nif __name__ ==" in p.read_text())
 
 
+# Asked for in a comparison of 2026, and not here: why.
+LEFT_OUT = {
+    "openl3": "no wheel on PyPI ships its weights",
+    "panns": "no wheel on PyPI ships its weights",
+}
+
+
 def backbone_class(name):
     module = importlib.import_module(f"extract_item_embeddings.{name}")
     own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
@@ -108,6 +115,7 @@ def test_the_folder_was_found_and_weights_are_written_for_each_that_takes_some()
     assert {"mfcc", "musicnn", "mert", "mule"} <= set(NAMES)
     taking = {name for name in NAMES if needs_weights(name)}
     assert taking == set(tiny_weights.WRITERS)
+    assert not set(LEFT_OUT) & set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -155,7 +163,8 @@ def test_has_a_slurm_file(name):
 def test_one_finite_vector_a_clip_the_same_each_time_and_in_any_batch(name, seconds, loaded):
     backbone = loaded(name)
     between = backbone.min_seconds + 2 * backbone.step_seconds
-    sizes = {"shortest": backbone.min_seconds, "between": between, "longest": backbone.clip_seconds}
+    longest = min(backbone.clip_seconds, 40.0)  # 6 minutes take 3 minutes
+    sizes = {"shortest": backbone.min_seconds, "between": between, "longest": longest}
     audio = clips(backbone, 3, sizes[seconds])
     vectors = backbone.embed(audio)
     assert vectors.shape == (3, backbone.embedding_size) and vectors.dtype == np.float32

@@ -18,7 +18,7 @@ import transformers
 from extract_item_embeddings.encodecmae import EncodecMae, EncodecMaeNetwork
 from extract_item_embeddings.jukemir import Jukemir
 from extract_item_embeddings.networks.jukebox import Jukebox
-from tests.extract_item_embeddings import tiny_transformers
+from tests.extract_item_embeddings import tiny_newer, tiny_transformers
 from tests.extract_item_embeddings.tiny_transformers import randomised
 
 SIZES = {
@@ -238,4 +238,5 @@ WRITERS = {
     "mert_95m": mert_95m,
     "mule": mule,
     **tiny_transformers.WRITERS,
+    **tiny_newer.WRITERS,
 }

@@ -383,6 +383,14 @@ def test_text_users_keep_their_ids_and_another_shape_is_another_log(tmp_path, ca
     assert original_users(tmp_path, plays.user_id).tolist() == ["zoe", "Änne", "007", "7"]
     with pytest.raises(InputError, match="4 users, and none of number 9"):
         original_users(tmp_path, np.array([9]))
+    path = tmp_path / "data" / "users.pqt"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"zoe", b"zob"))  # another user, in a file that can be read
+    with pytest.raises(InputError, match="users.pqt is not the file that was written"):
+        original_users(tmp_path, plays.user_id)
+    with pytest.raises(InputError, match="users.pqt is not the file that plays.json tells of"):
+        call(STAGE_0, tmp_path, *flags)
+    path.write_bytes(whole)
     record = json.loads((tmp_path / "data" / "plays.json").read_text())
     assert record["times"] == "s" and record["shape"]["text_users"] is True
     call(STAGE_0, tmp_path, *flags)

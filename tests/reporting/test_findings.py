@@ -17,6 +17,7 @@ from reporting.findings import (
     Paired,
     adding,
     helping,
+    in_short,
     lead,
     leading,
     listed,
@@ -170,3 +171,38 @@ def test_numbers_are_short():
     assert [number(v) for v in (0.5, -0.25, 1.0, -0.0001, float("nan"))] == [
         ".500", "-.250", "1.000", ".000", "–"
     ]  # fmt: skip
+
+
+def short_of(*verdicts):
+    """Return in_short of a field for each string, of which letter n is the verdict on row rN."""
+    sign = {"+": 1, "-": -1, "o": 0}
+    fields = []
+    for at, each in enumerate(verdicts):
+        rows = {f"row{n}": 0.9 - n / 100 for n in range(len(each))}
+        tests = {f"row{n}": Paired(0.1 * sign[v], 0, 0, 0.01 if v != "o" else 0.4)
+                 for n, v in enumerate(each)}  # fmt: skip
+        fields.append(Field(f"Recommender with a long name {at}", rows, shuffled=tests))
+    return in_short(fields)
+
+
+TOLD_SHORT = {
+    ("+++", "+++"): "",  # helping says it in as few words
+    ("++o", "+oo", "ooo", "o-o"): (
+        "2 of 3 representations help at least one of 4 recommenders; row0 helps the most, 2 of "
+        "them; row1 lies significantly below a control under at least one of 4 recommenders."
+    ),
+    ("+o", "+-", "++", "+-", "+o"): (
+        "2 of 2 representations help at least one of 5 recommenders; row0 helps all; row1 lies "
+        "significantly below a control under at least one of 5 recommenders."
+    ),
+    ("ooo", "o-o", "-oo", "--o"): (
+        "Of 3 representations none was shown to help any of 4 recommenders; row0 and row1 lie "
+        "significantly below a control under at least one of 4 recommenders."
+    ),
+    ("+oo", "o+o", "oo+", "ooo"): ("3 of 3 representations help at least one of 4 recommenders."),
+}
+
+
+@pytest.mark.parametrize("verdicts", TOLD_SHORT)
+def test_many_recommenders_are_told_in_one_sentence_first(verdicts):
+    assert short_of(*verdicts) == TOLD_SHORT[verdicts]

@@ -26,7 +26,7 @@ from reporting.findings import number
 from reporting.labels import apart
 from reporting.matrices import difference_matrix
 from reporting.study import read_study
-from reporting.tables import further_tables, results_table
+from reporting.tables import cell, column, further_tables, results_table
 from reporting.tracks import read_about, read_tracks
 from reporting.users import user_rows
 
@@ -322,6 +322,19 @@ def test_every_users_gains_lie_beside_the_page(root, call, undrawn):
     for at, group in enumerate(told["groups"]):
         assert set(groups[at]) <= set(range(len(group["groups"]))) | {255}
     assert told["first"][0] == told["rows"].index("KNN: toy")
+
+
+def test_network_by_data_stands_on_the_page_where_one_ran_on_all_four(
+    root, call, undrawn, monkeypatch
+):
+    call("report", "--root", root)
+    page = root / "report" / "index.html"
+    assert "Network or data" not in page.read_text(encoding="utf-8")
+    table = {"id": "factors", "columns": [column("recommender")], "rows": [[cell("KNN")]]}
+    monkeypatch.setattr(report, "factor_table", lambda rows, metric: table)
+    call("report", "--root", root, "--overwrite")
+    assert "Network or data" in page.read_text(encoding="utf-8")
+    assert 'id="table-factors"' in page.read_text(encoding="utf-8")
 
 
 def test_neighbours_may_be_left_to_those_that_are_drawn(root, call, undrawn):

@@ -1,9 +1,11 @@
 """The report shows the vectors, split and lists that its runs were made from, or says why not."""
 
 import json
+import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import call_main
 from studies import make_study
@@ -103,6 +105,28 @@ def test_report_and_table_refuse_runs_of_another_split(root, monkeypatch):
     for script in ("report", "table"):
         with pytest.raises(InputError, match="was made from another split than .*data holds"):
             call_main(script, "--root", root)
+
+
+def test_user_ids_that_no_number_of_javascript_holds_are_text_in_the_pages(
+    tmp_path, toy_root, call, monkeypatch
+):
+    root = toy_root()
+    first = 2**53 + 1
+    for part in ("train", "val", "test"):
+        path = root / "data" / f"{part}.pqt"
+        table = pd.read_parquet(path)
+        table.assign(user_id=first + (table.user_id - 7) // 10).to_parquet(path, index=False)
+    call("knn", "--root", root, "--embedding", "toy")
+    call("table", "--root", root, "--resamples", 100)
+    monkeypatch.setattr(report, "draw_all", lambda *_: {})
+    call("report", "--root", root)
+    page = (root / "report" / "listen.html").read_text(encoding="utf-8")
+    data = json.loads(re.search(r'type="application/json" id="data">(.*)</script>', page)[1])
+    shown = {user["id"] for user in data["users"]}
+    assert shown == set(read_split(root)["test"].user_id.astype(str))
+    for file in (root / "report").rglob("*.html"):
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r'(?<![\w"])90071992547409\d\d(?![\w"])', text), file.name
 
 
 def test_an_embedding_that_is_replaced_between_its_fingerprint_and_its_vectors_is_refused(root):

@@ -12,7 +12,7 @@ from core.splits import read_split
 from dataset import SequenceDataset
 from evaluation.measures import per_user_metrics
 from recommenders.interactions import load_split
-from sampled_softmax import ClassSampler, Sample, sampled_cross_entropy
+from recommenders.networks.sampled_softmax import ClassSampler, Sample, sampled_cross_entropy
 
 N, WIDTH = 6, 4
 
@@ -59,7 +59,9 @@ def test_a_large_sample_has_the_full_loss_and_gradients(monkeypatch):
     sample = sampler.draw(torch.Generator().manual_seed(0))
     assert sample.classes.shape == (400_000,) and sample.classes.unique().numel() == 30
     ours, theirs = rows(1, 40, 30), rows(1, 40, 30)
-    monkeypatch.setattr("sampled_softmax.LOGIT_BYTES", {"cpu": 4 * 400_000 * 7})  # several blocks
+    monkeypatch.setattr(
+        "recommenders.networks.sampled_softmax.LOGIT_BYTES", {"cpu": 4 * 400_000 * 7}
+    )  # several blocks
     loss, exact = sampled_cross_entropy(*ours, sample), full(*theirs)
     torch.testing.assert_close(loss, exact, rtol=3e-3, atol=0)
     loss.backward(), exact.backward()
