@@ -35,8 +35,8 @@ from recommenders.lists import recommend
 from recommenders.networks.elsa import Elsa
 from recommenders.networks.histories import HistoryDataset
 from recommenders.networks.hybrid import Hybrid
+from recommenders.networks.sampled_softmax import ClassSampler
 from recommenders.vectors import knn_scorer
-from sampled_softmax import ClassSampler
 
 WIDTH, USERS, LENGTH = 128, 128, 100
 CLASSES = 8_192
