@@ -65,7 +65,6 @@ def write_shapes(folder: Path, tables: Iterator[pa.Table]) -> None:
     """Write the plays as every file of COMMANDS; tracks of the parquet file are numbers."""
     numbers: dict[str, int] = {}
     tab = pyarrow.csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
-    header = pyarrow.csv.WriteOptions(delimiter="\t", quoting_style="none")
     writers: dict = {}
     for table in tables:
         users, tracks, written = (column.combine_chunks() for column in table.columns)
@@ -89,10 +88,10 @@ def write_shapes(folder: Path, tables: Iterator[pa.Table]) -> None:
         lines = [who, at, mbid, artist, tracks, pa.repeat("A title", len(users))]
         lines = pa.table(lines, [str(place) for place in range(6)])
         if not writers:
+            log = pa.OSFile(str(folder / "log.tsv"), "wb")
+            log.write(b"user_id\ttrack_id\ttimestamp\n")  # Arrow would put it between quotes
             writers = {
-                "log.tsv": pyarrow.csv.CSVWriter(
-                    folder / "log.tsv", table.schema, write_options=header
-                ),
+                "log.tsv": pyarrow.csv.CSVWriter(log, table.schema, write_options=tab),
                 "log.parquet": pq.ParquetWriter(folder / "log.parquet", pa.table(yambda).schema),
                 "log.csv": pyarrow.csv.CSVWriter(folder / "log.csv", pa.table(own).schema),
                 "lines.tsv": pyarrow.csv.CSVWriter(
@@ -104,6 +103,7 @@ def write_shapes(folder: Path, tables: Iterator[pa.Table]) -> None:
             writer.write_table(content)
     for writer in writers.values():
         writer.close()
+    log.close()
 
 
 if __name__ == "__main__":
