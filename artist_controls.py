@@ -21,6 +21,7 @@ import core.start  # noqa: F401  before what is heavy
 
 from core.artifacts import sha256, write_json, write_npy
 from core.late import options_are_read
+from core.names import WITHOUT_FILE
 from core.options import InputError, option, run
 
 if options_are_read(__name__):
@@ -28,8 +29,9 @@ if options_are_read(__name__):
 
     from core.splits import read_trackids
     from evaluation.artists import read_artists
+    from recommenders.embedding_files import read_matrix
     from recommenders.interactions import load_split
-    from recommenders.vectors import load_item_vectors
+    from recommenders.vectors import BESIDE, load_item_vectors
 
 STREAM = 0xA2  # beside the seed, for the exchange of rows
 
@@ -45,22 +47,23 @@ class ArtistConfig:
 def main(config: ArtistConfig) -> None:
     split = load_split(config.root)
     artist_of = read_artists(config.artists, read_trackids(config.root))
-    vectors = load_item_vectors(config.root, config.embedding, split, missing="mean")
-    if vectors is None:
-        raise InputError("--embedding random has no vectors; name one of ROOT/embeddings")
-    source = np.load(config.root / "embeddings" / f"{config.embedding}.npy")
+    if config.embedding in WITHOUT_FILE or BESIDE in config.embedding:
+        raise InputError(f"--embedding {config.embedding} is no file; name one of ROOT/embeddings")
+    source = read_matrix(config.root, config.embedding)
+    same = {"missing": "mean", "fingerprint": source.sha256}
+    vectors = load_item_vectors(config.root, config.embedding, split, **same)
     own = artist_of[split.track_idx]
     for name, rows in (
         ("artist_mean", artist_means(vectors, own)),
         ("artist_shuffle", exchanged(vectors, own, config.seed)),
     ):
-        matrix = source.astype(np.float32)
+        matrix = source.vectors.astype(np.float32)
         matrix[split.track_idx] = rows
         path = config.root / "embeddings" / f"{config.embedding}_{name}.npy"
         write_npy(path, matrix)
         facts = {
             "name": path.stem,
-            "made_from": sha256(config.root / "embeddings" / f"{config.embedding}.npy"),
+            "made_from": source.sha256,
             "artists": sha256(config.artists),
             "seed": config.seed,
             "trackids_sha256": sha256(config.root / "trackid_sorted.csv"),

@@ -112,7 +112,7 @@ def ease(split: Split, config: BaselineConfig):
     found, score = {}, None
     for l2 in config.l2:
         score = None  # two inverses need not fit
-        score = ease_scorer(split.train, split.n_items, l2)
+        score = ease_scorer(split.train, split.n_items, l2, seen_again=split.seen_again)
         if len(config.l2) == 1:
             return score, {"chosen_l2": l2}
         lists = recommend(score, split, users=split.val.users).matrix()
@@ -121,13 +121,13 @@ def ease(split: Split, config: BaselineConfig):
     best = max(found, key=found.get)
     if best != l2:
         score = None
-        score = ease_scorer(split.train, split.n_items, best)
+        score = ease_scorer(split.train, split.n_items, best, seen_again=split.seen_again)
     return score, {"chosen_l2": best}
 
 
 def expected(split: Split, cold: Split | None, ks) -> dict:
     """Return what random lists are expected to reach, as {"val": {"HitRate@50": x, ...}, ...}."""
-    heard = np.diff(split.train.offsets)
+    heard = np.diff(split.masked.offsets)
     levels = {}
     parts = [
         (name, held_out, split.n_items - heard[held_out.users])

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
 from dataset import MaskedBatch
+from recommenders.networks.sampled_softmax import sampled_cross_entropy
 
 # Memory for one block of logits, at most (or one row): a CPU's cache; a GPU's products want more.
 LOGIT_BYTES = {"cpu": 1 << 25, "cuda": 1 << 29}
@@ -88,10 +89,15 @@ class BERT4Rec(nn.Module):
     def loss(self, batch: MaskedBatch) -> torch.Tensor:
         """Return the mean cross-entropy of the masked tracks over all tracks and both extra rows.
 
+        Where the batch has a sample, that stands for all tracks: sampled_softmax.py.
+
         The output layer is applied at the masked places only: nothing else enters the loss.
         """
         hidden = self.encode(batch.tokens).flatten(0, 1)[batch.positions]  # (m, width)
         hidden = hidden * self.logit_scale
+        if batch.sample is not None:
+            rows = (self.items, self.mask, batch.targets, batch.sample)
+            return sampled_cross_entropy(hidden, *rows)
         block = max(1, LOGIT_BYTES[hidden.device.type] // (4 * self.n_items))
         return _TiedCrossEntropy.apply(
             hidden, self.items, self.mask, batch.targets, block, torch.is_grad_enabled()

@@ -31,7 +31,7 @@ if options_are_read(__name__):
     import pandas as pd
 
     from evaluation.crossed import difference
-    from evaluation.finished import read_finished, read_table
+    from evaluation.finished import read_finished, read_table, refuse_other_split
     from evaluation.measures import list_metrics, mean_metric
     from recommenders.interactions import Split, load_split
     from recommenders.lists import Lists
@@ -67,9 +67,8 @@ def main(config: BlendConfig) -> None:
         if not folder.is_dir():
             raise InputError(f"{folder} is missing; --runs takes folders' names under ROOT/runs")
     known = [read_finished(folder) for folder in folders]
-    for folder, each in zip(folders, known, strict=True):
-        if each["split"] != split.fingerprint:
-            raise InputError(f"{folder} was made from another split; make it again")
+    for name, each in zip(config.runs, known, strict=True):
+        refuse_other_split(config.root, [{**each, "folder": name}], split.fingerprint)
     if known[0]["embedding"] == NONE or known[1]["embedding"] != NONE:
         raise InputError("--runs takes a run on an embedding first, then one that hears nothing")
     tag = f"{known[0]['recommender']}_{known[1]['recommender']}"

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from recommenders.interactions import Interactions
+from recommenders.networks.sampled_softmax import ClassSampler, Sample
 
 REDRAWS = 10  # after so many, the few negatives that still collide are drawn from what is free
 
@@ -145,11 +146,13 @@ class MaskedBatch:
         tokens: int64 (b, l) item_idx, or n_items where masked, or n_items + 1 where padded.
         positions: int64 (m,) places of the masked tokens in the flattened (b * l).
         targets: int64 (m,) the item_idx that were there.
+        sample: the tracks that stand for all of them in the loss; None for all.
     """
 
     tokens: torch.Tensor
     positions: torch.Tensor
     targets: torch.Tensor
+    sample: Sample | None = None
 
     @property
     def size(self) -> int:
@@ -161,7 +164,8 @@ class MaskedBatch:
         rows, length = _nth(len(self.tokens), i, n), self.tokens.shape[1]
         first, end = rows.start * length, rows.stop * length
         inside = (first <= self.positions) & (self.positions < end)
-        return MaskedBatch(self.tokens[rows], self.positions[inside] - first, self.targets[inside])
+        positions, targets = self.positions[inside] - first, self.targets[inside]
+        return MaskedBatch(self.tokens[rows], positions, targets, self.sample)
 
 
 class SequenceDataset:
@@ -185,7 +189,13 @@ class SequenceDataset:
         self.mask_token, self.padding, self.device = n_items, n_items + 1, device
 
     def masked_batches(
-        self, batch_size: int, seed: int, *, mask_share: float, shuffle: bool
+        self,
+        batch_size: int,
+        seed: int,
+        *,
+        mask_share: float,
+        shuffle: bool,
+        sampler: ClassSampler | None = None,
     ) -> Iterator[MaskedBatch]:
         """Yield every sequence once, each token masked with probability mask_share.
 
@@ -202,7 +212,8 @@ class SequenceDataset:
             truth, tokens = self.padded(self.tokens, rows), self.padded(hidden, rows)
             positions = (tokens == self.mask_token).flatten().nonzero()[:, 0]
             if len(positions):
-                yield MaskedBatch(tokens, positions, truth.flatten()[positions])
+                sample = None if sampler is None else sampler.draw(generator)
+                yield MaskedBatch(tokens, positions, truth.flatten()[positions], sample)
 
     def padded(self, flat: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return the sequences of the rows from a flat array, (b, longest of them), padded."""

@@ -16,8 +16,6 @@ wrong checksum is not kept. Where no checksum is known, the one found is recorde
 a network the addresses are printed, and where to put the files: what is there is checked and used.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -4,6 +4,8 @@
     python import_embedding.py --root R --table vectors.parquet --name clap --id-column track_id
     python import_embedding.py --root R --table vectors.npy --ids ids.txt --name mine
     python import_embedding.py --root R --table folder_of_npy --name mine --missing nan
+    python import_embedding.py --root yambda --table embeddings.parquet --name audio \\
+        --vector-column normalized_embed --missing nan
 
 Reads   --table               .tsv or .csv with a header, plain or as .gz, .bz2, .zst; .parquet with
                               columns of numbers or a column of lists; .npy beside --ids; a folder
@@ -31,7 +33,7 @@ import core.start  # noqa: F401  before what is heavy
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
 from core.late import options_are_read
 from core.names import check_name
-from core.options import InputError, WorkError, option, outcome_options, run
+from core.options import InputError, WorkError, option, outcome_options, refuse_special, run
 from core.trackids import read_trackids
 
 if options_are_read(__name__):
@@ -45,6 +47,7 @@ if options_are_read(__name__):
     from open_data.vector_tables import open_table
 
 SHOWN = 8  # names of columns that are printed
+MOST_NAMED = 100_000  # tracks without a vector that the json names; its coverage counts all
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ class ImportConfig:
     table: Path = option(help="the table of vectors, or a folder of TRACKID.npy", outcome=False)
     name: str = option(help="of the embedding: lower-case letters, digits and _")
     root: Path = option(Path("."), "folder of trackid_sorted.csv and embeddings/", outcome=False)
-    id_column: str | None = option(None, "column of track ids; auto: id, track_id or trackid")
+    id_column: str | None = option(
+        None, "column of track ids; auto: id, track_id, trackid, item_id"
+    )
     vector_column: str | None = option(None, "of a parquet file with several columns of lists")
     ids: Path | None = option(None, "of a .npy table: a file with a track id a line, or a .npy")
     missing: Literal["error", "nan"] = option(
@@ -67,6 +72,8 @@ def main(config: ImportConfig) -> None:
     check_name("--name", config.name)
     threads = thread_count(config.threads)
     ids = read_trackids(config.root)
+    if config.ids:
+        refuse_special(config.ids, f"--ids {config.ids}")
     if not config.table.exists():
         raise InputError(f"--table {config.table} is missing; get_data.py --list names open ones")
     folder = config.root / "embeddings"
@@ -110,7 +117,7 @@ def source_of(config: ImportConfig) -> dict:
         digest = sha256(*sorted(config.table.glob("*.npy")))
     else:
         digest = sha256(config.table, *([config.ids] if config.ids else []))
-    told, licence = record_of(config.table), config.licence
+    told, licence = record_of(config.table.resolve()), config.licence
     if licence is None and told.exists():
         licence = read_json(told, "python get_data.py").get("licence")
     return {"file": config.table.name, "sha256": digest, "licence": licence or "unknown"}
@@ -175,7 +182,8 @@ def describe(config: ImportConfig, found: Found, names: list[str], ids: list[str
             "share_of_train_plays": share,
         },
         "failed": {
-            ids[at]: "the table has no row of it" for at in np.flatnonzero(~found.has).tolist()
+            ids[at]: "the table has no row of it"
+            for at in np.flatnonzero(~found.has)[:MOST_NAMED].tolist()
         },
         "columns": names,
         "columns_of_zeros": zero,

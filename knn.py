@@ -21,7 +21,7 @@ from typing import ClassVar
 import core.start  # noqa: F401  before what is heavy
 
 from core.late import options_are_read
-from core.options import InputError, option, run
+from core.options import option, run
 from recommenders.run_options import EmbeddingOptions, each_run, each_seed
 
 if options_are_read(__name__):
@@ -40,14 +40,10 @@ class KnnConfig(EmbeddingOptions):
 
 
 def main(config: KnnConfig) -> None:
-    if config.embedding == "random":
-        raise InputError("KNN learns nothing, so it has no use for 'random'; try --embedding noise")
     split = load_split(config.root)
     cold = load_cold(config.root, split)
-    hashes = {
-        "split_hash": split.fingerprint,
-        "embedding_hash": embedding_hash(config.root, config.embedding, config.width),
-    }
+    embedding = embedding_hash(config.root, config.embedding, config.width)
+    hashes = {"split_hash": split.fingerprint, "embedding_hash": embedding}
     for options in each_seed(config):
         with Run(KnnConfig.section, options, **hashes) as this_run:
             if this_run.finished:
@@ -58,8 +54,9 @@ def main(config: KnnConfig) -> None:
                 split,
                 missing=options.missing,
                 width=options.width,
+                fingerprint=embedding,
             )
-            others = cold_vectors(options, cold, vectors) if cold else None
+            others = cold_vectors(options, cold, vectors, embedding) if cold else None
             width = vectors.shape[1]  # --scale leaves out what does not vary
             vectors = options.arranged(vectors, overwrite=True)
             if cold:

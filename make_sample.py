@@ -22,7 +22,7 @@ import core.start  # noqa: F401  before what is heavy
 
 from core.artifacts import atomic_path, exclusive, read_json, write_json
 from core.late import options_are_read
-from core.options import InputError, option, outcome_options, run
+from core.options import InputError, at_least, option, outcome_options, run
 
 if options_are_read(__name__):
     import numpy as np
@@ -45,11 +45,7 @@ class SampleConfig:
     def __post_init__(self):
         from sample_data.styles import STYLES  # numpy, which --help does without
 
-        least = {"seed": 0, "tracks": 2 * len(STYLES), "users": 20, "plays": 20 * self.users}
-        for name, minimum in least.items():
-            if getattr(self, name) < minimum:
-                came = f"{getattr(self, name):,}"
-                raise InputError(f"--{name} must be at least {minimum:,}, got {came}; see --help")
+        at_least(self, seed=0, tracks=2 * len(STYLES), users=20, plays=20 * self.users)
 
     @property
     def made(self) -> Path:
@@ -72,8 +68,6 @@ class SampleConfig:
 
 
 def main(config: SampleConfig) -> None:
-    if config.root.exists() and not config.root.is_dir():
-        raise InputError(f"--root {config.root} is a file; expected a folder, or a new name")
     clips = config.clips(config.seed, config.tracks)
     with exclusive(config.root / ".sample.lock", f"the sample in {config.root}"):
         prepare(config, set(clips))

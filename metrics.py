@@ -13,7 +13,8 @@ Writes  runs/RUN/per_user_{val,test}.pqt   user_id and one column for each metri
                                            the tracks of each group
         runs/RUN/metrics.json              mean and half width of the 95 % interval of each metric,
                                            and Coverage, Gini, Popularity, Novelty of the lists
-        FILE.csv                           user_id, track_id, rank, score (--export)
+        FILE.csv                           user_id, track_id, rank, score (--export), both ids as
+                                           the log has them
 
 What each metric is: evaluation/measures.py; segments and what is said of the lists as a whole:
 evaluation/beyond.py.
@@ -36,8 +37,9 @@ if options_are_read(__name__):
     import pandas as pd
 
     from core.splits import read_split, read_trackids
+    from core.users import original_users
     from evaluation.artists import read_artists
-    from evaluation.finished import AGAIN, COMPLETE, read_finished, read_table
+    from evaluation.finished import AGAIN, COMPLETE, read_finished, read_table, refuse_other_split
     from evaluation.measures import describe, evaluate
 
 
@@ -80,17 +82,14 @@ def measure_again(config: MetricsConfig, name: str, split, artist_of=None) -> No
         raise InputError(f"{folder} is missing; --run takes a folder's name under ROOT/runs")
     with exclusive(folder / ".lock", str(folder)):
         known = read_finished(folder)
-        if known["split"] != split.fingerprint:
-            raise InputError(
-                f"{folder} was made from another split than {config.root / 'data'} holds; make the "
-                "run again with --overwrite"
-            )
+        refuse_other_split(config.root, [{**known, "folder": name}], split.fingerprint)
         recs = read_table(folder, "recs.pqt", known)
         if config.export:
-            export_lists(recs, read_trackids(config.root), config.export)
+            named = recs.assign(user_id=original_users(config.root, recs.user_id.to_numpy()))
+            export_lists(named, read_trackids(config.root), config.export)
             print(f"{config.export}: {len(recs):,} rows")
         results = read_json(folder / COMPLETE, AGAIN)
-        print(describe(evaluate(folder, recs, split, config.k, results, artist_of)))
+        print(describe(evaluate(folder, recs, split, config.k, results, artist_of, split.held_out)))
 
 
 def export_lists(recs: pd.DataFrame, trackids: np.ndarray, path: Path) -> None:

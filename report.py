@@ -32,7 +32,7 @@ import core.start  # noqa: F401  before what is heavy
 
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
 from core.late import options_are_read
-from core.options import InputError, option, outcome_options, run
+from core.options import InputError, at_least, option, outcome_options, run
 from core.trackids import read_trackids
 
 if options_are_read(__name__):
@@ -40,10 +40,13 @@ if options_are_read(__name__):
     from tqdm import tqdm
 
     from core.splits import read_split
+    from evaluation.finished import refuse_other_split
     from reporting.against import KEPT, changes, read_old
     from reporting.answer import answer
     from reporting.drawing import draw_all, figure_metrics
+    from reporting.factors import factor_table
     from reporting.gains import first_pair, write_gains
+    from reporting.in_words import in_words
     from reporting.listening import audio_files, file_name, listening_data, sample
     from reporting.pages import write_index, write_listen
     from reporting.study import Study, read_study
@@ -75,11 +78,7 @@ class ReportConfig:
     overwrite: bool = option(False, "make it again, also when nothing changed", outcome=False)
 
     def __post_init__(self):
-        least = {"listen_tracks": 1, "listen_users": 1, "map_tracks": 20, "seed": 0}
-        for name, minimum in least.items():
-            if getattr(self, name) < minimum:
-                flag = "--" + name.replace("_", "-")
-                raise InputError(f"{flag} must be at least {minimum}, got {getattr(self, name)}")
+        at_least(self, listen_tracks=1, listen_users=1, map_tracks=20, seed=0)
         if self.copy_audio and self.audio is None:
             raise InputError("--copy-audio needs --audio DIR, the folder to copy from")
         if self.audio is not None and not self.audio.is_dir():
@@ -119,6 +118,7 @@ def main(config: ReportConfig) -> None:
 def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folder: Path) -> list:
     """Write the report's files, index.html last; return their names inside the folder."""
     split = read_split(config.root)
+    refuse_other_split(config.root, study.runs, split.fingerprint)
     tracks = read_tracks(config.root, ids, split["train"], config.about)
     candidates = np.unique(split["train"].track_idx)
     rows = sample(candidates, config.map_tracks, np.random.default_rng(config.seed))
@@ -130,6 +130,7 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
     metrics = figure_metrics(study)
     users = user_rows(study)
     told = answer(study, metrics[0], users)
+    told["words"] = in_words(study, metrics[0], rows)
     fields = [card["field"] for card in told["cards"]]
     figures = draw_all(study, fields, tracks, rows, folder / "figures")
     data, beside = listening_data(
@@ -153,6 +154,7 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
             {
                 "metrics": metrics,
                 "changed": changed,
+                "factors": factor_table(users, metrics[0]),
                 "gains": {**gains, "first": first_pair(gains, told, users)} if gains else {},
                 "n_map": len(rows),
                 "sampled": len(rows) < len(candidates),
@@ -182,6 +184,7 @@ def fingerprint(config: ReportConfig, study: Study, audio: dict) -> str:
         small += [config.against / "tables" / "results.csv", config.against / "data" / KEPT]
     small += [
         root / "data" / "split.json",
+        root / "data" / "users.pqt",
         root / "sample.json",
         *(config.about or found_about(config.root)),
     ]
@@ -191,8 +194,8 @@ def fingerprint(config: ReportConfig, study: Study, audio: dict) -> str:
     digest.update(
         sha256(*(p for p in sorted(small) if p.is_file() and p.suffix != ".pyc")).encode()
     )
-    for path in sorted((root / "embeddings").glob("*.npy")):
-        digest.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+    for name, matrix in study.matrices.items():
+        digest.update(f"{name} {matrix.sha256}".encode())
     digest.update(repr(sorted(audio.items())).encode())
     return digest.hexdigest()
 

@@ -19,7 +19,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import core.start  # noqa: F401  before what is heavy
 
@@ -33,7 +32,6 @@ if options_are_read(__name__):
     from study.estimates import announce
     from study.forecast import foretell
     from study.graph import decide, look
-    from study.preflight import lacks_environment
     from study.stages import Stage, plan
     from study.submission import cancel_study, foresee_study, submit_study
     from study.tree import tree
@@ -93,14 +91,12 @@ def call(stage: Stage, *, as_jobs: bool = False) -> None:
         as_jobs: with the settings of cluster.env, as HF_HOME where jobs look for weights.
 
     Raises:
-        InputError, WorkError: it ended so and has said why, or there is no such python.
+        InputError, WorkError: it ended so and has said why.
     """
-    python, words = sys.executable, [*stage.script, *stage.flags]
-    if stage.interpreter:
-        python = str(HERE / stage.interpreter)
-        if not Path(python).exists():
-            raise InputError(lacks_environment(stage))
-    command = cluster.with_settings([python, *words]) if as_jobs else [python, *words]
+    words = [*stage.script, *stage.flags]
+    command = [sys.executable, *words]
+    if as_jobs:
+        command = cluster.with_settings(command)
     with subprocess.Popen(command, cwd=HERE) as process:
         try:
             code = process.wait()

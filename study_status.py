@@ -10,8 +10,6 @@ Reads   runs/study.json and the finished files under the root, logs/, the queue 
 Exit code 1 when something has failed. What is done is judged from the files alone.
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ import core.start  # noqa: F401  before what is heavy
 
 from core.artifacts import read_json
 from core.late import options_are_read
-from core.options import InputError, WorkError, option, parse_config, run
+from core.options import WorkError, at_least, option, parse_config, run
 from study import cluster
 from study.config import StudyConfig, command_line
 from study.record import Record, study_file
@@ -40,10 +38,7 @@ class StatusConfig:
     lines: int = option(8, "last lines of a failed job's log to show")
 
     def __post_init__(self):
-        if self.lines < 0:
-            raise InputError(f"--lines must be at least 0, got {self.lines}")
-        if self.watch is not None and self.watch < 1:
-            raise InputError(f"--watch must be at least 1 second, got {self.watch:g}")
+        at_least(self, lines=0, watch=1)
 
 
 def main(config: StatusConfig) -> None:

@@ -40,13 +40,14 @@ from core.names import TUNED, run_name
 from core.options import (
     InputError,
     WorkError,
+    at_least,
     option,
     read_yaml_options,
     run,
     yaml_files,
 )
 from core.registry import RECOMMENDERS
-from evaluation.metric_options import check_lengths, check_metric
+from evaluation.metric_options import check_metric
 from recommenders.run_options import EmbeddingOptions
 
 if options_are_read(__name__):
@@ -87,10 +88,7 @@ class SweepConfig:
 
     def __post_init__(self):
         check_metric("--metric", self.metric)
-        check_lengths([int(self.metric.split("@")[1])])
-        for name in ("trials", "workers"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        at_least(self, trials=1, workers=1)
 
 
 def main(config: SweepConfig) -> None:

@@ -21,7 +21,7 @@ import core.start  # noqa: F401  before what is heavy
 import training.threads  # noqa: F401  before torch
 
 from core.late import options_are_read
-from core.options import InputError, option, run
+from core.options import InputError, at_least, option, run
 from recommenders.run_options import EmbeddingOptions, each_run
 from training.fit_options import FitOptions
 
@@ -68,15 +68,9 @@ class ShallowConfig(FitOptions, EmbeddingOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.n_negatives < 1 or self.hidden < 0 or self.l2 < 0:
-            raise InputError("--n-negatives must be at least 1; --hidden and --l2 at least 0")
+        at_least(self, n_negatives=1, hidden=0, l2=0)
         if self.sparse_adam and self.l2 > 0:
             raise InputError("--l2 moves every vector in each step; it needs --sparse-adam false")
-        if self.embedding == "random" and self.train_tracks is False:
-            raise InputError(
-                "--embedding random starts from nothing, so its tracks must be trained; "
-                "--embedding noise is the frozen control"
-            )
 
 
 def main(config: ShallowConfig) -> None:

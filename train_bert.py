@@ -15,13 +15,13 @@ of the held-out sequences. A list is the best tracks at a mask after the end of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import core.start  # noqa: F401  before what is heavy
 import training.threads  # noqa: F401  before torch
 
 from core.late import options_are_read
-from core.options import InputError, option, run
+from core.options import InputError, at_least, option, run
 from recommenders.run_options import EmbeddingOptions, each_run
 from training.fit_options import FitOptions
 
@@ -32,6 +32,7 @@ if options_are_read(__name__):
     from bert4rec import BERT4Rec
     from dataset import SequenceDataset
     from recommenders.interactions import Split
+    from recommenders.networks.sampled_softmax import ClassSampler
     from training.epochs import autocast, derived_seed
     from training.recipe import train_and_recommend
 
@@ -52,6 +53,10 @@ class BertConfig(FitOptions, EmbeddingOptions):
     heads: int = option(2, "of attention; zeros widen vectors they do not divide")
     ffn: int = option(256, "width inside a layer's feed-forward part")
     dropout: float = option(0.1, "of vectors, layers and attention")
+    softmax: Literal["full", "sampled"] = option(
+        "full", "the loss compares a track with all others, or with a sample of them", before="full"
+    )
+    classes: int = option(8192, "draws of a sample, one for each step", before=8192)
     train_tracks: bool | None = option(None, "learn the tracks' vectors; auto: only random ones")
     val_min_tracks: int = option(
         1, "held-out tracks a user needs to count in the validation loss; published: 10"
@@ -61,15 +66,9 @@ class BertConfig(FitOptions, EmbeddingOptions):
         super().__post_init__()
         if not 0 < self.mask_share < 1 or not 0 <= self.dropout < 1:
             raise InputError("--mask-share must be between 0 and 1, --dropout from 0 to below 1")
-        if min(self.layers, self.heads, self.ffn) < 1:
-            raise InputError("--layers, --heads and --ffn must be at least 1")
+        at_least(self, layers=1, heads=1, ffn=1, classes=2)
         if self.max_length < 2 or not 2 <= (self.predict_length or 2) <= self.max_length:
             raise InputError("--max-length must be at least 2, --predict-length from 2 to it")
-        if self.embedding == "random" and self.train_tracks is False:
-            raise InputError(
-                "--embedding random starts from nothing, so its tracks must be trained; "
-                "--embedding noise is the frozen control"
-            )
 
 
 def main(config: BertConfig) -> None:
@@ -104,9 +103,12 @@ def batches(config: BertConfig, split: Split, device: str):
     size, share = config.batch_size, config.mask_share
     train = SequenceDataset(split.train, split.n_items, config.max_length, device)
     val = SequenceDataset(held_out, split.n_items, config.max_length, device)
+    more = {"mask_share": share}
+    if config.softmax == "sampled":
+        more["sampler"] = ClassSampler(train.tokens, split.n_items, config.classes)
     return (
-        lambda seed: train.masked_batches(size, seed, mask_share=share, shuffle=True),
-        lambda seed: val.masked_batches(size, seed, mask_share=share, shuffle=False),
+        lambda seed: train.masked_batches(size, seed, shuffle=True, **more),
+        lambda seed: val.masked_batches(size, seed, shuffle=False, **more),
         train.n_batches(size),
     )
 

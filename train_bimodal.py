@@ -29,7 +29,7 @@ import training.threads  # noqa: F401  before torch
 
 from core.artifacts import sha256
 from core.late import options_are_read
-from core.options import InputError, option, run
+from core.options import InputError, at_least, option, run
 from recommenders.run_options import EmbeddingOptions, each_run
 from training.fit_options import FitOptions
 
@@ -66,14 +66,11 @@ class BimodalConfig(FitOptions, EmbeddingOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.hidden < 1 or self.batch_size < 2:
-            raise InputError("--hidden must be at least 1, --batch-size at least 2")
+        at_least(self, hidden=1, batch_size=2)
         if not (self.temperature > 0 and self.sigma > 0):
             raise InputError("--temperature and --sigma must be above 0")
         if self.select == "loss":
             raise InputError("--select loss: Bimodal has no validation loss; use train_loss")
-        if self.embedding == "random":
-            raise InputError("Bimodal hears vectors and has no use for 'random'; try noise")
 
 
 def main(config: BimodalConfig) -> None:

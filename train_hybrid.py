@@ -22,7 +22,7 @@ import core.start  # noqa: F401  before what is heavy
 import training.threads  # noqa: F401  before torch
 
 from core.late import options_are_read
-from core.options import InputError, option, run
+from core.options import at_least, option, run
 from recommenders.run_options import EmbeddingOptions, each_run
 from training.fit_options import FitOptions
 
@@ -61,10 +61,7 @@ class HybridConfig(FitOptions, EmbeddingOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.hidden < 1:
-            raise InputError(f"--hidden must be at least 1, got {self.hidden}")
-        if self.embedding == "random":
-            raise InputError("Hybrid hears vectors and has no use for 'random'; try noise")
+        at_least(self, hidden=1)
 
 
 def main(config: HybridConfig) -> None:

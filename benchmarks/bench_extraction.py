@@ -1,6 +1,7 @@
 """Time extraction end to end against what its parts cost alone.
 
     python -m benchmarks.bench_extraction                   # musicnn and mfcc, on the CPU
+    python -m benchmarks.bench_extraction --only together   # five backbones in one command
     python -m benchmarks.bench_extraction --only mert       # on a GPU; --device cpu for a try
 
 Every part works on made-up music: mp3 files of 30 s, stereo, 44.1 kHz.
@@ -9,12 +10,15 @@ musicnn   Seconds a track of decoding, mel spectrogram and forward pass, one by 
           the tracks a second that all cores allow for their sum; and what the engine reaches, from
           files to finished embedding.
 mfcc      The engine with all cores against the engine with one worker on one core.
+together  The four taggers and mfcc in one command against their forward passes on ready clips, one
+          after another; in processor seconds, so that others on the machine count little.
 mert      Random weights of MERT-330M's size, 30 s clips: the engine under bf16 against the bare
           forward pass on ready batches, and that pass as a share of the device's matrix rate,
           measured now with one large bf16 product; what bf16 changes in the vectors.
 
 The last line is one json object: for each part `tracks_per_second`, `share` (of what the parts
-allow; for mfcc `speedup`), `peak_mb`, `hours_study` (56,512 tracks) and `hours_100m`.
+allow; of together, the times of the passes; for mfcc `speedup`), `peak_mb`, `hours_study` (56,512
+tracks) and `hours_100m`.
 """
 
 from __future__ import annotations
@@ -39,8 +43,12 @@ from core.artifacts import read_json
 from core.options import InputError, option, parse_config, run
 from extract_item_embeddings.engine.decoding import read_clip
 from extract_item_embeddings.engine.extraction import extract
+from extract_item_embeddings.engine.found import backbone_class
+from extract_item_embeddings.engine.jobs import Job
+from extract_item_embeddings.engine.together import extract_together
 
-PARTS = ("musicnn", "mfcc", "mert")
+PARTS = ("musicnn", "mfcc", "together", "mert")
+TOGETHER = ("musicnn", "musicnn_mtt", "vgg_msd", "vgg_mtt", "mfcc")
 RATE, SECONDS = 44_100, 30.0
 STUDY = 56_512  # tracks
 MERT_330M = {
@@ -60,7 +68,7 @@ def kind_of(name: str) -> type:
     return getattr(module, name.capitalize())
 
 
-Musicnn, Mfcc, Mert = map(kind_of, PARTS)
+Musicnn, Mfcc, Mert = map(kind_of, ("musicnn", "mfcc", "mert"))
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class BenchConfig:
 
 
 def main(config: BenchConfig) -> None:
-    benches = {"musicnn": musicnn, "mfcc": mfcc, "mert": mert}
+    benches = {"musicnn": musicnn, "mfcc": mfcc, "together": together, "mert": mert}
     with tempfile.TemporaryDirectory(dir=config.folder) as name:
         root = Path(name)
         write_root(root, config)
@@ -146,6 +154,46 @@ def mfcc(root: Path, config: BenchConfig) -> dict:
     )
     speedup = round(rate / alone, 3)
     return {"tracks_per_second": round(rate, 3), "speedup": speedup, "peak_mb": peak}
+
+
+def together(root: Path, config: BenchConfig) -> dict:
+    """Five backbones over one decoding against their forward passes alone."""
+    files = sorted((root / "audio").iterdir())
+    cores, alone = len(os.sched_getaffinity(0)), 0.0
+    for name in TOGETHER:
+        backbone = backbone_class(name)()
+        backbone.workers = cores
+        backbone.load("cpu")
+        clips = [read_clip(file, backbone.clip_length) for file in files[:4]]
+        ready = np.stack([clips[i % len(clips)] for i in range(backbone.batch_size)])
+        backbone.embed(ready)
+        start = processor_seconds()
+        for first in range(0, config.tracks, len(ready)):
+            backbone.embed(ready[: config.tracks - first])
+        seconds = processor_seconds() - start
+        alone += seconds
+        print(f"  {name:<12}{seconds / config.tracks * 1000:>8.1f} ms a track of one core")
+    start, clock = processor_seconds(), time.perf_counter()
+    options = {"root": root, "audio": root / "audio", "device": "cpu", "overwrite": True}
+    with contextlib.redirect_stdout(io.StringIO()):
+        extract_together(
+            [
+                Job.prepare(kind, kind.config_class(**options))
+                for kind in map(backbone_class, TOGETHER)
+            ]
+        )
+    spent, rate = processor_seconds() - start, config.tracks / (time.perf_counter() - clock)
+    shutil.rmtree(root / "embeddings")
+    print(
+        f"  together    {spent / config.tracks * 1000:>8.1f} ms, {spent / alone:.3f} times their "
+        f"sum of {alone / config.tracks * 1000:.1f} ms; {rate:.2f} tracks/s"
+    )
+    return {"tracks_per_second": round(rate, 3), "share": round(spent / alone, 3)}
+
+
+def processor_seconds() -> float:
+    """Return the processor's seconds of this process and of those it has started and ended."""
+    return sum(os.times()[:4])
 
 
 def mert(root: Path, config: BenchConfig) -> dict:

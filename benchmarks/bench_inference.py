@@ -38,6 +38,7 @@ class InferenceConfig:
     seeds: tuple[int, ...] = option((1, 3, 5), "numbers of seeds of a row")
     effect: float = option(0.01, "difference whose discovery is the power")
     trials: int = option(400, "pairs of rows for each line")
+    resamples: int = option(200, "of the bootstrap, which takes nearly all of the time; 0: none")
     seed: int = option(0, "of all draws")
 
 
@@ -75,13 +76,16 @@ def rates(values: np.ndarray, users: int, seeds: int, config: InferenceConfig) -
         called[0] += alone.p < ALPHA
         if seeds > 1:
             called[1] += difference(one, other).p < ALPHA
-            called[2] += bootstrap_excludes_zero(one, other, rng)
+            if config.resamples:
+                called[2] += bootstrap_excludes_zero(one, other, rng, config.resamples)
             called[3] += difference(one + config.effect, other).p < ALPHA
     shares = list(called / config.trials)
+    if not config.resamples:
+        shares[2] = None
     return shares if seeds > 1 else [shares[0], None, None, None]
 
 
-def bootstrap_excludes_zero(one: np.ndarray, other: np.ndarray, rng, resamples: int = 200) -> bool:
+def bootstrap_excludes_zero(one: np.ndarray, other: np.ndarray, rng, resamples: int) -> bool:
     """Say whether the percentile interval over users and seeds, both drawn again, excludes 0."""
     seeds, n = one.shape
     found = np.empty(resamples)

@@ -24,10 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from benchmarks.made_up_study import make_data, make_embeddings, make_lists, make_runs, rows_of
+from core.artifacts import sha256
 from core.options import option, run
 from core.registry import RECOMMENDERS
+from core.splits import split_hash
 from evaluation import grids
 from evaluation.comparisons import against_shuffled, compare, groups
 from evaluation.measures import METRICS
@@ -105,6 +108,13 @@ def make_rest(root: Path, config: BenchConfig) -> None:
     make_embeddings(root, sorted({p.name.split("-")[1] for p in (root / "runs").glob("*-s1")}))
     for number, folder in enumerate(sorted((root / "runs").glob("*-s1"))):
         make_lists(folder, users, number)
+    split = split_hash(root)
+    for record in (root / "runs").glob("*/config.yaml"):
+        made = yaml.safe_load(record.read_text())
+        vectors = root / "embeddings" / f"{made['embedding']}.npy"
+        record.write_text(
+            yaml.safe_dump({**made, "split": split, "embedding_hash": sha256(vectors)})
+        )
 
 
 class Clock:

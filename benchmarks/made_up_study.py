@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from core.artifacts import write_json, write_npy, write_table
+from core.artifacts import sha256, write_json, write_npy, write_table
 from core.names import run_name
 from core.registry import ALL
 from evaluation.beyond import GROUPS, STATISTICS
@@ -39,6 +39,7 @@ def make_data(
     drawn = letters[rng.integers(0, len(letters), (2 * tracks, 16))]
     ids = sorted({"".join(row) for row in drawn})[:tracks]
     lines = ["idx,trackid", *(f"{idx},{track_id}" for idx, track_id in enumerate(ids))]
+    root.mkdir(parents=True, exist_ok=True)
     (root / "trackid_sorted.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     everybody = rng.permutation(people)
     test, val = np.sort(everybody[:users]), np.sort(everybody[users : 2 * users])
@@ -57,16 +58,24 @@ def make_data(
     return val, test  # without data/split.json, as a split of one's own
 
 
-def make_embeddings(root: Path, names: list[str], seed: int = 0, *, tracks: int = TRACKS) -> None:
-    """Write embeddings/NAME.npy and .json of the widths of the study's backbones, in turn."""
+def make_embeddings(
+    root: Path,
+    names: list[str],
+    seed: int = 0,
+    *,
+    tracks: int = TRACKS,
+    widths: tuple[int, ...] = WIDTHS,
+) -> None:
+    """Write embeddings/NAME.npy and .json of the widths, in turn; by default the study's."""
     rng = np.random.default_rng(seed)
     hidden = rng.standard_normal((tracks, 64), dtype=np.float32)
     for number, name in enumerate(names):
-        width = WIDTHS[number % len(WIDTHS)]
+        width = widths[number % len(widths)]
         vectors = 2 * rng.standard_normal((tracks, width), dtype=np.float32)
         vectors += hidden @ rng.standard_normal((64, width), dtype=np.float32)
         write_npy(root / "embeddings" / f"{name}.npy", vectors)
         record = {"embedding": name, "width": width, "versions": {}, "weights": {}, "failed": {}}
+        record["sha256"] = sha256(root / "embeddings" / f"{name}.npy")
         write_json(root / "embeddings" / f"{name}.json", record)
 
 

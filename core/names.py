@@ -6,7 +6,7 @@ import re
 
 from core.options import InputError
 
-NAME = re.compile(r"[a-z0-9_]+")
+NAME = re.compile(r"[a-z0-9_]{1,100}")  # of which several fit into a file's 255 bytes
 SHUFFLED = "shuffled"  # tag of the control
 PUBLISHED = "published"  # tag of what --as-published makes
 TRAINED = "trained"  # tag of the study's runs whose tracks are learned as well
@@ -18,7 +18,10 @@ WITHOUT_FILE = ("random", "noise")  # embeddings that need none: learned from no
 def check_name(what: str, name: str) -> str:
     """Return the name of an embedding or tag, or raise InputError: it becomes a file's name."""
     if not NAME.fullmatch(name):
-        raise InputError(f"{what} '{name}' must be lower-case letters, digits and '_' only")
+        shown = name if len(name) < 60 else f"{name[:57]}..."
+        raise InputError(
+            f"{what} '{shown}' must be lower-case letters, digits and '_' only, 100 at most"
+        )
     return name
 
 

@@ -20,6 +20,7 @@ import dataclasses
 import difflib
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -38,6 +39,11 @@ UNSET = dataclasses.MISSING
 MOST = 2**63  # whole numbers from here on are none that an array holds
 HERE = Path(__file__).resolve().parents[1]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# What numpy and torch say, in errors of kinds that say something else as well.
+TOO_MUCH = re.compile(
+    "not enough memory|can't allocate memory|out of memory|array is too big|"
+    "Maximum allowed (dimension|size) exceeded|Storage size calculation overflowed"
+)
 PATIENCE = 3.0  # seconds that a signal may wait for its handler
 UNWINDING = 12.0  # seconds more until the command must have ended
 ARRAY_INDEX = "SLURM_ARRAY_TASK_ID"  # where Slurm tells a task of an array its number
@@ -84,6 +90,14 @@ def option(
     """
     metadata = {"help": help, "outcome": outcome, "read": read, "before": before, "bare": bare}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def at_least(config, **least: float) -> None:
+    """Raise InputError where one of a dataclass's options is below its least; None is not."""
+    for name, minimum in least.items():
+        value = getattr(config, name)
+        if value is not None and value < minimum:
+            raise InputError(f"{_flag(name)} must be at least {minimum:,}, got {value:,}")
 
 
 def outcome_options(config) -> dict:
@@ -135,6 +149,8 @@ def parse_config(config_class, doc: str, argv: list[str] | None = None):
     fields = {f.name: f for f in dataclasses.fields(config_class)}
     given = _parse_flags(fields, kinds, doc, sys.argv[1:] if argv is None else argv)
 
+    for name, text in given.items():
+        _refuse_nul(name, text)
     values = {}
     if "config" in fields and fields["config"].metadata.get("read", True):
         section = getattr(config_class, "section", None)
@@ -145,7 +161,19 @@ def parse_config(config_class, doc: str, argv: list[str] | None = None):
     missing = [n for n, f in fields.items() if f.default is UNSET and n not in values]
     if missing:
         raise InputError(f"{_flag(missing[0])} is required; see --help")
-    return config_class(**{name: _convert(name, v, kinds[name]) for name, v in values.items()})
+    config = config_class(**{name: _convert(name, v, kinds[name]) for name, v in values.items()})
+    _check_root(getattr(config, "root", None))
+    return config
+
+
+def _refuse_nul(name: str, value) -> None:
+    if "\0" in str(value):
+        raise InputError(f"{_flag(name)} holds a character NUL, which no name can; got {value!r}")
+
+
+def _check_root(root: Path | None) -> None:
+    if root is not None and (os.path.lexists(root) and not root.is_dir()):
+        raise InputError(f"--root {root} is no folder; expected one, or a new name")
 
 
 def yaml_files(section: str | None, config) -> list[Path]:
@@ -208,7 +236,7 @@ def run(main, config_class, doc: str) -> typing.NoReturn:
     except Exception as error:
         if arrived:  # some libraries answer a signal by an error of their own
             sys.exit(_say(script, _stopped(arrived[0]), 128 + arrived[0]))
-        if isinstance(error, MemoryError):
+        if isinstance(error, MemoryError) or TOO_MUCH.search(str(error)):
             sys.exit(_say(script, f"not enough memory ({error}); see --help for what takes it", 1))
         if isinstance(error, WorkError | OSError):
             sys.exit(_say(script, error, 1))
@@ -379,11 +407,14 @@ def _convert(name: str, value, kind):
         raise InputError(f"{_flag(name)} must be true or false, got {value!r}")
     if value is None or isinstance(value, bool | dict | list):
         raise InputError(f"{_flag(name)} must be {_kind_name(kind)}, got {value!r}")
+    _refuse_nul(name, value)
     try:
         converted = kind(str(value).strip())
     except ValueError as error:
         shown = repr(value) if len(str(value)) < 60 else f"{str(value)[:57]!r}..."
         raise InputError(f"{_flag(name)} must be {_kind_name(kind)}, got {shown}") from error
+    if kind is Path and name != "root" and not (converted.is_file() or converted.is_dir()):
+        refuse_special(converted, f"{_flag(name)} {converted}")
     if kind is float and not math.isfinite(converted):
         raise InputError(f"{_flag(name)} must be a finite number, got {value!r}")
     if kind is int and abs(converted) >= MOST:

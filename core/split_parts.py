@@ -15,6 +15,8 @@ from core.options import InputError
 
 STAGE_1 = "python 1_train_test_split.py"
 COLD = "cold_test"  # only the journal's protocol keeps cold tracks
+HELD_OUT = "held_out"  # and only Yambda's how much was played in the times held out
+VALIDATES, TESTS = 2, 4  # windows there
 
 
 def read_part(path: Path, content: bytes, ids: list[str]) -> pd.DataFrame:
@@ -98,8 +100,29 @@ def _ordered(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def check_between(data: Path, tables: dict[str, pd.DataFrame]) -> None:
-    """Refuse what is held out and does not belong beside this train.pqt; see splits.read_split."""
+def read_held_out(path: Path, content: bytes) -> pd.DataFrame:
+    """Return the content of held_out.pqt: user_id, window (VALIDATES or TESTS), plays."""
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+        columns = {name: table[name].to_numpy() for name in ("user_id", "window", "plays")}
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise InputError(f"{path} cannot be read ({error}); run {STAGE_1} --overwrite") from error
+    return pd.DataFrame(columns)
+
+
+def check_between(
+    data: Path,
+    tables: dict[str, pd.DataFrame],
+    *,
+    seen_again: bool = False,
+    by_time: bool = False,
+) -> None:
+    """Refuse what is held out and does not belong beside this train.pqt; see splits.read_split.
+
+    Args:
+        seen_again: pairs of train may be held out.
+        by_time: users may validate and test.
+    """
     train = tables["train"]
     users, starts = np.unique(train.user_id, return_index=True)
     tracks = np.bincount(train.track_idx)
@@ -115,9 +138,10 @@ def check_between(data: Path, tables: dict[str, pd.DataFrame]) -> None:
             _refuse(path, table, "track_idx", in_train, "that is not cold: train.pqt holds it")
         else:
             _refuse(path, table, "track_idx", ~in_train, "that is not in train.pqt")
-            heard = known_pairs.hold(at, table.track_idx.to_numpy())
-            _refuse(path, table, "(user, track) pair", heard, "that train.pqt holds too")
-        if part != "val":
+            if not seen_again:
+                heard = known_pairs.hold(at, table.track_idx.to_numpy())
+                _refuse(path, table, "(user, track) pair", heard, "that train.pqt holds too")
+        if part != "val" and not by_time:
             both = table.user_id.isin(tables["val"].user_id.unique()).to_numpy()
             _refuse(path, table, "user_id", both, "that val.pqt holds too")
 

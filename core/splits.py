@@ -18,7 +18,14 @@ import pandas as pd
 
 from core.artifacts import read_json, shared
 from core.options import InputError, refuse_special
-from core.split_parts import COLD, STAGE_1, check_between, read_part
+from core.split_parts import (
+    COLD,
+    HELD_OUT,
+    STAGE_1,
+    check_between,
+    read_held_out,
+    read_part,
+)
 from core.trackids import STAGE_0, parse_trackids
 from core.trackids import read_trackids as read_trackids
 
@@ -33,11 +40,15 @@ class SplitTables(dict):
         fingerprint: of the files they were read from, as split_hash returns it.
         cold: the frame of cold_test.pqt; None where the split has none.
         n_tracks: rows of trackid_sorted.csv.
+        seen_again: tracks that users know from train may be held out, and listed.
+        held_out: the frame of held_out.pqt; None where the split has none.
     """
 
     fingerprint: str
     cold: pd.DataFrame | None
     n_tracks: int
+    seen_again: bool = False
+    held_out: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,7 @@ class SplitFiles:
     trackids: bytes
     parts: dict[str, bytes]
     fingerprint: str
+    made: dict  # the content of split.json; empty without one
 
 
 def read_split(root: Path) -> SplitTables:
@@ -70,9 +82,14 @@ def read_split(root: Path) -> SplitTables:
     files = read_files(root)
     ids = parse_trackids(root / "trackid_sorted.csv", files.trackids)
     tables = SplitTables()
+    kept = files.parts.pop(HELD_OUT, None)
     for part, content in files.parts.items():
         tables[part] = read_part(root / "data" / f"{part}.pqt", content, ids)
-    check_between(root / "data", tables)
+    tables.seen_again = files.made.get("seen") == "keep"
+    by_time = files.made.get("validation") == "time"
+    check_between(root / "data", tables, seen_again=tables.seen_again, by_time=by_time)
+    if kept is not None:
+        tables.held_out = read_held_out(root / "data" / f"{HELD_OUT}.pqt", kept)
     tables.cold = tables.pop(COLD, None)
     tables.fingerprint, tables.n_tracks = files.fingerprint, len(ids)
     return tables
@@ -100,14 +117,14 @@ def read_files(root: Path) -> SplitFiles:
         trackids = _read_bytes(root / "trackid_sorted.csv", STAGE_0)
         seal = data / "split.json"
         made = read_json(seal, f"{STAGE_1} --overwrite", SEAL) if seal.exists() else {}
-        names = [*PARTS, *([COLD] if (data / f"{COLD}.pqt").exists() else [])]
+        names = [*PARTS, *(n for n in (COLD, HELD_OUT) if (data / f"{n}.pqt").exists())]
         parts = {name: _read_bytes(data / f"{name}.pqt", STAGE_1) for name in names}
     if made:
         _compare(root, made, trackids, parts)
     digest = hashlib.sha256(trackids)
     for content in parts.values():
         digest.update(content)
-    return SplitFiles(trackids, parts, digest.hexdigest())
+    return SplitFiles(trackids, parts, digest.hexdigest(), made)
 
 
 def _compare(root: Path, made: dict, trackids: bytes, parts: dict[str, bytes]) -> None:

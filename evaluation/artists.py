@@ -51,7 +51,7 @@ def read_artists(path: Path, trackids: list[str]) -> np.ndarray:
 def _of_json(path: Path, text: str) -> dict[str, str]:
     try:
         content = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"--artists {path} is no json ({error})") from error
     if not isinstance(content, dict):
         raise InputError(f"--artists {path} must hold {{track id: artist}}")

@@ -40,6 +40,21 @@ def read_finished(folder: Path) -> dict:
     return {**read_record(folder / "config.yaml", RECORDED, AGAIN, digest), **results}
 
 
+def refuse_other_split(root: Path, runs: list[dict], fingerprint: str) -> None:
+    """Raise InputError if a run was made from another split than the one that is there.
+
+    Args:
+        runs: as read_finished returns them, with `folder`, the run's name.
+        fingerprint: of the split.
+    """
+    for run in runs:
+        if run["split"] != fingerprint:
+            raise InputError(
+                f"{root / 'runs' / run['folder']} was made from another split than {root / 'data'} "
+                f"holds; {AGAIN}"
+            )
+
+
 def check_whole(folder: Path) -> None:
     """Raise InputError unless every file of a finished run is the one that was written."""
     results = read_finished(folder)

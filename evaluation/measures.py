@@ -20,7 +20,7 @@ from scipy.special import stdtrit
 
 from core.artifacts import write_json, write_table
 from core.options import InputError
-from evaluation import artists, beyond, warmup
+from evaluation import artists, beyond, warmup, yambda
 from evaluation.finished import COMPLETE, FILES, fingerprints
 from evaluation.metric_options import check_lengths
 
@@ -30,7 +30,13 @@ OF_SEGMENTS = ("HitRate", "Recall", "NDCG")
 
 
 def evaluate(
-    folder: Path, recs: pd.DataFrame, split: dict, ks, results: dict, artist_of=None
+    folder: Path,
+    recs: pd.DataFrame,
+    split: dict,
+    ks,
+    results: dict,
+    artist_of=None,
+    held_out: pd.DataFrame | None = None,
 ) -> dict:
     """Write per_user_*.pqt, segments_*.pqt and, last, metrics.json with all files' fingerprints.
 
@@ -42,6 +48,7 @@ def evaluate(
         results: what metrics.json holds beside `val`, `test`, `lists` and `files`, which are put
             in; those it has are replaced.
         artist_of: int64 (n_tracks,) as artists.read_artists returns it, for segments by artist.
+        held_out: held_out.pqt, of a split that has it: results then hold `yambda` (yambda.py).
     """
     ks = sorted({*ks, *known_lengths(results)})
     results["lists"] = {}
@@ -54,6 +61,8 @@ def evaluate(
         write_table(folder / f"segments_{part}.pqt", segments)
         results["lists"][part] = _statistics(split["train"], lists, ks)
         results[part] = summarize(table)
+    if held_out is not None:
+        results["yambda"] = yambda.of_parts(held_out, split, recs)
     results[FILES] = fingerprints(folder)
     write_json(folder / COMPLETE, results)
     return results
@@ -293,10 +302,11 @@ def summarize(per_user: pd.DataFrame) -> dict:
 def describe(results: dict) -> str:
     """Return val and test of a metrics.json as aligned lines for a terminal."""
     ks = sorted({int(name.split("@")[1]) for name in results["test"] if "@" in name})
+    told = [f"{part:<5}{yambda.described(n)}" for part, n in results.get("yambda", {}).items()]
     lines = ["         users     @k" + "".join(name.rjust(16) for name in METRICS)]
     for part in ("val", "test"):
         for k in ks:
             found = (results[part][f"{name}@{k}"] for name in METRICS)
             cells = "".join(f"{x['mean']:.4f} ±{x['ci95']:.4f}".rjust(16) for x in found)
             lines.append(f"{part:<5}{results[part]['users']:>9,}{k:>7}{cells}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *told])

@@ -21,11 +21,13 @@ def check_lengths(ks) -> None:
 
 
 def check_metric(flag: str, name: str, others: tuple[str, ...] = ()) -> None:
-    """Raise InputError unless the name is a metric with @k, or one of the others."""
+    """Raise InputError unless the name is a metric with an @k that lists have, or another one."""
     if name in others:
         return
     from evaluation.measures import METRICS
 
     if not re.fullmatch(rf"({'|'.join(METRICS)})@[1-9][0-9]*", name):
         said = f"{', '.join(others)} or one of" if others else "one of"
-        raise InputError(f"{flag} must be {said} {', '.join(METRICS)} with @k, got '{name}'")
+        shown = name if len(name) < 60 else f"{name[:57]}..."
+        raise InputError(f"{flag} must be {said} {', '.join(METRICS)} with @k, got '{shown}'")
+    check_lengths([int(name.split("@")[1][:9])])

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from core.artifacts import read_json
 from core.names import is_shuffled, row_label
 from core.registry import label
+from core.split_parts import STAGE_1
 from evaluation.grids import markdown
 
 FILE = Path(__file__).with_name("published.json")
+SIZES = ("users", "tracks", "rows")
 COLUMNS = ["recommender", "backbone", "metric", "published"]
 COLUMNS += ["embedding", "tag", "ours", "ours_ci95", "seeds"]
 
@@ -60,11 +63,11 @@ def describe_data(root: Path, known: dict | None = None) -> tuple[str, bool]:
     """
     if (root / "sample.json").exists():
         return "the synthetic sample of make_sample.py, which says nothing about music", False
-    try:
-        counts = json.loads((root / "data" / "split.json").read_text(encoding="utf-8"))["counts"]
-        found = {part: {n: counts[part][n] for n in ("users", "tracks", "rows")} for part in counts}
-    except (OSError, ValueError, KeyError, TypeError):
-        return "a split without a readable data/split.json", False
+    record = root / "data" / "split.json"
+    if not record.exists():
+        return "a split without data/split.json", False
+    counts = read_json(record, f"{STAGE_1} --overwrite", ("counts",))["counts"]
+    found = {part: {n: counts[part].get(n) for n in SIZES} for part in counts}
 
     def is_of(study: dict) -> bool:
         sizes = (study[part].items() <= found.get(part, {}).items() for part in ("train", "test"))
@@ -77,7 +80,7 @@ def describe_data(root: Path, known: dict | None = None) -> tuple[str, bool]:
     if known is None and is_of(extended):
         return f"{extended['data']}, the extended study's published split", False
     size = found.get("train", {})
-    numbers = ", ".join(f"{size[n]:,} {n}" for n in ("users", "tracks", "rows") if n in size)
+    numbers = ", ".join(f"{size[n]:,} {n}" for n in SIZES if size.get(n))
     return f"a split that is not the study's ({numbers} in train)", False
 
 

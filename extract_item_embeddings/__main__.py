@@ -1,4 +1,4 @@
-"""Several backbones in one command: every file is decoded once for all that hear it alike.
+"""Several backbones in one command: every file is decoded once for all of them.
 
     python -m extract_item_embeddings --root R --audio DIR --backbones musicnn,vgg_msd,mfcc
     python -m extract_item_embeddings --root R --audio DIR --backbones mert,muq --weights FOLDER

@@ -3,6 +3,7 @@
 #SBATCH --time=10:00:00
 #SBATCH --mem=12G
 #SBATCH --cpus-per-task=8
+#SBATCH --gres=gpu:1
 #SBATCH --output=logs/%x-%A_%a.out
 #SBATCH --requeue --open-mode=append --signal=B:USR1@120
 
@@ -11,4 +12,4 @@
 [ -f cluster.sh ] || cd "${SLURM_SUBMIT_DIR:-.}" || exit 2
 . ./cluster.sh || { echo "$0: call it from the project's folder" >&2; exit 2; }
 
-job .venv-mule/bin/python -m extract_item_embeddings.mule "$@"
+job python -m extract_item_embeddings.mule "$@"

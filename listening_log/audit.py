@@ -17,9 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.artifacts import sha256
+from core.days import RELATIVE
 from core.options import InputError
 from listening_log import checks
 from listening_log.pairs import PlaysTable
+from listening_log.rules import HELD_OUT
 from listening_log.split_files import PAIRS
 
 
@@ -47,12 +49,14 @@ def check_split(database, data: Path, n_tracks: int, made: dict) -> Iterator[Fin
     Args:
         database: a DuckDB connection, for this alone.
         n_tracks: track ids in trackid_sorted.csv.
-        made: the content of split.json: `config`, and `sha256` of each part, train first.
+        made: the content of split.json: `config`, and `sha256` of each part, train first; of a
+            rule that is not plain also `windows`, `validation`, `seen`, `core`.
 
     Raises:
         InputError: a file is missing, or plays.pqt is of another kind.
     """
-    parts, config = list(made["sha256"]), made["config"]
+    config, windows = made["config"], "windows" in made
+    parts = [part for part in made["sha256"] if part != HELD_OUT]
     for name in ("plays", *parts):
         if not (data / f"{name}.pqt").exists():
             maker = "0_get_plays_pqt.py" if name == "plays" else "1_train_test_split.py"
@@ -70,15 +74,22 @@ def check_split(database, data: Path, n_tracks: int, made: dict) -> Iterator[Fin
         database.execute(
             f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{path}', file_row_number = true)"
         )
-    database.execute(checks.count_pairs(config))
     for what, query in checks.of_each_file(parts, n_tracks):
         yield _find(database, what, query)
-    for what, query in checks.between_files(parts):
+    by_time, seen_again = made.get("validation") == "time", made.get("seen") == "keep"
+    for what, query in checks.between_files(parts, by_time=by_time, seen_again=seen_again):
         yield _find(database, what, query)
-    for what, query in checks.against_plays(parts, config):
+    if windows:
+        found = checks.against_windows(made["windows"], by_time, seen_again, made["core"])
+    else:
+        database.execute(checks.count_pairs(config))
+        found = checks.against_plays(parts, config)
+    for what, query in found:
         yield _find(database, what, query)
-    yield _drawn(database, parts, config)
-    for what, query in checks.of_the_plays(parts, config):
+    if not by_time:
+        yield _drawn(database, parts, config)
+    dated = made.get("times") != RELATIVE
+    for what, query in checks.of_the_plays([] if windows else parts, config, dated):
         yield _find(database, what, query, fault=False)
 
 

@@ -56,17 +56,20 @@ def of_each_file(parts: list[str], n_tracks: int) -> Iterator[tuple[str, str]]:
         )
 
 
-def between_files(parts: list[str]) -> Iterator[tuple[str, str]]:
+def between_files(
+    parts: list[str], *, by_time: bool = False, seen_again: bool = False
+) -> Iterator[tuple[str, str]]:
     for part in parts[1:]:
-        yield (
-            f"pairs of {part}.pqt that train.pqt holds too",
-            f"SELECT user_id, track_idx FROM {part} SEMI JOIN train USING (user_id, track_idx)",
-        )
+        if not seen_again:
+            yield (
+                f"pairs of {part}.pqt that train.pqt holds too",
+                f"SELECT user_id, track_idx FROM {part} SEMI JOIN train USING (user_id, track_idx)",
+            )
         yield (
             f"users of {part}.pqt who are not in train.pqt",
             f"SELECT DISTINCT user_id FROM {part} ANTI JOIN train USING (user_id)",
         )
-        if part != "val":
+        if part != "val" and not by_time:
             yield (
                 f"users of {part}.pqt who validate",
                 f"SELECT DISTINCT user_id FROM {part} SEMI JOIN val USING (user_id)",
@@ -110,18 +113,57 @@ def against_plays(parts: list[str], config: dict) -> Iterator[tuple[str, str]]:
     )
 
 
-def of_the_plays(parts: list[str], config: dict) -> Iterator[tuple[str, str]]:
+def against_windows(
+    windows: dict, by_time: bool, seen_again: bool, core: int
+) -> Iterator[tuple[str, str]]:
+    """What the plays of each window of time say against its part, both ways."""
+    known = "SEMI JOIN train USING (user_id) SEMI JOIN train AS t USING (track_idx)"
+    held = {"val": "val", "test": "test"}
+    if not by_time:
+        held = {"test": "(SELECT * FROM val UNION ALL SELECT * FROM test)"}
+    for part, table in {"train": "train", **held}.items():
+        start, end = windows[part]
+        expected = f"""SELECT user_id, track_idx, min(timestamp)::TIMESTAMP AS timestamp,
+                              count(*) AS count
+                       FROM plays WHERE {_within(start, end)} GROUP BY user_id, track_idx"""
+        if part != "train":
+            expected = f"SELECT * FROM ({expected}) {known}"
+            if not seen_again:
+                before = _within(windows["train"][0], start)
+                expected += f""" ANTI JOIN (SELECT user_id, track_idx FROM plays WHERE {before})
+                                 AS before USING (user_id, track_idx)"""
+        elif core:
+            expected = f"SELECT * FROM ({expected}) {known}"
+        columns = f"SELECT user_id, track_idx, timestamp, count FROM {table} AS part"
+        yield f"rows of {part} that plays.pqt contradicts", f"{columns} EXCEPT ({expected})"
+        yield f"pairs of plays.pqt that {part} lacks", f"({expected}) EXCEPT {columns}"
+    for one, other in (("user_id", "track_idx"), ("track_idx", "user_id")):
+        yield (
+            f"values of {one} in train.pqt below --core {core}",
+            f"""SELECT {one}, count(DISTINCT {other}) AS n FROM train
+                GROUP BY {one} HAVING n < {core}""",
+        )
+
+
+def _within(start: str | None, end: str | None) -> str:
+    bounds = ((">=", start), ("<", end))
+    given = [f"timestamp {sign} TIMESTAMP '{when}'" for sign, when in bounds if when]
+    return " AND ".join(given) or "true"
+
+
+def of_the_plays(parts: list[str], config: dict, dated: bool = True) -> Iterator[tuple[str, str]]:
     """What is odd in a log, and may be so."""
     yield (
         "plays that plays.pqt holds more than once",
         """SELECT user_id, track_idx, timestamp, count(*) AS times FROM plays
            GROUP BY ALL HAVING times > 1""",
     )
-    yield (
-        f"plays dated before {UNSET}",
-        f"""SELECT user_id, track_idx, timestamp FROM plays
-            WHERE timestamp < TIMESTAMP '{UNSET}'""",
-    )
+    if dated:
+        yield (
+            f"plays dated before {UNSET}",
+            f"""SELECT user_id, track_idx, timestamp FROM plays
+                WHERE timestamp < TIMESTAMP '{UNSET}'""",
+        )
     yield (
         f"days on which a user has more than {DAY:,} plays, one in 30 s",
         f"""SELECT user_id, CAST(timestamp AS DATE) AS day, count(*) AS plays FROM plays

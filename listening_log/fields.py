@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,8 @@ import pyarrow.compute as pc
 from core.trackids import is_track_id
 
 REASONS = ("malformed", "bad user id", "bad timestamp", "unknown track")
+BAD_SHARE = "bad played share"  # a reason too, where --min-played asks for one
+LEFT_OUT = "left out"  # what --min-played does to a play, which is no fault of its row
 USER = re.compile(rb"0|(?=.{1,20}$)-?[1-9][0-9]*")  # the length of the least integer of 64 bits
 FORM = (
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[ T]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,6}))?"
@@ -57,13 +60,16 @@ def read_timestamps(column: pa.Array) -> pa.Array:
     Without a zone, what Arrow takes is of the form that `FORM` describes once dates without a time
     and times without seconds are out, which are shorter. With zones the form itself is asked for.
     """
+    in_utc = _all_end_in(column, ord("Z"))  # of which Arrow is slow
+    if in_utc:
+        column = pc.binary_slice(column, 0, -1)
     text = column.view(pa.string())
     if len(text) and pc.min(pc.binary_length(text)).as_py() < SHORTEST:
         raise pa.ArrowInvalid("timestamp")
     try:
         times = text.cast(pa.timestamp("us"))
     except pa.ArrowInvalid:
-        if not pc.all(pc.match_substring_regex(text, f"^(?:{FORM})$")).as_py():
+        if in_utc or not pc.all(pc.match_substring_regex(text, f"^(?:{FORM})$")).as_py():
             raise
         times = text.cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
     if len(times):
@@ -73,43 +79,81 @@ def read_timestamps(column: pa.Array) -> pa.Array:
     return times
 
 
-def read_fields(values: list[bytes] | None, any_id: bool) -> tuple[int, bytes, int] | str:
+def _all_end_in(column: pa.Array, letter: int) -> bool:
+    if not len(column) or column.null_count:
+        return False
+    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset :][: len(column) + 1]
+    if (offsets[1:] == offsets[:-1]).any():
+        return False
+    data = np.frombuffer(column.buffers()[2] or b"", np.uint8)
+    return bool((data[offsets[1:] - 1] == letter).all())
+
+
+def read_user(text: bytes) -> int | None:
+    """Return the user id of one field, None if it is none."""
+    is_one = USER.fullmatch(text) and -(2**63) <= int(text) < 2**63
+    return int(text) if is_one else None
+
+
+def read_text_user(text: bytes) -> bytes | None:
+    """Return the field where it can be a user id of any text, else None."""
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if decoded and decoded.isprintable() and decoded == decoded.strip() else None
+
+
+def read_fields(
+    values: list[bytes] | None,
+    any_id: bool,
+    user_of: Callable = read_user,
+    time_of: Callable = lambda text: read_time(text)[0],
+) -> tuple[int | bytes, bytes, int] | str:
     """Return (user id, track id, microseconds since 1970) of one line, or why there is no play.
 
     Args:
         values: user_id, track_id and timestamp; None for a line with another number of fields.
         any_id: whether track_id may be anything that can be one; else it is looked up later.
+        user_of, time_of: the readers of these fields, None for what is none.
     """
     if values is None or any(mark in value for value in values for mark in (b"\r", b"\0")):
         return "malformed"
-    user, track, timestamp = values
-    if not USER.fullmatch(user) or not -(2**63) <= int(user) < 2**63:
+    text, track, timestamp = values
+    user = user_of(text)
+    if user is None:
         return "bad user id"
-    micros = _read_timestamp(timestamp)
+    micros = time_of(timestamp)
     if micros is None:
         return "bad timestamp"
     if any_id and not can_be_id(track):
         return "malformed"
-    return int(user), track, micros
+    return user, track, micros
 
 
-def explain(reason: str, got: str) -> str:
+def explain(reason: str, got: str, time: str = "YYYY-MM-DD hh:mm:ss") -> str:
     """Return what a rejected field should have been, what it is, and what to do about it.
 
     Args:
         got: the field, or of a malformed line the whole line.
+        time: what a time should be.
     """
     shown = repr(got if len(got) <= 40 else got[:37] + "...")
     if reason == "bad user id":
         if re.fullmatch("-?0[0-9]+|-0", got):
             return (
-                f"{shown} would be taken for user {int(got)}; write user ids without zeros before"
+                f"{shown} would be taken for user {int(got)}; write user ids without zeros before, "
+                "or keep them as they are with --users text"
             )
         if re.fullmatch("-?[0-9]+", got):
-            return f"{shown} is beyond 64 bits; number the users anew"
-        return f"{shown} is no integer; replace the users' names by whole numbers first"
+            return f"{shown} is beyond 64 bits; keep it as it is with --users text"
+        if not got or got != got.strip() or not got.isprintable():
+            return f"{shown} is no user id"
+        return f"{shown} is no integer; read the users as they are with --users text"
     if reason == "bad timestamp":
-        return f"expected YYYY-MM-DD hh:mm:ss, got {shown}{_about_time(got)}"
+        return f"expected {time}, got {shown}{_about_time(got)}"
+    if reason == BAD_SHARE:
+        return f"expected a number in the column that --min-played is of, got {shown}"
     if reason == "unknown track":
         return (
             f"{shown} is not in trackid_sorted.csv; is it the log of these tracks? Without that "
@@ -124,8 +168,9 @@ def _about_time(got: str) -> str:
     """Return what is the matter with a timestamp of a form that logs often have."""
     if re.fullmatch(r"[0-9]{9,16}(\.[0-9]+)?", got):
         whole = len(got.partition(".")[0])
-        unit = "seconds" if whole < 12 else "milliseconds" if whole < 15 else "microseconds"
-        return f", which looks like {unit} since 1970; write them as dates first"
+        unit = "s" if whole < 12 else "ms" if whole < 15 else "us"
+        name = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}[unit]
+        return f", which looks like {name} since 1970; read such with --time-format {unit}"
     if re.fullmatch(r"[0-9-]{8,10}", got):
         return ", which has no time of day; append one, as ' 00:00:00'"
     if re.fullmatch(r"[0-9-]{10}[ T][0-9]{2}:[0-9]{2}(Z|[+-][0-9:]+)?", got):
@@ -143,18 +188,19 @@ def can_be_id(value: bytes) -> bool:
         return False
 
 
-def _read_timestamp(text: bytes) -> int | None:
+def read_time(text: bytes) -> tuple[int | None, bool]:
+    """Return a timestamp's microseconds since 1970 or None, and whether it tells a zone."""
     match = TIMESTAMP.fullmatch(text)
     if not match:
-        return None
+        return None, False
     *numbers, fraction, sign, hours, minutes = match.groups()
     try:
         moment = datetime.datetime(*map(int, numbers), int((fraction or b"").ljust(6, b"0")))
         if sign:
             if int(hours) > 23 or int(minutes or 0) > 59:
-                return None
+                return None, True
             offset = datetime.timedelta(hours=int(hours), minutes=int(minutes or 0))
             moment = moment - offset if sign == b"+" else moment + offset
     except (ValueError, OverflowError):
-        return None
-    return (moment - EPOCH) // MICROSECOND
+        return None, False
+    return (moment - EPOCH) // MICROSECOND, bool(sign) or text.endswith(b"Z")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -12,53 +13,140 @@ from listening_log.fields import can_be_id
 
 WIDTH = 16  # bytes of a Music4All id: two words
 EMPTY = np.int32(-1)
+UNKNOWN, UNSEEN = np.int32(-1), np.int32(-2)
+LARGE = 1 << 16  # ids: with more of them they are looked up one by one, each once in a block
+MOST = 1 << 26  # integers below it have a table, of 256 MB at most
 
 
 class FaultyId(Exception):
     """A column holds what can be no track id."""
 
 
-class KnownIds:
+class Numbers:
+    """Numbers of ids that stand as bytes, or as the integers that they are written as."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self._of_integers = np.zeros(0, np.int32)  # by id: its number, UNKNOWN or UNSEEN
+
+    def number(self, column: pa.Array) -> pa.Array:
+        """Return the int32 numbers of a column without gaps, null where an id is unknown."""
+        if not pa.types.is_integer(column.type):
+            return self._number(column)
+        values = column.to_numpy()
+        if not len(values) or values.min() < 0 or values.max() >= MOST:
+            return self._number(column.cast(pa.string()).cast(pa.binary()))
+        most, table = int(values.max()), self._of_integers
+        if most >= len(table):
+            with self.lock:
+                table = self._reaching(most)
+        found = table[values]
+        new = np.unique(values[found == UNSEEN])
+        if len(new):
+            known = self._number(pa.array(new).cast(pa.string()).cast(pa.binary()))
+            with self.lock:
+                table = self._reaching(most)
+                table[new] = pc.fill_null(known, UNKNOWN).to_numpy()
+            found = table[values]
+        unknown = found == UNKNOWN
+        return pa.array(found, mask=unknown if unknown.any() else None)
+
+    def _reaching(self, most: int) -> np.ndarray:
+        """Return the table by id, made longer if it does not reach to the largest id."""
+        table = self._of_integers
+        if most >= len(table):
+            table = np.full(max(1 << most.bit_length(), 1 << 10), UNSEEN, np.int32)
+            table[: len(self._of_integers)] = self._of_integers
+            self._of_integers = table
+        return table
+
+
+class KnownIds(Numbers):
     """The ids of trackid_sorted.csv; numbers are its rows."""
 
     grow = False
 
     def __init__(self, ids: list[str]):
+        super().__init__()
         self.values = pa.array([track_id.encode() for track_id in ids], pa.binary())
         words = _words(self.values)
         self.table = None if words is None else WordTable(words)
+        self.places: dict[bytes, int] = {}
+        if words is None and len(ids) > LARGE:
+            self.places = {value: at for at, value in enumerate(self.values.to_pylist())}
 
-    def number(self, column: pa.Array) -> pa.Array:
-        """Return the int32 numbers of a binary column, null where an id is unknown."""
+    def _number(self, column: pa.Array) -> pa.Array:
         words = None if self.table is None else _words(column)
         if words is None:
+            if self.places:
+                return _by_dictionary(column, self.places.get)
             return pc.index_in(column, self.values)
         found = self.table.find(words)
         unknown = found == EMPTY
         return pa.array(found, mask=unknown if unknown.any() else None)
 
 
-class GrowingIds:
-    """Ids that get numbers as they are found, by several threads, in no promised order."""
+class GrowingIds(Numbers):
+    """Ids that get numbers as they are found, by several threads, in no promised order.
+
+    Args:
+        is_one: whether the bytes can be an id.
+    """
 
     grow = True
 
-    def __init__(self):
-        self.values = pa.array([], pa.binary())
-        self.lock = threading.Lock()
+    def __init__(self, is_one: Callable[[bytes], object] = can_be_id):
+        super().__init__()
+        self.is_one = is_one
+        self.few = pa.array([], pa.binary())  # while Arrow can look them up anew for every column
+        self.places: dict[bytes, int] = {}  # once they are many
 
-    def number(self, column: pa.Array) -> pa.Array:
-        """Return the int32 numbers of a binary column; FaultyId if not all can be track ids."""
-        found = pc.index_in(column, self.values)
+    @property
+    def values(self) -> list[bytes]:
+        """All ids, in the order of their numbers."""
+        return list(self.places) if self.places else self.few.to_pylist()
+
+    def _number(self, column: pa.Array) -> pa.Array:
+        """Return the numbers of all; FaultyId if not every one can be an id."""
+        if self.places:
+            return _by_dictionary(column, self._place)
+        few = self.few
+        found = pc.index_in(column, few)
         if found.null_count:
             new = pc.unique(column.filter(pc.is_null(found)))
-            if not all(can_be_id(value.as_py()) for value in new):
+            if not all(self.is_one(value.as_py()) for value in new):
                 raise FaultyId
             with self.lock:  # another thread may have added some of them
-                new = new.filter(pc.is_null(pc.index_in(new, self.values)))
-                self.values = pa.concat_arrays([self.values, new])
-            found = pc.index_in(column, self.values)
+                if self.places:
+                    few = None
+                else:
+                    new = new.filter(pc.is_null(pc.index_in(new, self.few)))
+                    few = self.few = pa.concat_arrays([self.few, new])
+                    if len(few) > LARGE:
+                        self.places = {value: at for at, value in enumerate(few.to_pylist())}
+            if few is None:
+                return _by_dictionary(column, self._place)
+            found = pc.index_in(column, few)
         return found
+
+    def _place(self, value: bytes) -> int:
+        place = self.places.get(value)
+        if place is None:
+            if not self.is_one(value):
+                raise FaultyId
+            with self.lock:
+                place = self.places.setdefault(value, len(self.places))
+        return place
+
+
+def _by_dictionary(column: pa.Array, place_of: Callable[[bytes], int | None]) -> pa.Array:
+    """Return place_of every value of a binary column, asked once for each distinct one.
+
+    Arrow's own look-up hashes all that is known for every column, which many ids make slow.
+    """
+    encoded = column.dictionary_encode()
+    places = [place_of(value) for value in encoded.dictionary.to_pylist()]
+    return pa.array(places, pa.int32()).take(encoded.indices)
 
 
 class WordTable:

@@ -23,6 +23,7 @@ from listening_log.parser import PLAYS
 from listening_log.split_files import PAIRS
 
 EARLY_PAIRS = PAIRS.append(pa.field("early", pa.bool_()))
+WINDOW_PAIRS = PAIRS.append(pa.field("window", pa.int32())).append(pa.field("new", pa.int32()))
 BATCH = 1 << 17  # rows handed over at a time
 RANGE = 4_000_000  # plays grouped at a time, about
 # What a file that no longer is what was written makes DuckDB say.
@@ -128,11 +129,52 @@ def read_pairs(
         scratch: an empty folder, which is empty again afterwards.
         memory, threads: bytes and threads to use; without influence on the result.
     """
+    limits = {"memory": memory, "threads": threads}
+    ends = (train_from, test_until)
+    yield from _by_ranges(plays, ends, _early_pairs(test_from), EARLY_PAIRS, scratch, **limits)
+
+
+def read_windows(
+    plays: PlaysTable,
+    ends: tuple[datetime | None, datetime | None],
+    edges: list[datetime],
+    scratch: Path,
+    *,
+    memory: int,
+    threads: int,
+) -> Iterator[pa.Table]:
+    """Yield a row for each pair and window of time, by user_id, track_idx, window: `WINDOW_PAIRS`.
+
+    `timestamp` and `count` are the first play and the plays in the window; `new` is 1 if the pair
+    was not played in an earlier one, else 0 (files are packed as integers).
+
+    Args:
+        ends: the first moment and the one after the last; None for all plays.
+        edges: where windows end, which count from 0: the first before edges[0]; an empty one has
+            no rows.
+        scratch, memory, threads: see read_pairs.
+    """
+    limits = {"memory": memory, "threads": threads}
+    yield from _by_ranges(plays, ends, _window_pairs(edges), WINDOW_PAIRS, scratch, **limits)
+
+
+def _by_ranges(
+    plays: PlaysTable,
+    ends,
+    select: str,
+    schema: pa.Schema,
+    scratch: Path,
+    memory: int,
+    threads: int,
+) -> Iterator[pa.Table]:
+    """Yield what the query finds in the plays, a range of user ids at a time."""
     with connect(scratch, memory, threads) as database:
         rows, low, high = plays.check_rows(database)
         n_ranges = max(1, -(-rows // RANGE))
-        until = f"AND timestamp < TIMESTAMP '{test_until}'" if test_until else ""
-        within = f"timestamp >= TIMESTAMP '{train_from}' {until}"
+        bounds = zip((">=", "<"), ends, strict=True)
+        within = " AND ".join(
+            f"timestamp {sign} TIMESTAMP '{end}'" for sign, end in bounds if end is not None
+        )
         folder = scratch / "ranges"
         plays_between = f"""
             COPY (
@@ -140,7 +182,7 @@ def read_pairs(
                        timestamp::TIMESTAMP AS timestamp,
                        ((user_id::HUGEINT - {low or 0}) * {n_ranges}
                            // ({high or 0}::HUGEINT - {low or 0} + 1))::INTEGER AS range
-                FROM read_parquet('{_literally(plays.path)}') WHERE {within}
+                FROM read_parquet('{_literally(plays.path)}') WHERE {within or "true"}
             ) TO '{_quoted(folder)}' (FORMAT parquet, PARTITION_BY (range), COMPRESSION snappy)
         """
         with plays.readable():
@@ -148,25 +190,36 @@ def read_pairs(
         for number in range(n_ranges):
             files = folder / f"range={number}"
             if files.exists():
-                yield from _pairs_of_range(database, files, test_from)
+                query = select.format(files=f"{_literally(files)}/*.parquet")
+                for batch in database.sql(query).to_arrow_reader(BATCH):
+                    yield pa.Table.from_batches([batch]).cast(schema)
                 shutil.rmtree(files)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _pairs_of_range(database, folder: Path, test_from: date) -> Iterator[pa.Table]:
+def _early_pairs(test_from: date) -> str:
     before = f"timestamp < TIMESTAMP '{test_from}'"
-    relation = database.sql(
-        f"""
+    return f"""
         SELECT user_id, track_idx, min(timestamp) AS timestamp,
                CASE WHEN bool_or({before}) THEN count(*) FILTER ({before}) ELSE count(*) END
                    AS count,
                bool_or({before}) AS early
-        FROM read_parquet('{_literally(folder)}/*.parquet', hive_partitioning = false)
+        FROM read_parquet('{{files}}', hive_partitioning = false)
         GROUP BY user_id, track_idx ORDER BY user_id, track_idx
-        """
+    """
+
+
+def _window_pairs(edges: list[datetime]) -> str:
+    cases = " ".join(
+        f"WHEN timestamp < TIMESTAMP '{edge}' THEN {number}" for number, edge in enumerate(edges)
     )
-    for batch in relation.to_arrow_reader(BATCH):
-        yield pa.Table.from_batches([batch]).cast(EARLY_PAIRS)
+    return f"""
+        SELECT user_id, track_idx, min(timestamp) AS timestamp, count(*) AS count, span AS window,
+               span = min(span) OVER (PARTITION BY user_id, track_idx) AS new
+        FROM (SELECT *, CASE {cases} ELSE {len(edges)} END AS span
+              FROM read_parquet('{{files}}', hive_partitioning = false))
+        GROUP BY user_id, track_idx, span ORDER BY user_id, track_idx, span
+    """
 
 
 def _quoted(path: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.options import InputError
-from listening_log.large_tables import TableFile, map_in_threads
-from listening_log.log_blocks import LogStream, read_blocks
+from listening_log.fields import read_text_user
+from listening_log.large_tables import TableFile
 from listening_log.lookup import GrowingIds, KnownIds
-from listening_log.parser import PLAYS, LogParser, Rejected
+from listening_log.parser import PLAYS, Rejected
+from listening_log.readers import Reader
+from listening_log.shapes import ONION, Shape
+from listening_log.sources import open_source, parts_of, time_format
 
 MERGE = 1 << 20  # user ids kept until those that stand twice are dropped
-SHORTEST_ROW = len("1\tA\t2020-02-20 00:00:00\n")
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,13 @@ class Conversion:
         rows: plays written.
         users, tracks: distinct ones among them.
         first, last: their first and last timestamp; without meaning when there are none.
-        lines: lines of the log that were read, without the header and the empty ones.
+        lines: rows of the log that were read, without headers and empty lines.
         rejected: those of them that hold no usable play.
         ids: the track ids in the order of their numbers.
         unchecked: the log is packed without a checksum.
+        left_out: plays of less than --min-played.
+        time_format: as times.py names it.
+        user_ids: where users are text, the ids by their number in the file that was written.
     """
 
     rows: int
@@ -50,6 +55,9 @@ class Conversion:
     rejected: Rejected
     ids: list[str]
     unchecked: bool = False
+    left_out: int = 0
+    time_format: str = "iso"
+    user_ids: list[str] | None = None
 
 
 def convert_log(
@@ -61,47 +69,55 @@ def convert_log(
     threads: int = 2,
     max_rejected: float = 1.0,
     progress: Callable[[int], object] = lambda position: None,
+    shape: Shape = ONION,
 ) -> Conversion:
     """Write the log's usable plays to `target`, in the log's order.
 
     Holds a few blocks of the log at a time, whatever its size.
 
     Args:
-        log: see parser.py.
+        log: a file, or a folder of parts; see parser.py.
         target: parquet file with the schema `PLAYS`.
         ids: the track ids; track_idx is the position. Without them every id that is found gets
-            a number, in no promised order (see `renumber`).
+            a number, in no promised order (see `renumber`). So do users who are text.
         block_bytes, threads: size of the blocks and how many are parsed at a time; without
             influence on the result.
         max_rejected: share of unusable rows; once it is certain that there are more, the rest of
             the log is not read.
-        progress: called with the bytes of the log file read so far.
+        progress: called with the bytes of the log's files read so far.
+        shape: how the log is laid out.
 
     Raises:
-        InputError: the log cannot be read, or its header lacks a column.
+        InputError: the log cannot be read, or a column is missing.
     """
     track_ids = GrowingIds() if ids is None else KnownIds(ids)
-    contents, rejected, lines, rows = Contents(), Rejected(), 0, 0
-    with (
-        LogStream(log, threads) as stream,
-        closing(read_blocks(stream, block_bytes, progress)) as blocks,
-        TableFile(target, PLAYS) as file,
-    ):
-        start = next(blocks, b"")
-        if not start:
-            raise InputError(f"--log {log} is empty; expected a header and a play a line")
-        header, _, first = start.partition(b"\n")
-        parse = LogParser(log, header, track_ids).parse
-        for parsed in map_in_threads(parse, chain([first], blocks), threads):
-            rejected.add_all(parsed.rejected, lines + 2)  # line 1 is the header
-            lines += parsed.lines
-            rows += parsed.rows
-            if len(parsed.plays):
-                file.append(parsed.plays)
-                contents.add(parsed.plays)
-            left = stream.left() + (threads + 2) * block_bytes  # those blocks wait to be parsed
-            if rejected.total > max_rejected * (rows + left / SHORTEST_ROW):
-                break
+    user_ids = GrowingIds(is_one=read_text_user) if shape.text_users else None
+    parts = parts_of(log)
+    kind = time_format(parts, shape)
+    reader = Reader(shape, kind, track_ids.grow)
+    make = {"reader": reader, "ids": track_ids, "users": user_ids}
+    contents, rejected, rows, left_out = Contents(), Rejected(), 0, 0
+    unchecked, before, too_many = False, 0, False
+    with TableFile(target, PLAYS) as file:
+        for part in parts:
+            name = part.name if len(parts) > 1 else ""
+            with open_source(part, shape, threads) as source:
+                unchecked |= source.unchecked
+                done, lines = partial(_beyond, progress, before), 0
+                with closing(source.parsed(make, block_bytes, done)) as blocks:
+                    for parsed in blocks:
+                        rejected.add_all(parsed.rejected, lines + source.first, name)
+                        lines += parsed.lines
+                        rows += parsed.rows
+                        left_out += parsed.left_out
+                        if len(parsed.plays):
+                            file.append(parsed.plays)
+                            contents.add(parsed.plays)
+                        left = source.left(block_bytes) if part == parts[-1] else float("inf")
+                        too_many = rejected.total > max_rejected * (rows + left)
+                        if too_many:
+                            break
+            before += part.stat().st_size
     return Conversion(
         rows=contents.rows,
         users=contents.count_users(),
@@ -110,9 +126,21 @@ def convert_log(
         last=str(contents.last),
         lines=rows,
         rejected=rejected,
-        ids=[value.decode() for value in track_ids.values.to_pylist()],
-        unchecked=stream.unchecked,
+        ids=_decoded(track_ids.values),
+        unchecked=unchecked,
+        left_out=left_out,
+        time_format=kind,
+        user_ids=None if user_ids is None else _decoded(user_ids.values),
     )
+
+
+def _beyond(progress: Callable[[int], object], before: int, position: int) -> None:
+    progress(before + position)
+
+
+def _decoded(values) -> list[str]:
+    values = values if isinstance(values, list) else values.to_pylist()
+    return [value.decode() for value in values]
 
 
 class Contents:
@@ -144,33 +172,65 @@ class Contents:
         return len(self._users[0])
 
 
-def renumber(source: Path, target: Path, ids: list[str]) -> list[str]:
-    """Copy plays whose track_idx counts `ids`, so that it counts the sorted ids; return those."""
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    rank = np.empty(len(ids), np.int32)
-    rank[order] = np.arange(len(ids), dtype=np.int32)
+def renumber(
+    source: Path,
+    target: Path,
+    ids: list[str] | None,
+    user_ids: list[str] | None = None,
+) -> list[str] | None:
+    """Copy plays so that track_idx, which counts `ids`, counts the sorted ids; return those.
+
+    Args:
+        ids: None for tracks that keep their numbers.
+        user_ids: where they are text, the ids that user_id counts. It then counts those of them
+            that have plays, sorted; see `played_users`.
+    """
+    rank = None if ids is None else _ranks(ids)
+    user_rank = None if user_ids is None else _ranks(played_users(source, user_ids), user_ids)
     with TableFile(target, PLAYS) as file, pq.ParquetFile(source, pre_buffer=False) as plays:
         for batch in plays.iter_batches():
-            tracks = pa.array(rank[batch["track_idx"].to_numpy()])
-            file.append(pa.table([batch["user_id"], tracks, batch["timestamp"]], schema=PLAYS))
-    return [ids[number] for number in order]
+            users, tracks = batch["user_id"], batch["track_idx"]
+            if rank is not None:
+                tracks = pa.array(rank[tracks.to_numpy()].astype(np.int32))
+            if user_rank is not None:
+                users = pa.array(user_rank[users.to_numpy()])
+            file.append(pa.table([users, tracks, batch["timestamp"]], schema=PLAYS))
+    return None if ids is None else sorted(ids)
+
+
+def played_users(plays: Path, user_ids: list[str]) -> list[str]:
+    """Return the ids that user_id of the plays counts and finds, by code point."""
+    played = np.zeros(len(user_ids), bool)
+    with pq.ParquetFile(plays, pre_buffer=False) as file:
+        for batch in file.iter_batches(columns=["user_id"]):
+            played[batch["user_id"].to_numpy()] = True
+    return sorted(user_ids[number] for number in np.flatnonzero(played))
+
+
+def _ranks(ordered: list[str], ids: list[str] | None = None) -> np.ndarray:
+    """Return for each of the ids its place among those that are ordered (int64; 0 without one)."""
+    if ids is None:
+        ids, ordered = ordered, sorted(ordered)
+    places = {value: place for place, value in enumerate(ordered)}
+    return np.array([places.get(value, 0) for value in ids], np.int64)
 
 
 @contextmanager
 def fingerprint(path: Path) -> Iterator[Callable[[], dict]]:
     """Hash the file in a thread while the block runs; yield a function that waits for the result.
 
-    The result is {"path", "size", "mtime_ns", "sha256"}; a file that changed meanwhile is an
-    InputError.
+    The result is {"path", "size", "mtime_ns", "sha256"}, of a folder of its parts, one after the
+    other; what changed meanwhile is an InputError.
     """
     stop = threading.Event()
     before = _identity(path)
 
     def digest() -> str:
         sha = hashlib.sha256()
-        with open(path, "rb") as file:
-            while not stop.is_set() and (block := file.read(1 << 22)):
-                sha.update(block)
+        for part in parts_of(path):
+            with open(part, "rb") as file:
+                while not stop.is_set() and (block := file.read(1 << 22)):
+                    sha.update(block)
         return sha.hexdigest()
 
     def result() -> dict:
@@ -200,7 +260,8 @@ def is_same_file(path: Path, recorded: dict) -> bool:
 
 def _identity(path: Path) -> dict:
     try:
-        found = Path(path).stat()
+        found = [part.stat() for part in parts_of(path)]
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
+    size, changed = sum(f.st_size for f in found), max(f.st_mtime_ns for f in found)
+    return {"size": size, "mtime_ns": changed}

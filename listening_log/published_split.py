@@ -16,8 +16,8 @@ import pyarrow as pa
 from core.artifacts import atomic_path, read_json, sha256, write_json
 from core.options import InputError
 from core.trackids import read_trackids, write_trackids
+from listening_log.rules import HELD_OUT, PARTS, PROTOCOLS
 from listening_log.split_files import PAIRS, Part, describe
-from listening_log.split_plays import PARTS, PROTOCOLS
 from listening_log.without_pandas import show_pandas
 
 FILES = {"train": "train", "val": "val", "test": "hot_test", "cold_test": "cold_test"}
@@ -59,7 +59,7 @@ def take_published(root: Path, folder: Path, *, overwrite: bool) -> str:
         # Left in reverse, so train.pqt, without which nothing is read, comes last.
         targets = {p: stack.enter_context(atomic_path(data / f"{p}.pqt")) for p in files}
         counts = {part: _write(targets[part], table) for part, table in tables.items()}
-        for name in ("split.json", *(f"{part}.pqt" for part in PARTS)):
+        for name in ("split.json", *(f"{part}.pqt" for part in (*PARTS, HELD_OUT))):
             (data / name).unlink(missing_ok=True)
     dates = asdict(PROTOCOLS["journal"])
     record = {

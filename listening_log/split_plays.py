@@ -10,11 +10,8 @@ apart by a protocol that asks for them.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -26,88 +23,13 @@ import pyarrow.parquet as pq
 from core.options import InputError
 from listening_log.large_tables import TableFile
 from listening_log.pairs import PlaysTable, read_pairs
+from listening_log.rules import PARTS as PARTS
+from listening_log.rules import PROTOCOLS as PROTOCOLS
+from listening_log.rules import Rule as Rule
+from listening_log.rules import moment
 from listening_log.split_files import PAIRS, Part, contains
 
 BATCH = 1 << 17  # rows handed over at a time
-PARTS = ("train", "val", "test", "cold_test")  # the last one only of a protocol that asks for it
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What a study published: its dates, its users, and whether it has a cold test."""
-
-    train_from: str
-    test_from: str
-    test_until: str | None
-    val_share: float
-    cold: bool
-
-
-PROTOCOLS = {
-    # Tamm and Aljanaki, RecSys '24.
-    "recsys": Protocol("2019-02-20", "2020-02-20", None, 0.5, cold=False),
-    # Its extension, arXiv 2604.23077: a year before February 2019, which is held out. Users with a
-    # cold pair never validate.
-    "journal": Protocol("2018-02-01", "2019-02-01", "2019-03-01", 0.3, cold=True),
-}
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How to split: train from `train_from`, held out from `test_from` until `test_until`.
-
-    The first two days are included, the last is not; without it all that follows is held out.
-    `val_share` and `seed` are those of `test_users`; with `cold`, cold pairs are a part of the
-    split, and who has one never validates.
-    """
-
-    train_from: date
-    test_from: date
-    test_until: date | None
-    val_share: float = 0.5
-    seed: int = 42
-    cold: bool = False
-
-    @classmethod
-    def parse(cls, train_from: str, test_from: str, test_until: str | None, **others) -> Rule:
-        """Return the rule with its dates read from YYYY-MM-DD, or raise InputError."""
-        rule = cls(
-            _date("--train-from", train_from),
-            _date("--test-from", test_from),
-            None if test_until is None else _date("--test-until", test_until),
-            **others,
-        )
-        if rule.test_from <= rule.train_from:
-            raise InputError(
-                f"--test-from {test_from} must be later than --train-from {train_from}"
-            )
-        if rule.test_until and rule.test_until <= rule.test_from:
-            raise InputError(
-                f"--test-until {test_until} must be later than --test-from {test_from}"
-            )
-        if not 0 < rule.val_share < 1:
-            raise InputError(f"--val-share must be between 0 and 1, got {rule.val_share}")
-        if not 0 <= rule.seed < 2**32:
-            raise InputError(f"--seed must be between 0 and 2^32 - 1, got {rule.seed}")
-        return rule
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return PARTS if self.cold else PARTS[:3]
-
-    def __str__(self) -> str:
-        return f"train from {self.train_from}, held out from {self.test_from}" + (
-            f" until {self.test_until}" if self.test_until else ""
-        )
-
-
-def _date(flag: str, text: str) -> date:
-    try:
-        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
-            return date.fromisoformat(text)
-    except ValueError:
-        pass
-    raise InputError(f"{flag} must be a date YYYY-MM-DD, got {text!r}")
 
 
 def split_plays(
@@ -177,12 +99,11 @@ def _why_empty(table: PlaysTable, rule: Rule, users: np.ndarray) -> str:
     first, last = table.ends()
     if first is None:
         return f"{table.path} holds no plays; make it with python 0_get_plays_pqt.py --overwrite"
-    known = f"the log has plays from {first} to {last}, the dates are {rule}; "
-    early, late = first.date() < rule.test_from, last.date() >= rule.test_from
-    inside = last.date() >= rule.train_from and (
-        rule.test_until is None or first.date() < rule.test_until
-    )
-    if not (early and late and inside):
+    from_to = [rule.said(end) if rule.relative else end for end in (first, last)]
+    known = f"the log has plays from {from_to[0]} to {from_to[1]}, the dates are {rule}; "
+    start, test = moment(rule.train_from or first), moment(rule.test_from)
+    inside = last >= start and (rule.test_until is None or first < moment(rule.test_until))
+    if not (first < test <= last and inside):
         return f"{known}choose others with --train-from, --test-from and --test-until"
     if len(users):
         return (

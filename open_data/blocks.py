@@ -26,7 +26,7 @@ class Block(NamedTuple):
 
 
 def find_id(path: Path, columns: list[str], id_column: str | None) -> int:
-    """Return the place of the column of track ids: the one given, else `id`, `track_id`, `trackid`.
+    """Return the place of the column of track ids: the one given, else the first of _wanted.
 
     Raises:
         InputError: there is none, or nothing beside it.
@@ -46,4 +46,4 @@ def find_id(path: Path, columns: list[str], id_column: str | None) -> int:
 
 
 def _wanted(id_column: str | None) -> tuple[str, ...]:
-    return (id_column,) if id_column else ("id", "track_id", "trackid")
+    return (id_column,) if id_column else ("id", "track_id", "trackid", "item_id")

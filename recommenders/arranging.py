@@ -29,6 +29,8 @@ def _scaled(options, name: str, vectors, own, overwrite: bool = False) -> np.nda
     scaling = Scaling.of(vectors, options.scale)
     if scaling is None:
         return own
+    if options.project:
+        scaling = scaling.projected(vectors, options.project)
     if scaling.says() and own is vectors:
         print(f"{name}: {scaling.says()}")
     return scaling.apply(own, overwrite=overwrite)

@@ -48,13 +48,16 @@ def load_cold(root: Path, split: Split) -> Split | None:
     return Split(split.user_ids, track_idx, split.n_tracks, train=nothing, val=none, test=test)
 
 
-def cold_vectors(options, cold: Split, vectors: np.ndarray) -> np.ndarray:
+def cold_vectors(
+    options, cold: Split, vectors: np.ndarray, fingerprint: str | None = None
+) -> np.ndarray:
     """Return the embedding's vectors of the cold tracks as a run of these options has them.
 
     Args:
         vectors: float32 (n_items, width), of the tracks of train, as loaded. All that is known of
             an embedding is known from them: `--missing mean` fills with their mean, and `--scale`
             measures them.
+        fingerprint: of the embedding they were loaded from, which must still be the same.
 
     Returns:
         float32 (n_cold, width). `--shuffle` exchanges cold tracks' vectors among each other.
@@ -66,5 +69,6 @@ def cold_vectors(options, cold: Split, vectors: np.ndarray) -> np.ndarray:
         missing=options.missing,
         width=options.width,
         known=vectors,
+        fingerprint=fingerprint,
     )
     return options.arranged(vectors, others, overwrite=True)

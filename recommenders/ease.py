@@ -37,11 +37,15 @@ NEAR = 1e-3  # of 1, the most that a column of the matrix times its inverse may 
 BLOCK = 1024  # rows, or columns, at a time
 
 
-def ease_scorer(train: Interactions, n_items: int, l2: float) -> Callable[[np.ndarray], np.ndarray]:
+def ease_scorer(
+    train: Interactions, n_items: int, l2: float, *, seen_again: bool = False
+) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function user_idx (b,) -> scores (b, n_items), those of x B of each user's x.
 
-    For tracks the user has heard the score is not x B but below it by a share of the track alone;
-    they are never recommended.
+    For tracks the user has heard the score is x B less 1, unless they may be recommended.
+
+    Args:
+        seen_again: they may be.
 
     Raises:
         InputError: l2 is not above 0, or users and tracks are both more than MOST.
@@ -65,9 +69,15 @@ def ease_scorer(train: Interactions, n_items: int, l2: float) -> Callable[[np.nd
         columns = x.tocsc()
         own = (1 - np.concatenate(by_parts(partial(_own_weights, columns, inverse), n_items))) / l2
         transposed = columns.T.tocsr().astype(inverse.dtype)
-        return lambda users: _product(transposed, inverse[:, users]).T / -own
+        score = lambda users: _product(transposed, inverse[:, users]).T / -own  # noqa: E731
+        return _less_heard(score, x, seen_again)
     own, x = inverse.diagonal().copy(), x.astype(inverse.dtype)
-    return lambda users: (x[users] @ inverse) / -own
+    return _less_heard(lambda users: (x[users] @ inverse) / -own, x, seen_again)
+
+
+def _less_heard(score: Callable, x: csr_matrix, seen_again: bool) -> Callable:
+    """Return x B of x B - x, where it is asked for."""
+    return (lambda users: score(users) + x[users].toarray()) if seen_again else score
 
 
 def _inverted(x: csr_matrix, l2: float) -> np.ndarray:

@@ -7,7 +7,7 @@ and tracks of train in ascending order. Recommenders only see the dense ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +71,8 @@ class Split:
         val, test: only the users held out for it.
         fingerprint: of the files, as splits.split_hash returns it.
         cold_table: cold_test.pqt, read together with them; None where the split has none.
+        seen_again: tracks of a user's train history may be held out, and listed.
+        held_out: held_out.pqt, read together with them; None where the split has none.
     """
 
     user_ids: np.ndarray
@@ -81,6 +83,20 @@ class Split:
     test: Interactions
     fingerprint: str = ""
     cold_table: pd.DataFrame | None = None
+    seen_again: bool = False
+    held_out: pd.DataFrame | None = None
+
+    @property
+    def masked(self) -> Interactions:
+        """What no list may name, a row for every user_idx: train, or nothing (`seen_again`)."""
+        if not self.seen_again:
+            return self.train
+        none = np.zeros(self.n_users + 1, dtype=np.int64)
+        return replace(
+            self.train,
+            offsets=none,
+            **{name: getattr(self.train, name)[:0] for name in ("items", "timestamps", "counts")},
+        )
 
     @property
     def n_users(self) -> int:
@@ -126,6 +142,8 @@ def load_split(root: Path) -> Split:
         **parts,
         fingerprint=tables.fingerprint,
         cold_table=tables.cold,
+        seen_again=tables.seen_again,
+        held_out=tables.held_out,
     )
 
 

@@ -138,7 +138,8 @@ def recommend(
 
 
 def _best_of_arrays(split: Split, scores: np.ndarray, users: np.ndarray, k: int):
-    seen = [split.train.of(user) for user in users]
+    masked = split.masked
+    seen = [masked.of(user) for user in users]
     parts = by_parts(lambda rows: top_k(scores[rows], seen[rows], k), len(users))
     found = np.concatenate(parts)
     return found, np.take_along_axis(scores, found, axis=1).astype(np.float32)

@@ -23,6 +23,7 @@ from core.names import (
     unshuffled,
 )
 from core.options import ARRAY_INDEX, InputError, option
+from core.registry import ALL
 from evaluation.metric_options import KS, check_lengths
 from recommenders.as_published import SETS, check_unchanged
 
@@ -52,7 +53,7 @@ class RunOptions:
         check_lengths(self.k)
         _check_tag(self)
         if min(self.seeds or (self.seed,)) < 0:
-            raise InputError(f"--seed must be at least 0, got {self.seeds or self.seed}")
+            raise InputError(f"--seed must be at least 0, got {min(self.seeds or (self.seed,))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,12 @@ class EmbeddingOptions(RunOptions):
         "unit of the vectors: none, as they are; rms, one number; standardize, each dimension; "
         "whiten, and none says what another says",
     )
+    project: int = option(
+        0,
+        "numbers a vector is brought down to: those along which the scaled tracks of train vary "
+        "most; 0: all",
+        before=0,
+    )
     width: int = option(128, "numbers a vector, of random and noise only")
     shuffle: bool = option(
         False, f"give the tracks each other's vectors, drawn by the seed; tag {SHUFFLED}"
@@ -83,11 +90,16 @@ class EmbeddingOptions(RunOptions):
         if self.as_published and getattr(type(self), "section", "") in SETS:
             check_unchanged(self)
             take_published(self, SETS[type(self).section])
+        if self.embedding == "random":
+            _check_random(self)
         if self.shuffle:
-            if self.embedding == "random":
-                raise InputError("--shuffle needs vectors that say something; 'random' ones do not")
             object.__setattr__(self, "tag", shuffled_tag(self.tag))
         super().__post_init__()
+        if self.project < 0 or (self.project and self.scale not in ("standardize", "whiten")):
+            raise InputError(
+                f"--project {self.project} --scale {self.scale}: expected at least 1 number a "
+                "vector, of vectors that are standardized or whitened"
+            )
         if not 1 <= self.width <= WIDEST:
             raise InputError(f"--width must be between 1 and {WIDEST:,}, got {self.width}")
 
@@ -112,6 +124,23 @@ class EmbeddingOptions(RunOptions):
         from recommenders.arranging import arranged  # numpy, which --help does without
 
         return arranged(self, vectors, others, overwrite=overwrite)
+
+
+def _check_random(config: EmbeddingOptions) -> None:
+    """Refuse vectors that are learned from nothing where nothing learns them."""
+    known = ALL.get(getattr(config, "section", ""))
+    if known and not known.from_nothing:
+        raise InputError(
+            f"--embedding random has no vectors before they are learned, and {known.label} learns "
+            "none; --embedding noise is the control"
+        )
+    if config.shuffle:
+        raise InputError("--shuffle needs vectors that say something; 'random' ones do not")
+    if getattr(config, "train_tracks", None) is False:
+        raise InputError(
+            "--embedding random starts from nothing, so its tracks must be trained; "
+            "--embedding noise is the frozen control"
+        )
 
 
 def _check_tag(config: RunOptions) -> None:

@@ -199,7 +199,7 @@ class Run:
             **(more or {}),
             **self.cold,
         }
-        evaluate(self.folder, recs, split.tables(), self.config.k, results)
+        evaluate(self.folder, recs, split.tables(), self.config.k, results, held_out=split.held_out)
         print(describe(results))
         return results
 

@@ -20,7 +20,7 @@ A dimension that does not vary says nothing of a track: the last two leave it ou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class Scaling:
     Attributes:
         kept: int64 (n_kept,) the dimensions that are used, ascending.
         mean, deviation: float64 (n_kept,) subtracted, then divided by.
-        rotation: float64 (n_kept, n_kept), multiplied from the right; None where there is none.
+        rotation: float64 (n_kept, n), multiplied from the right; None where there is none.
         left_out: int64, the dimensions that do not vary.
     """
 
@@ -81,16 +81,43 @@ class Scaling:
             return own
         return cls(kept, mean, deviation, _whitening(vectors, own), own.left_out)
 
+    def projected(self, vectors: np.ndarray, n: int) -> Scaling:
+        """Return this scaling followed by a projection on the n axes along which train varies most.
+
+        Those are the principal axes of the scaled vectors; one number then brings the mean square
+        of all of them to 1, so that the unit stays that of the scale.
+
+        Args:
+            vectors: float32 (n_tracks, width), of train, as they were before.
+            n: at most as many as there are dimensions.
+
+        Raises:
+            InputError: it is more.
+        """
+        moments = _correlations(vectors, self)[0]
+        if n > len(moments):
+            raise InputError(
+                f"--project {n} is more than the {len(moments):,} dimensions that vary; give at "
+                "most that, or leave it away"
+            )
+        values, axes = np.linalg.eigh(moments)
+        values, axes = values[-n:][::-1], axes[:, -n:][:, ::-1]
+        axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n)])  # either is right
+        axes = axes * np.sqrt(n / values.sum())
+        return replace(self, rotation=axes if self.rotation is None else self.rotation @ axes)
+
     def apply(self, vectors: np.ndarray, *, overwrite: bool = False) -> np.ndarray:
-        """Return vectors float32 (n, width) scaled, float32 (n, n_kept).
+        """Return vectors float32 (n, width) scaled, float32 (n, n_kept), or as wide as projected.
 
         Args:
             overwrite: use their own memory where no dimension is left out, for matrices that fit
                 the memory once.
         """
-        whole = len(self.kept) == vectors.shape[1]
-        shape = (len(vectors), len(self.kept))
-        result = vectors if overwrite and whole else np.empty(shape, dtype=np.float32)
+        width = len(self.kept) if self.rotation is None else self.rotation.shape[1]
+        shape = (len(vectors), width)
+        result = (
+            vectors if overwrite and shape == vectors.shape else np.empty(shape, dtype=np.float32)
+        )
         for start in range(0, len(vectors), BLOCK):
             rows = slice(start, start + BLOCK)
             block = (vectors[rows][:, self.kept].astype(np.float64) - self.mean) / self.deviation
@@ -114,15 +141,20 @@ def _blocks(vectors: np.ndarray):
         yield vectors[start : start + BLOCK].astype(np.float64)
 
 
+def _correlations(vectors: np.ndarray, own: Scaling) -> tuple[np.ndarray, float]:
+    """Return the mean of the scaled rows' products, and the sum of their lengths to the fourth."""
+    total, fourth = 0.0, 0.0
+    for start in range(0, len(vectors), BLOCK):
+        rows = own.apply(vectors[start : start + BLOCK]).astype(np.float64)
+        total = total + rows.T @ rows
+        fourth += np.square(np.square(rows).sum(axis=1)).sum()
+    return total / len(vectors), fourth
+
+
 def _whitening(vectors: np.ndarray, own: Scaling) -> np.ndarray:
     """Return S^(-1/2) of the shrunk correlations, float64 (n_kept, n_kept)."""
     n, width = len(vectors), len(own.kept)
-    correlations, fourth = np.zeros((width, width)), 0.0
-    for start in range(0, n, BLOCK):
-        rows = own.apply(vectors[start : start + BLOCK]).astype(np.float64)
-        correlations += rows.T @ rows
-        fourth += np.square(np.square(rows).sum(axis=1)).sum()
-    correlations /= n
+    correlations, fourth = _correlations(vectors, own)
     # Ledoit and Wolf's share of the identity, which has the same trace here, for n rows of mean 0.
     size = np.square(correlations).sum()
     distance = size - np.trace(correlations) ** 2 / width

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from core.artifacts import read_json, sha256
-from core.names import WITHOUT_FILE, check_name
-from core.options import InputError, refuse_special
+from core.names import WITHOUT_FILE
+from core.options import InputError
 from recommenders.cores import by_parts
+from recommenders.embedding_files import check_rows, matrix_shape, read_matrix
 from recommenders.interactions import Interactions, Split
 
 EXTREME = 1e25  # values beyond it, or below its inverse, are refused: sums of them would overflow
 PARALLEL = 0.999  # mean cosine of two tracks above which float32 cannot tell neighbours apart
-HERE = Path(__file__).resolve().parents[1]
 BESIDE = "+"  # between the names of embeddings that are put side by side
 SHUFFLE_STREAM = 0x5F  # beside the seed, so that no other draw of a run has the same stream
 NOISE_SEED = 0  # `noise` is the same matrix in every run, as a file on disk would be
@@ -33,9 +31,7 @@ def embedding_hash(root: Path, name: str, width: int) -> str:
         return BESIDE.join(embedding_hash(root, part, width) for part in parts_of(name))
     if name in WITHOUT_FILE:
         return f"{name}-{width}"
-    path = _embedding_file(root, name)
-    _check_provenance(root, path)
-    return sha256(path)
+    return read_matrix(root, name).sha256
 
 
 def load_item_vectors(
@@ -46,6 +42,7 @@ def load_item_vectors(
     missing: str = "error",
     width: int = 128,
     known: np.ndarray | None = None,
+    fingerprint: str | None = None,
 ) -> np.ndarray | None:
     """Return the vectors of the split's tracks, float32 (n_items, width); None for `random`.
 
@@ -57,6 +54,7 @@ def load_item_vectors(
         width: of `noise`.
         known: where the split's tracks are cold ones, the vectors of the train tracks, whose mean
             a missing one gets.
+        fingerprint: embedding_hash's, where it was asked for before; another one is an error.
 
     Raises:
         InputError: no such embedding, another number of rows than trackid_sorted.csv, another
@@ -67,9 +65,11 @@ def load_item_vectors(
         if known is not None:
             ends = np.cumsum(part_widths(root, name, width))[:-1]
             splits = np.split(known, ends, axis=1)
+        prints = fingerprint.split(BESIDE) if fingerprint else [None] * len(splits)
+        same = {"missing": missing, "width": width}
         loaded = [
-            load_item_vectors(root, part, split, missing=missing, width=width, known=own)
-            for part, own in zip(parts_of(name), splits, strict=True)
+            load_item_vectors(root, part, split, known=own, fingerprint=told, **same)
+            for part, own, told in zip(parts_of(name), splits, prints, strict=True)
         ]
         return np.hstack(loaded)
     if name == "random":
@@ -77,9 +77,11 @@ def load_item_vectors(
     if name == "noise":
         rng = np.random.default_rng(NOISE_SEED)
         return rng.standard_normal((split.n_tracks, width), dtype=np.float32)[split.track_idx]
-    path = _embedding_file(root, name)
-    vectors = _read_rows(path, split)
-    _check_provenance(root, path)
+    matrix, path = read_matrix(root, name), root / "embeddings" / f"{name}.npy"
+    if fingerprint not in (None, matrix.sha256):
+        raise InputError(f"{path} was replaced while it was read; run the same command again")
+    check_rows(root, name, matrix, split.n_tracks)
+    vectors = np.asarray(matrix.vectors[split.track_idx], dtype=np.float32)
     return _fill_missing(path, vectors, split.track_idx, missing, known)
 
 
@@ -98,61 +100,8 @@ def parts_of(name: str) -> list[str]:
 def part_widths(root: Path, name: str, width: int) -> list[int]:
     """Return how many dimensions each embedding of A+B has; `width` is that of noise."""
     return [
-        width if part in WITHOUT_FILE else np.load(_embedding_file(root, part), "r").shape[1]
-        for part in parts_of(name)
+        width if part in WITHOUT_FILE else matrix_shape(root, part)[1] for part in parts_of(name)
     ]
-
-
-def _embedding_file(root: Path, name: str) -> Path:
-    check_name("embedding", name)
-    path = root / "embeddings" / f"{name}.npy"
-    if path.exists():
-        return path
-    here = sorted([p.stem for p in path.parent.glob("*.npy")] + ["noise", "random"])
-    near = difflib.get_close_matches(name, here, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    raise InputError(
-        f"{path} is missing; {hint}there are {', '.join(here)}; make it with "
-        f"{_maker(name, f'--root {root} --audio DIR', f'--root {root} --table FILE')}"
-    )
-
-
-def _maker(name: str, extracting: str = "", importing: str = "") -> str:
-    """Return the command that makes an embedding, with flags for either: extracted or imported."""
-    if (HERE / "extract_item_embeddings" / f"{name}.py").exists():
-        return f"python -m extract_item_embeddings.{name} {extracting}".rstrip()
-    return f"python import_embedding.py {importing} --name {name}".replace("  ", " ")
-
-
-def _read_rows(path: Path, split: Split) -> np.ndarray:
-    refuse_special(path, str(path))
-    try:
-        matrix = np.load(path, mmap_mode="r")
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path} cannot be read as a numpy array ({error})") from error
-    if not isinstance(matrix, np.ndarray):
-        raise InputError(f"{path} is an archive of arrays, expected one array; save it by np.save")
-    if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.floating):
-        raise InputError(f"{path} holds {matrix.dtype} {matrix.shape}, expected float32 (n, width)")
-    if len(matrix) != split.n_tracks:
-        raise InputError(
-            f"{path} has {len(matrix):,} rows, trackid_sorted.csv has {split.n_tracks:,}; "
-            f"make it again with {_maker(path.stem)} --overwrite"
-        )
-    return np.asarray(matrix[split.track_idx], dtype=np.float32)
-
-
-def _check_provenance(root: Path, path: Path) -> None:
-    """Refuse a matrix whose json tells of other tracks or of another matrix."""
-    facts_file = path.with_suffix(".json")
-    if not facts_file.exists():
-        return  # a user's own matrix
-    maker = _maker(path.stem)
-    facts = read_json(facts_file, maker)
-    if facts.get("sha256") not in (None, sha256(path)):
-        raise InputError(f"{path} is not the file {facts_file.name} describes; run {maker} again")
-    if facts.get("trackids_sha256") not in (None, sha256(root / "trackid_sorted.csv")):
-        raise InputError(f"{path} was made for another trackid_sorted.csv; run {maker} --overwrite")
 
 
 def _fill_missing(path: Path, vectors, track_idx, missing: str, known) -> np.ndarray:

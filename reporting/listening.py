@@ -10,8 +10,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from core.audio_folder import scan
+from core.days import days_in_words, has_dates
 from core.names import WITHOUT_FILE, row_label
 from core.registry import CONTROLS, label
+from core.users import original_users
 from evaluation.finished import read_table
 from reporting.beside import write_map, write_neighbours
 from reporting.neighbours import BLOCK
@@ -146,15 +148,16 @@ def _people(study: Study, split: dict, users: np.ndarray, shelf: Shelf) -> tuple
     train = train.sort_values(["user_id", "timestamp", "track_idx"], ascending=[True, False, True])
     histories = dict(list(train.groupby("user_id")))
     truth = dict(list(split["test"][split["test"].user_id.isin(users)].groupby("user_id")))
-    people = []
-    for user in users:
+    people, dates = [], has_dates(study.root)
+    names = original_users(study.root, users)
+    for user, called in zip(users, names, strict=True):
         own, wanted = histories[user], truth[user].track_idx.to_numpy()
         listed = [recs.get(user, np.array([], dtype=int)) for recs in recommended]
         newest = own.head(HISTORY)
-        days = newest.timestamp.dt.strftime("%Y-%m-%d")
+        days = days_in_words(newest.timestamp, dates)
         people.append(
             {
-                "id": str(int(user)),  # JavaScript's numbers end at 2^53
+                "id": str(called),  # JavaScript's numbers end at 2^53
                 "history": [
                     [shelf.place(row), int(count), day]
                     for row, count, day in zip(newest.track_idx, newest["count"], days, strict=True)

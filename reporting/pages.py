@@ -39,7 +39,8 @@ def write_index(folder: Path, study: Study, told: dict, figures: dict, facts: di
     Args:
         told: of answer.answer, by the first of the metrics.
         figures: {name: {name, width, height (of the wide image, in pixels of the page), alt}}.
-        facts: metrics (names, the first is the headline's), n_map, sampled, tracks_what.
+        facts: metrics (names, the first is the headline's), n_map, sampled, tracks_what, factors
+            (of factors.factor_table).
     """
     results = results_table(study)
     return _write(

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core.artifacts import read_json
-from core.names import WITHOUT_FILE
+from core.names import NAME, WITHOUT_FILE
 from core.options import InputError
 from core.registry import CONTROLS, is_chance
 from evaluation.finished import read_finished, read_log
 from evaluation.tables import read_tables, stated_k
+from recommenders.embedding_files import Matrix, read_matrix
 from recommenders.vectors import NOISE_SEED
 
 TABLE = "python table.py"
@@ -30,6 +30,7 @@ class Study:
             and `log` (its epochs, [] for a run that learns nothing); by folder name.
         embeddings: {name: facts} of embeddings/NAME.npy with a row for each track, and last of
             `noise` if a run has it; facts are those of NAME.json, with `width`.
+        matrices: of `embeddings`, each as it was when the study was read.
         synthetic: the root was made by make_sample.py.
     """
 
@@ -37,6 +38,7 @@ class Study:
     tables: dict[str, pd.DataFrame]
     runs: list[dict]
     embeddings: dict[str, dict]
+    matrices: dict[str, Matrix]
     synthetic: bool
 
     @property
@@ -79,8 +81,7 @@ class Study:
             width = self.embeddings[name]["width"]
             rng = np.random.default_rng(NOISE_SEED)
             return rng.standard_normal((n_tracks, width), dtype=np.float32)[rows]
-        matrix = np.load(self.root / "embeddings" / f"{name}.npy", mmap_mode="r")
-        return np.nan_to_num(np.asarray(matrix[rows], dtype=np.float32))
+        return np.nan_to_num(np.asarray(self.matrices[name].vectors[rows], dtype=np.float32))
 
 
 def read_study(root: Path, n_tracks: int) -> Study:
@@ -95,11 +96,15 @@ def read_study(root: Path, n_tracks: int) -> Study:
     tables = read_tables(root)
     runs = [_read_run(path) for path in sorted((root / "runs").glob("*/metrics.json"))]
     runs = _in_table(root, tables["results"], runs)
-    embeddings = dict(sorted(_read_embeddings(root, n_tracks).items()))
+    matrices = _read_matrices(root, n_tracks)
+    _refuse_others(root, runs, matrices)
+    embeddings = {
+        name: {**each.facts, "width": each.vectors.shape[1]} for name, each in matrices.items()
+    }
     noise = tables["results"].query("embedding == 'noise'")
     if len(noise):
         embeddings["noise"] = {"width": int(noise.width.iloc[0])}
-    return Study(root, tables, runs, embeddings, (root / "sample.json").exists())
+    return Study(root, tables, runs, embeddings, matrices, (root / "sample.json").exists())
 
 
 def _read_run(path: Path) -> dict:
@@ -121,12 +126,24 @@ def _in_table(root: Path, results: pd.DataFrame, runs: list[dict]) -> list[dict]
     return [run for run in runs if (run["recommender"], run["embedding"], run["tag"] or "") in rows]
 
 
-def _read_embeddings(root: Path, n_tracks: int) -> dict[str, dict]:
+def _read_matrices(root: Path, n_tracks: int) -> dict[str, Matrix]:
+    """Return the embeddings under the root with a row for each track, by name."""
     found = {}
-    for path in (root / "embeddings").glob("*.npy"):
-        matrix = np.load(path, mmap_mode="r")
-        if path.stem not in WITHOUT_FILE and matrix.ndim == 2 and len(matrix) == n_tracks:
-            facts = path.with_suffix(".json")
-            facts = read_json(facts, "its extraction") if facts.exists() else {}
-            found[path.stem] = {**facts, "width": matrix.shape[1]}
+    for path in sorted((root / "embeddings").glob("*.npy")):
+        if NAME.fullmatch(path.stem) and path.stem not in WITHOUT_FILE:
+            matrix = read_matrix(root, path.stem)
+            perturbed = (matrix.facts.get("options") or {}).get("perturb")
+            if len(matrix.vectors) == n_tracks and not perturbed:
+                found[path.stem] = matrix
     return found
+
+
+def _refuse_others(root: Path, runs: list[dict], matrices: dict[str, Matrix]) -> None:
+    """Refuse an embedding that is not the one its runs were made from: its figures would be."""
+    for run in runs:
+        matrix = matrices.get(run["embedding"])
+        if matrix and matrix.sha256 != run["embedding_hash"]:
+            raise InputError(
+                f"{root}/embeddings/{run['embedding']}.npy is not the one that {run['folder']} was "
+                "made from; put that one back, or make the run again with --overwrite"
+            )

@@ -125,7 +125,7 @@ def _shallow(config: StudyConfig, width: int, rate: float) -> tuple[float, str]:
     seconds = min(options["epochs"] * epoch, limit + epoch)
     note = f"  at most; {_duration(epoch)} an epoch"
     if seconds > LONG and limit > LONG:
-        note += "; shorter: a --config with hidden: 256, max_minutes, or a GPU"
+        note += "; shorter: a --config with hidden: 256 or project: 256, max_minutes, or a GPU"
     return seconds * len(config.seeds), note
 
 

@@ -48,22 +48,9 @@ def check_work(config: StudyConfig, nodes: list[Node]) -> None:
         if not config.audio.is_dir():
             raise InputError(f"--audio {config.audio} is not a folder; expected TRACKID.mp3 in it")
     todo = [node for node in nodes if node.todo]
-    for node in todo:
-        python = node.stage.interpreter
-        if python and not (HERE / python).exists():
-            raise InputError(lacks_environment(node.stage))
     if config.gpus and (training := [node.stage for node in todo if node.stage.training]):
         cluster.node_share(config.gpus, training[0].batch)
     _check_limits(todo)
-
-
-def lacks_environment(stage) -> str:
-    """Return the message for a stage whose own python is not there."""
-    module = stage.script[1].replace(".", "/")
-    return (
-        f"{stage.name} needs the environment of {stage.interpreter}, which is not there; the first "
-        f"lines of {module}.py tell how to make it"
-    )
 
 
 def _check_limits(todo: list[Node]) -> None:

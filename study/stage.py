@@ -26,7 +26,6 @@ class Stage:
         array: each task is a job of its own, told its number by Slurm.
         training: shares a node's GPUs with others.
         without_gpu: needs none, whatever the batch file says.
-        interpreter: of an environment of its own, from the project's folder; None: this one's.
         optional: what the study can do without, when it fails.
     """
 
@@ -42,7 +41,6 @@ class Stage:
     array: bool = False
     training: bool = False
     without_gpu: bool = False
-    interpreter: str | None = None
     optional: bool = False
 
     @property
@@ -57,7 +55,7 @@ class Stage:
     @property
     def python(self) -> str:
         """The command line that does it, in the project's folder."""
-        return shlex.join([self.interpreter or "python", *self.script, *self.flags])
+        return shlex.join(["python", *self.script, *self.flags])
 
 
 def stage_of(

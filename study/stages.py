@@ -190,9 +190,7 @@ def _extraction(
     batch = f"extract_item_embeddings/{backbone}.sh"
     files = [root / "embeddings" / f"{name}.{kind}" for kind in ("npy", "json")]
     whole = absent(files, array=False)
-    own = (HERE / f"requirements-{backbone}.txt").exists()
-    interpreter = f".venv-{backbone}/bin/python" if own else None
-    common = {"script": script, "batch": batch, "interpreter": interpreter}
+    common = {"script": script, "batch": batch}
     # It hears the tracks of trackid_sorted.csv, which stage 0 leaves as it is where there is one.
     first = {
         "changed": checks.of_embedding(root, name, *heard[1::2]),

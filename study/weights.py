@@ -1,7 +1,6 @@
 """Bring the weights of one backbone to this machine, as its extraction would: for jobs offline.
 
     python -m study.weights --backbone mert
-    .venv-mule/bin/python -m study.weights --backbone mule    # in an environment of its own
 
 Reads   the hub, or its cache (HF_HOME), or the folder that the backbone asks for
 Writes  that cache
@@ -49,7 +48,6 @@ def fetch(backbone_class, folder: Path | None = None) -> str:
     Args:
         folder: of the weights, where they are not the hub's.
     """
-    backbone_class.check_environment()
     own = ["--weights", str(folder)] if folder else []
     config = parse_config(backbone_class.config_class, "", ["--audio", ".", *own])
     weights = backbone_class.from_config(config).weights()

@@ -76,7 +76,8 @@ def test_nothing_but_the_registry_and_its_own_script_knows_a_recommender_by_name
     own = {HERE / each.script: set() for each in ALL.values() if each.script != "baselines.py"}
     for name, each in ALL.items():
         own.get(HERE / each.script, set()).add(name)
-        own[HERE / "training" / f"{name}.py"] = {name}  # where several scripts need how it learns
+        for part in (name, f"{name}_options"):  # where several scripts need how it learns
+            own[HERE / "training" / f"{part}.py"] = {name}
     found = []
     for path in CODE:
         if path == HERE / "core" / "registry.py":

@@ -29,14 +29,14 @@ def recommend_on(
     """
     memory = BLOCK_BYTES if device == "cpu" else GPU_BLOCK_BYTES
     block = options.pop("block", None) or max(1, memory // (4 * split.n_items))
-    return recommend(score, split, block=block, best=DeviceTopK(split.train, device), **options)
+    return recommend(score, split, block=block, best=DeviceTopK(split.masked, device), **options)
 
 
 class DeviceTopK:
     """The k best unheard tracks of users; the histories stay on the device.
 
     Args:
-        train: one row for every user_idx; what a user heard is in no list.
+        train: one row for every user_idx; what is in it is in no list (Split.masked).
         device: where the scores will be.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from core.options import InputError, option
+from core.options import at_least, option
 from recommenders.as_published import SETS
 from recommenders.run_options import take_published
 from training.fit_options import FitOptions
@@ -37,5 +37,4 @@ class ElsaConfig(FitOptions):
         if self.as_published:
             take_published(self, SETS[self.section])
         super().__post_init__()
-        if self.factors < 1:
-            raise InputError(f"--factors must be at least 1, got {self.factors}")
+        at_least(self, factors=1)

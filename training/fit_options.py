@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from core.options import InputError, option
+from core.options import InputError, at_least, option
 from evaluation.metric_options import check_metric
 from recommenders.run_options import RunOptions
 
@@ -47,12 +47,7 @@ class FitOptions(RunOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        positive = dict.fromkeys(("epochs", "batch_size", "early_stop"), 1)
-        for name, lowest in {**positive, "plateau_patience": 0, "max_minutes": 0}.items():
-            value = getattr(self, name)
-            if value is not None and value < lowest:
-                flag = "--" + name.replace("_", "-")
-                raise InputError(f"{flag} must be at least {lowest}, got {value}")
+        at_least(self, epochs=1, batch_size=1, early_stop=1, plateau_patience=0, max_minutes=0)
         check_metric("--select", self.select, LOSSES)
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"--learning-rate must be above 0, got {self.learning_rate}")

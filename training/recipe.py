@@ -63,9 +63,8 @@ def train_and_recommend(
     if hears:
         cold = load_cold(config.root, split)
         fingerprint = embedding_hash(config.root, config.embedding, config.width)
-        vectors = load_item_vectors(
-            config.root, config.embedding, split, missing=config.missing, width=config.width
-        )
+        same = {"missing": config.missing, "width": config.width, "fingerprint": fingerprint}
+        vectors = load_item_vectors(config.root, config.embedding, split, **same)
     made_from = {"split_hash": split.fingerprint, "embedding_hash": fingerprint}
     scorers = {name: scorer, **(others or {})}
     for options in each_seed(parallel.own(config)):
@@ -101,7 +100,7 @@ def train_and_recommend(
                 if cold and vectors is not None and ALL[each].ranks_cold:
                     if learned_tracks(network):
                         measured["cold_vectors"] = "as the audio model made them"
-                    score = scores(cold_vectors(options, cold, vectors))
+                    score = scores(cold_vectors(options, cold, vectors, fingerprint))
                     this_run.add_cold(recommend_on(device, score, cold), cold)
                 this_run.finish(recommend_on(device, scores(None), split), split, **measured)
 

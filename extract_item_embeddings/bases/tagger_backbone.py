@@ -14,7 +14,7 @@ from core.artifacts import sha256
 from core.options import InputError, option
 from extract_item_embeddings.bases.torch_backbone import TorchBackbone, embed_in_torch
 from extract_item_embeddings.engine.backbone import ExtractConfig
-from extract_item_embeddings.networks.tagger import HOP, PATCH, RATE, TAGS, Tagger
+from extract_item_embeddings.networks.tagger import HOP, PATCH, RATE, TAGS, LogMel, Tagger
 from extract_item_embeddings.networks.tensor_bundle import read_tensors
 
 PACKAGE = "musicnn==0.1.0"
@@ -39,6 +39,7 @@ class TaggerBackbone(TorchBackbone):
     batch_size = 16
     packages = ("torch", "librosa")
     clip_a_thread = True
+    front_end = LogMel
     config_class = TaggerConfig
     network: type[Tagger]
     checkpoint: str
@@ -86,5 +87,11 @@ class TaggerBackbone(TorchBackbone):
     @embed_in_torch
     def embed(self, audio: Tensor) -> Tensor:
         """Mono audio (batch, samples) in [-1, 1] -> embeddings (batch, embedding_size)."""
-        penultimate, tags = self.model(audio)
+        penultimate, tags = self.model.describe(self.mel(audio))
         return (tags if self.tags else penultimate).mean(dim=1)
+
+    def mel(self, audio: Tensor) -> Tensor:
+        """Return the spectrogram; of a single clip the one of its sharers, if there are some."""
+        if self.shared is None or len(audio) > 1:
+            return self.model.spectrogram(audio)
+        return self.shared.get(audio.cpu().numpy(), lambda: self.model.spectrogram(audio))

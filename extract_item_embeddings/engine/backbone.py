@@ -16,6 +16,7 @@ from threadpoolctl import ThreadpoolController
 from core.options import InputError, option
 from extract_item_embeddings.engine.decoding import ClipLength
 from extract_item_embeddings.engine.perturb import PERTURBATIONS, TRACKS
+from extract_item_embeddings.engine.shared import Shared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +97,8 @@ class Backbone:
     licence = ""  # of the weights, where there are some
     packages: tuple[str, ...] = ()  # whose versions decide the vectors
     wants_gpu = False  # whether its batch file asks Slurm for one
-    own_environment = False  # made from requirements-NAME.txt: the main one's packages do not do
+    front_end: type | None = None  # which others may have too: `shared` then computes it once
+    shared: Shared | None = None  # set where several run together
     config_class: type = ExtractConfig
     workers: int = 1  # threads for `map_clips`; set by the engine, as what follows
     perturb: str | None = None  # what is done to the sound before it comes here
@@ -113,17 +115,6 @@ class Backbone:
             for package in cls.packages
             if not list(metadata.Distribution.discover(name=package))
         ]
-
-    @classmethod
-    def check_environment(cls) -> None:
-        """Raise InputError if the backbone has an environment of its own, and this is another."""
-        if cls.own_environment and (lacking := cls.lacking()):
-            venv, module = f".venv-{cls.name}", f"extract_item_embeddings.{cls.name}"
-            raise InputError(
-                f"{cls.name} has an environment of its own, and this one lacks "
-                f"{', '.join(lacking)}; make it with python3.11 -m venv {venv} && {venv}/bin/pip "
-                f"install -r requirements-{cls.name}.txt, then run {venv}/bin/python -m {module}"
-            )
 
     def weights(self) -> dict:
         """Return where the weights come from and their revision or hash; {} without weights."""

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from extract_item_embeddings.engine.decoding import REMARKS, ClipLength, clip_or_reason
+from extract_item_embeddings.engine.decoding import REMARKS, ClipLength, Heard, clips_or_reasons
 
 HERE = Path(__file__).resolve().parents[2]
 COMMAND = "from extract_item_embeddings.engine.decoder_processes import serve; serve()"
@@ -56,35 +56,55 @@ def read_clips(
         remarks: filled with {track_idx: remark}, see `decoding.hear`, before a clip is given.
     """
     remarks = {} if remarks is None else remarks
+    wanted = ((row, (length,)) for row in rows)
+    with contextlib.closing(read_kinds(files, wanted, workers=workers, ahead=ahead)) as found:
+        for row, clips in found:
+            clip, remark = clips[length]
+            if remark:
+                remarks[row] = remark
+            yield row, clip
+
+
+def read_kinds(
+    files: list[Path | str],
+    wanted: Iterable[tuple[int, tuple[ClipLength, ...]]],
+    *,
+    workers: int,
+    ahead: int,
+) -> Iterator[tuple[int, dict[ClipLength, Heard]]]:
+    """Yield (track_idx, {length: clip and remark}) in the order of `wanted`, decoded ahead.
+
+    Args:
+        files: each track's file, or the reason why it has none.
+        wanted: track_idx, and the lengths of the clips that are wanted of its file.
+        workers: processes.
+        ahead: tracks that may wait.
+    """
     waiting: deque = deque()
     with contextlib.ExitStack() as stack:
         decoders: queue.SimpleQueue = queue.SimpleQueue()
         for _ in range(workers):
-            decoders.put(stack.enter_context(Decoder(length)))
+            decoders.put(stack.enter_context(Decoder()))
         pool = ThreadPoolExecutor(workers)
         stack.callback(pool.shutdown, cancel_futures=True)
-        for row in rows:
-            waiting.append((row, pool.submit(_decode, decoders, files[row])))
+        for row, lengths in wanted:
+            waiting.append((row, pool.submit(_decode, decoders, files[row], lengths)))
             if len(waiting) > ahead:
-                yield _next(waiting, remarks)
+                row, future = waiting.popleft()
+                yield row, future.result()
         while waiting:
-            yield _next(waiting, remarks)
+            row, future = waiting.popleft()
+            yield row, future.result()
 
 
-def _next(waiting: deque, remarks: dict[int, str]) -> tuple[int, np.ndarray | str]:
-    row, future = waiting.popleft()
-    clip, remark = future.result()
-    if remark:
-        remarks[row] = remark
-    return row, clip
-
-
-def _decode(decoders: queue.SimpleQueue, path: Path | str) -> tuple[np.ndarray | str, str]:
+def _decode(
+    decoders: queue.SimpleQueue, path: Path | str, lengths: tuple[ClipLength, ...]
+) -> dict[ClipLength, Heard]:
     if isinstance(path, str):
-        return path, ""
+        return {length: (path, "") for length in lengths}
     decoder = decoders.get()
     try:
-        return decoder.read(path)
+        return dict(zip(lengths, decoder.read(path, lengths), strict=True))
     finally:
         decoders.put(decoder)
 
@@ -92,8 +112,7 @@ def _decode(decoders: queue.SimpleQueue, path: Path | str) -> tuple[np.ndarray |
 class Decoder:
     """A process that decodes one file after another; started when it is first needed."""
 
-    def __init__(self, length: ClipLength):
-        self.length = length
+    def __init__(self):
         self.process: subprocess.Popen | None = None
 
     def __enter__(self) -> Decoder:
@@ -102,8 +121,8 @@ class Decoder:
     def __exit__(self, *error) -> None:
         self._stop()
 
-    def read(self, path: Path) -> tuple[np.ndarray | str, str]:
-        """Return a file's clip, or why there is none, and a remark or ''.
+    def read(self, path: Path, lengths: tuple[ClipLength, ...]) -> list[Heard]:
+        """Return a file's clip of each length, or why there is none, and a remark or ''.
 
         The process's death is a reason too.
         """
@@ -111,12 +130,12 @@ class Decoder:
             if self.process is None:
                 self._start()
             try:
-                self.socket.sendall(_packed(pickle.dumps((path, self.length))))
-                return _answer(self.socket)
+                self.socket.sendall(_packed(pickle.dumps((path, lengths))))
+                return [_answer(self.socket) for _ in lengths]
             except (EOFError, ConnectionError):
                 code = self._stop()
         said = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return f"ends its decoder ({said})", ""
+        return [(f"ends its decoder ({said})", "")] * len(lengths)
 
     def _start(self) -> None:
         self.socket, theirs = socket.socketpair()
@@ -147,21 +166,21 @@ def serve() -> None:
         signal.signal(number, signal.SIG_IGN)  # also sent to this process; its parent decides
     with socket.socket(fileno=0) as parent, contextlib.suppress(EOFError, ConnectionError):
         while True:
-            path, length = pickle.loads(_receive(parent, SIZE.unpack(_receive(parent, 8))[0]))
-            answer, remark = clip_or_reason(path, length)
-            if isinstance(answer, str):
-                text = answer.encode(errors="replace")
-                parent.sendall(ANSWER.pack(-len(text), 0) + text)
-            else:
-                parent.sendall(ANSWER.pack(len(answer), REMARKS.index(remark)))
-                parent.sendall(memoryview(answer).cast("B"))
+            path, lengths = pickle.loads(_receive(parent, SIZE.unpack(_receive(parent, 8))[0]))
+            for answer, remark in clips_or_reasons(path, lengths):
+                if isinstance(answer, str):
+                    text = answer.encode(errors="replace")
+                    parent.sendall(ANSWER.pack(-len(text), 0) + text)
+                else:
+                    parent.sendall(ANSWER.pack(len(answer), REMARKS.index(remark)))
+                    parent.sendall(memoryview(np.ascontiguousarray(answer)).cast("B"))
 
 
 def _packed(content: bytes) -> bytes:
     return SIZE.pack(len(content)) + content
 
 
-def _answer(sender: socket.socket) -> tuple[np.ndarray | str, str]:
+def _answer(sender: socket.socket) -> Heard:
     size, remark = ANSWER.unpack(_receive(sender, ANSWER.size))
     if size < 0:
         return _receive(sender, -size).decode(), ""

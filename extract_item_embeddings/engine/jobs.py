@@ -43,7 +43,6 @@ class Job:
 
     @classmethod
     def prepare(cls, backbone_class: type[Backbone], config: ExtractConfig) -> Job:
-        backbone_class.check_environment()
         backbone = backbone_class.from_config(config)
         backbone.workers = config.workers or available_cores()
         ids = read_trackids(config.root)

@@ -1,15 +1,14 @@
-"""Several backbones over the same audio: each file is decoded once for all that hear it alike.
+"""Several backbones over the same audio: each file is decoded once for all of them.
 
 Every backbone runs the loop of `extraction.py` in a thread of its own, with its own parts, failures
-and matrix. What they share is the stream of clips: those that want the same rate and length read
-one, so a file is decoded and resampled once for all of them, and nobody runs further ahead than a
-few batches. A backbone that is finished, or fails, leaves the others alone.
+and matrix. What they share is the stream of files: each is decoded once, and resampled once a rate,
+for all of them, and nobody runs further ahead than a few batches. Those that have the same front
+end share what it gives as well. A backbone that is finished, or fails, leaves the others alone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sys
 import threading
@@ -20,9 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from core.options import InputError, WorkError
-from extract_item_embeddings.engine.decoder_processes import read_clips
+from extract_item_embeddings.engine.decoder_processes import read_kinds
+from extract_item_embeddings.engine.decoding import ClipLength
 from extract_item_embeddings.engine.extraction import extract_job
 from extract_item_embeddings.engine.jobs import Job
+from extract_item_embeddings.engine.shared import Shared
 
 
 def extract_together(jobs: list[Job]) -> None:
@@ -32,6 +33,7 @@ def extract_together(jobs: list[Job]) -> None:
         InputError, WorkError: what the jobs that failed said, when all are done.
     """
     desk, loading = Desk(len(jobs)), threading.Lock()
+    share_front_ends(jobs)
     failures: list[Exception] = []
 
     def run(job: Job) -> None:
@@ -57,6 +59,19 @@ def extract_together(jobs: list[Job]) -> None:
         raise kind(" | ".join(dict.fromkeys(map(str, failures))))
 
 
+def share_front_ends(jobs: list[Job]) -> None:
+    """Let backbones that have a front end in common, and hear the same clips, share it."""
+    alike: dict[tuple, list[Job]] = {}
+    for job in jobs:
+        if job.backbone.front_end:
+            alike.setdefault((job.backbone.front_end, job.backbone.clip_length), []).append(job)
+    for sharers in alike.values():
+        if len(sharers) > 1:
+            shared = Shared(len(sharers))
+            for job in sharers:
+                job.backbone.shared = shared
+
+
 def _one_at_a_time(load: Callable, lock: threading.Lock) -> Callable:
     """Return `load` under a lock: libraries change settings of the whole process meanwhile."""
 
@@ -80,24 +95,19 @@ def _own_stderr() -> Iterator[None]:
 
 
 class Desk:
-    """Where jobs ask for clips. It waits for all of them, and has a stream a kind of clip."""
+    """Where jobs ask for clips. It waits for all of them, and has one stream of files."""
 
     def __init__(self, jobs: int):
         self.changed = threading.Condition()
         self.expected = jobs  # that may still ask
         self.thread = threading.local()
-        self.streams: dict[object, Stream] = {}  # by the length of clips
+        self.stream = Stream(self)
 
-    def read_clips(self, files, rows, length, *, ahead, remarks=None, **how) -> Reader:
-        """Return the clips as `decoder_processes.read_clips` does, of a shared stream."""
-        if remarks is not None:
-            how["remarks"] = {}
+    def read_clips(self, files, rows, length, *, workers, ahead, remarks=None) -> Reader:
+        """Return the clips as `decoder_processes.read_clips` does, of the shared stream."""
         with self.changed:
-            if length not in self.streams:
-                start = functools.partial(read_clips, files, length=length, ahead=ahead, **how)
-                self.streams[length] = Stream(self, start, ahead, how.get("remarks", {}))
-            reader = Reader(self.streams[length], rows, remarks)
-            reader.stream.readers.append(reader)
+            reader = Reader(self.stream, rows, length, remarks)
+            self.stream.add(reader, files, workers, ahead)
         self.leave()
         return reader
 
@@ -110,35 +120,38 @@ class Desk:
                 self.changed.notify_all()
 
     def stop(self) -> None:
-        """End every stream: whoever reads one gets an error."""
+        """End the stream: whoever reads it gets an error."""
         with self.changed:
             self.expected = 0
-            for stream in self.streams.values():
-                stream.error = WorkError(
-                    "stopped with the other backbones; the same command goes on"
-                )
+            self.stream.error = WorkError(
+                "stopped with the other backbones; the same command goes on"
+            )
             self.changed.notify_all()
 
 
 class Stream:
-    """One iterator over clips, given to all who want a row; whoever needs the next one fetches it.
+    """Decoded files, given to all who want a row; whoever needs the next one fetches it.
 
     Args:
         desk: its lock guards all that is here.
-        start: rows=[track_idx, ...] -> the iterator.
-        room: clips that may wait for the slowest reader.
-        remarks: {track_idx: remark}, filled by the iterator.
     """
 
-    def __init__(self, desk: Desk, start: Callable, room: int, remarks: dict[int, str]):
-        self.desk, self.start, self.room, self.remarks = desk, start, room, remarks
+    def __init__(self, desk: Desk):
+        self.desk = desk
+        self.files: list = []
+        self.workers, self.room = 1, 0  # processes; clips that may wait for the slowest reader
         self.source: Iterator | None = None
         self.readers: list[Reader] = []
         self.fetching = self.ended = False
         self.error: Exception | None = None
 
+    def add(self, reader: Reader, files: list, workers: int, ahead: int) -> None:
+        self.readers.append(reader)
+        self.files, self.workers = files, workers
+        self.room = max(self.room, ahead)
+
     def next(self, reader: Reader) -> tuple | None:
-        """Return the next (track_idx, clip) that this reader wants; None at the end."""
+        """Return the next (track_idx, (clip, remark)) that this reader wants; None at the end."""
         changed = self.desk.changed
         while True:
             with changed:
@@ -160,11 +173,13 @@ class Stream:
         return self.desk.expected == 0 and not self.fetching and has_room
 
     def _fetch(self) -> None:
-        """Take one clip from the source, outside the lock, and give it to who wants it."""
+        """Take one file from the source, outside the lock, and give its clips to who wants them."""
         item, error = None, None
         try:
             if self.source is None:
-                self.source = self.start(rows=sorted(set().union(*(r.rows for r in self.readers))))
+                self.source = read_kinds(
+                    self.files, self._wanted(), workers=self.workers, ahead=self.room
+                )
             item = next(self.source, None)
         except Exception as caught:  # of the decoders' machinery: every reader has to hear of it
             error = caught
@@ -173,9 +188,19 @@ class Stream:
             self.error = self.error or error
             self.ended = item is None
             for reader in self.readers:
-                if item is not None and item[0] in reader.rows:
-                    reader.waiting.append(item)
+                if item is not None and item[0] in reader.rows and reader.length in item[1]:
+                    reader.waiting.append((item[0], item[1][reader.length]))
             self.desk.changed.notify_all()
+
+    def _wanted(self) -> Iterator[tuple[int, tuple[ClipLength, ...]]]:
+        """Yield each row, and the lengths of clips that the readers want of it."""
+        with self.desk.changed:
+            rows = sorted(set().union(*(reader.rows for reader in self.readers)))
+        for row in rows:
+            with self.desk.changed:
+                lengths = [reader.length for reader in self.readers if row in reader.rows]
+            if lengths:  # else who wanted it has gone
+                yield row, tuple(dict.fromkeys(lengths))
 
     def remove(self, reader: Reader) -> None:
         """Let a reader go; the last one closes the source."""
@@ -189,10 +214,16 @@ class Stream:
 
 
 class Reader:
-    """What one job wants of a stream, and what waits for it; an iterator."""
+    """What one job wants of the stream, and what waits for it; an iterator."""
 
-    def __init__(self, stream: Stream, rows: Iterable[int], remarks: dict[int, str] | None):
-        self.stream, self.rows, self.remarks = stream, set(rows), remarks
+    def __init__(
+        self,
+        stream: Stream,
+        rows: Iterable[int],
+        length: ClipLength,
+        remarks: dict[int, str] | None,
+    ):
+        self.stream, self.rows, self.length, self.remarks = stream, set(rows), length, remarks
         self.waiting: deque = deque()
 
     def __iter__(self) -> Reader:
@@ -202,9 +233,10 @@ class Reader:
         item = self.stream.next(self)
         if item is None:
             raise StopIteration
-        if self.remarks is not None and item[0] in self.stream.remarks:
-            self.remarks[item[0]] = self.stream.remarks[item[0]]
-        return item
+        row, (clip, remark) = item
+        if remark and self.remarks is not None:
+            self.remarks[row] = remark
+        return row, clip
 
     def close(self) -> None:
         self.stream.remove(self)

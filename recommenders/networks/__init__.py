@@ -2,5 +2,5 @@
 
 In: histories (`histories.py`) or tracks of two views (`contrastive.py`). Out: a loss to train by,
 and vectors to rank by. Open `elsa.py` first: `hybrid.py` is ELSA over computed vectors, and
-`bimodal.py` is ranked in the same way.
+`bimodal.py` is ranked in the same way. `sampled_softmax.py` is a loss for large catalogues.
 """

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from recommenders.networks.elsa import (
     adam_of_small_gradients,
@@ -20,6 +21,8 @@ from recommenders.networks.elsa import (
     unit,
 )
 from recommenders.networks.histories import HistoryBatch
+
+MANY = 1 << 16  # rows of a block; the study's 56,193 tracks are one
 
 
 class Hybrid(nn.Module):
@@ -43,7 +46,7 @@ class Hybrid(nn.Module):
 
     def loss(self, batch: HistoryBatch) -> torch.Tensor:
         """Return ELSA's loss of the computed vectors."""
-        raw = self.tower(self.content).float()
+        raw = in_blocks(self.tower, self.content).float()
         if batch.wanted is not None:
             return held_out_loss(raw, batch)
         return reconstruction_loss(raw, batch.heard)
@@ -51,7 +54,23 @@ class Hybrid(nn.Module):
     @torch.no_grad()
     def vectors(self, content: torch.Tensor | None = None) -> torch.Tensor:
         """Return unit(g(C)), (n, h), of the tracks that are ranked, or of others' rows (n, d)."""
-        return unit(self.tower(self.content[: self.n_items] if content is None else content))
+        rows = self.content[: self.n_items] if content is None else content
+        return unit(in_blocks(self.tower, rows))
+
+
+def in_blocks(network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
+    """Return network(rows), of many rows block by block.
+
+    What stands between the layers is then made again for the gradient: of a million rows it would
+    be twice the memory of the result.
+    """
+    if len(rows) <= MANY:
+        return network(rows)
+    if torch.is_grad_enabled():
+        parts = [checkpoint(network, block, use_reentrant=False) for block in rows.split(MANY)]
+    else:
+        parts = [network(block) for block in rows.split(MANY)]
+    return torch.cat(parts)
 
 
 def tower(width: int, hidden: int) -> nn.Sequential:

@@ -5,16 +5,25 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from core import options
 from core.artifacts import atomic_path, is_full
 from core.options import InputError, WorkError, refuse_special
 from core.yamls import load_yaml
 
 HERE = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Nothing:
+    pass
+
+
 BOMB = "a: &a [x, x]\n" + "".join(
     f"{b}: &{b} [*{a}, *{a}, *{a}]\n" for a, b in zip("abcdefghij", "bcdefghijk", strict=True)
 )
@@ -52,6 +61,7 @@ def test_yaml_that_people_write_is_read():
     ("script", "flags", "message"),
     [
         ("baselines", ("--l2", "inf"), "--l2 must be a finite number, got 'inf'"),
+        ("table", ("--resamples", 2**62), "--resamples is 4,611,.*, at most 10,000,000 fit"),
         ("baselines", ("--l2", "50,nan"), "--l2 must be a finite number, got 'nan'"),
         ("train", ("--embedding", "toy", "--learning-rate", "1e999"), "must be a finite number"),
         (
@@ -103,6 +113,82 @@ def test_a_mistyped_root_makes_no_folder(tmp_path, call, flags):
     assert not (tmp_path / "mistyped").exists()
 
 
+@pytest.mark.parametrize("kind", ["file", "fifo", "loop", "device"])
+def test_a_root_that_is_no_folder_is_refused_by_every_script(tmp_path, call, kind):
+    root = tmp_path / kind
+    if kind == "file":
+        root.write_text("")
+    elif kind == "fifo":
+        os.mkfifo(root)
+    elif kind == "loop":
+        root.symlink_to(root)
+    else:
+        root = Path("/dev/null")
+    log = ("0_get_plays_pqt", "--log", HERE / "README.md")
+    for script, *flags in (*SCRIPTS, log, ("make_sample",)):
+        with pytest.raises(InputError, match=f"--root {root} is no folder"):
+            call(script, "--root", root, *flags)
+
+
+@pytest.mark.parametrize(
+    ("script", "flags"),
+    [
+        ("metrics", ("--run", "knn-toy-s1", "--artists")),
+        ("artist_controls", ("--embedding", "toy", "--artists")),
+        ("import_embedding", ("--name", "mine", "--table")),
+        ("import_embedding", ("--name", "mine", "--table", HERE / "README.md", "--ids")),
+        ("report", ("--about",)),
+        ("sweep", ("--recommender", "knn", "--embeddings", "toy", "--space")),
+        ("0_get_plays_pqt", ("--log", HERE / "README.md", "--tracks")),
+        ("1_train_test_split", ("--published",)),
+        ("get_data", ("--list", "--sources")),
+    ],
+)
+def test_a_fifo_or_device_is_refused_for_every_path(toy_root, call, script, flags):
+    root = toy_root()
+    os.mkfifo(root / "fifo")
+    for path, kind in ((root / "fifo", "a FIFO"), ("/dev/zero", "a device")):
+        with pytest.raises(InputError, match=f"{flags[-1]} {path} is {kind}; expected a file"):
+            call(script, "--root", root, *flags, path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("alloc_cpu.cpp:1: DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("Storage size calculation overflowed with sizes=[4611686018427387904, 8]"),
+        ValueError("Maximum allowed dimension exceeded"),
+        ValueError("array is too big; `arr.size * arr.dtype.itemsize` is larger than"),
+    ],
+)
+def test_more_memory_than_there_is_is_one_line(monkeypatch, capsys, error):
+    def main(config):
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["knn.py"])
+    monkeypatch.setattr(options, "_watch", lambda *_: None)
+    handlers = {number: signal.getsignal(number) for number in options.SIGNALS}
+    with pytest.raises(SystemExit) as ended:
+        options.run(main, Nothing, "")
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    said = capsys.readouterr().err
+    assert ended.value.code == 1 and said.startswith("knn.py: not enough memory (")
+    assert said.count("\n") == 1
+
+
+def test_a_name_that_no_file_can_have_is_refused(toy_root, call):
+    root = toy_root()
+    for flags in (("--embedding", "x" * 101), ("--embedding", "toy", "--tag", "x" * 300)):
+        with pytest.raises(InputError, match="'_' only, 100 at most"):
+            call("knn", "--root", root, *flags)
+    with pytest.raises(InputError, match="--config holds a character NUL"):
+        call("knn", "--root", root, "--embedding", "toy", "--config", "a\0b")
+    assert not list((root / "runs").glob("*"))
+
+
 def test_what_is_no_file_is_neither_read_nor_replaced(toy_root, call, tmp_path):
     root = toy_root()
     os.mkfifo(tmp_path / "fifo")
@@ -120,11 +206,11 @@ def test_what_is_no_file_is_neither_read_nor_replaced(toy_root, call, tmp_path):
             call("metrics", "--root", root, "--run", "knn-toy-s1", "--export", path)
     assert not Path("/dev/null").is_file() and (tmp_path / "fifo").is_fifo()
     for name in ("trackid_sorted.csv", "data/val.pqt", "embeddings/toy.npy"):
-        (root / name).unlink()
+        (root / name).rename(tmp_path / "kept")
         os.mkfifo(root / name)
         with pytest.raises(InputError, match=f"{Path(name).name} is a FIFO; expected a file"):
             call("knn", "--root", root, "--embedding", "toy", "--tag", "again")
-        break
+        (tmp_path / "kept").replace(root / name)
     refuse_special(tmp_path / "nothing", "it")
 
 

@@ -91,6 +91,8 @@ def test_a_missing_file_names_the_stage_that_makes_it(root):
         ("train", {"track_idx": [0, -1, -1]}, "2 rows have a track index outside"),
         ("train", {"track_idx": [0.5, 1.0, 2.0]}, "another type than expected"),
         ("train", {"user_id": [1, 1, None]}, "1 rows have no user_id"),
+        ("train", {"user_id": np.array([1, 1, 2**63], np.uint64)}, "another type than expected"),
+        ("train", {"track_idx": np.array([0, 1, 2**63], np.uint64)}, "another type than expected"),
         ("train", {"timestamp": ["x", "y", "z"]}, "another type than expected"),
         ("train", {"user_id": [1, 1, 1], "track_idx": [3, 3, 3]}, "2 rows repeat .* user 1, track"),
         ("train", {"count": [1, 0, 2]}, "1 rows have a count below 1, for example 0"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from core.options import InputError
+from core.users import write_users
 from evaluation.measures import (
     METRICS,
     list_metrics,
@@ -243,6 +244,11 @@ def test_lists_are_exported_with_the_original_track_ids(finished, call, tmp_path
     assert exported.user_id.tolist() == recs.user_id.tolist()
     assert exported["rank"].tolist() == recs["rank"].tolist()
     assert exported.score.tolist() == pytest.approx(recs.score.tolist(), rel=1e-6)
+    write_users(root, [f"user_{n:06d}" for n in range(recs.user_id.max() + 1)])
+    call("metrics", "--root", root, "--run", run.name, "--export", tmp_path / "text.csv")
+    text = pd.read_csv(tmp_path / "text.csv")
+    assert text.user_id.tolist() == [f"user_{n:06d}" for n in recs.user_id]
+    (root / "data" / "users.pqt").unlink()
 
 
 def test_a_catalogue_smaller_than_k_is_no_obstacle(toy_root, call):

@@ -7,6 +7,7 @@ import pytest
 from test_table import write_run
 
 from core.artifacts import write_json
+from core.options import InputError
 from evaluation.published import beside_published, describe_data, read_published
 from listening_log.published_split import COUNTS
 
@@ -46,7 +47,7 @@ def counts(**changed):
 
 
 def test_only_the_published_split_is_called_so(tmp_path):
-    assert "without a readable" in describe_data(tmp_path)[0]
+    assert "without data/split.json" in describe_data(tmp_path)[0]
     (tmp_path / "data").mkdir()
     record = tmp_path / "data" / "split.json"
     write_json(record, counts())
@@ -55,6 +56,9 @@ def test_only_the_published_split_is_called_so(tmp_path):
     write_json(record, counts(users=17_052))
     data, same = describe_data(tmp_path)
     assert not same and "not the study's (17,052 users, " in data
+    record.write_text(record.read_text().replace("17052", "17053"))  # damaged in one figure
+    with pytest.raises(InputError, match="split.json is not what was written"):
+        describe_data(tmp_path)
     write_json(record, {"counts": COUNTS})
     data, same = describe_data(tmp_path)
     assert not same and data.endswith("the extended study's published split")

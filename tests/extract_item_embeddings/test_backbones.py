@@ -1,10 +1,5 @@
-"""The contract of a backbone, over every file of the folder that holds one.
+"""The contract of a backbone, over every file of the folder that holds one."""
 
-A backbone with an environment of its own skips here what needs its packages; the same command in
-that environment, `.venv-NAME/bin/python -m pytest -k NAME` of this file, runs it.
-"""
-
-import contextlib
 import dataclasses
 import importlib
 import os
@@ -22,24 +17,22 @@ from core.options import InputError, parse_config
 from extract_item_embeddings.engine import Backbone
 from extract_item_embeddings.engine.decoding import read_clip
 from extract_item_embeddings.engine.extraction import extract
+from tests.extract_item_embeddings import tiny_weights
 
 HERE = Path(__file__).resolve().parents[2]
 FOLDER = HERE / "extract_item_embeddings"
 NAMES = sorted(p.stem for p in FOLDER.glob("[a-z]*.py") if "\nif __name__ ==" in p.read_text())
-OWN = [name for name in NAMES if (HERE / f"requirements-{name}.txt").exists()]
-# Not in the environments of single backbones, where those of the main one are skipped.
-MAIN = importlib.util.find_spec("torch") is not None
-if MAIN:
-    from tests.extract_item_embeddings import tiny_weights
+
+
+# Asked for in a comparison of 2026, and not here: why.
+LEFT_OUT = {
+    "openl3": "no wheel on PyPI ships its weights",
+    "panns": "no wheel on PyPI ships its weights",
+}
 
 
 def backbone_class(name):
-    try:
-        module = importlib.import_module(f"extract_item_embeddings.{name}")
-    except ModuleNotFoundError as error:
-        if MAIN:
-            raise
-        pytest.skip(f"{name} belongs to the main environment ({error})")
+    module = importlib.import_module(f"extract_item_embeddings.{name}")
     own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
     (found,) = [v for v in own if isinstance(v, type) and issubclass(v, Backbone)]
     return found
@@ -57,24 +50,13 @@ def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
 
     def flags(name):
-        kind = backbone_class(name)
-        if kind.own_environment and kind.lacking():
-            pytest.skip(
-                f"{name} runs in the environment of requirements-{name}.txt; this one lacks "
-                f"{', '.join(kind.lacking())}"
-            )
         if not needs_weights(name):
             return ()
         if not (folder / name).exists():
-            if kind.own_environment:
-                importlib.import_module(f"tests.extract_item_embeddings.tiny_{name}").write(
-                    folder / name
-                )
-            else:
-                tiny_weights.WRITERS[name](folder / name)
+            tiny_weights.WRITERS[name](folder / name)
         return "--weights", str(folder / name)
 
-    with tiny_weights.apart(folder / "hub") if MAIN else contextlib.nullcontext():
+    with tiny_weights.apart(folder / "hub"):
         yield flags
 
 
@@ -129,11 +111,11 @@ def clips(backbone, n, seconds):
     return (0.3 * tones + 0.02 * rng.normal(size=tones.shape)).astype(np.float32)
 
 
-@pytest.mark.skipif(not MAIN, reason="belongs to the main environment")
 def test_the_folder_was_found_and_weights_are_written_for_each_that_takes_some():
     assert {"mfcc", "musicnn", "mert", "mule"} <= set(NAMES)
     taking = {name for name in NAMES if needs_weights(name)}
-    assert taking == set(tiny_weights.WRITERS) | {"mule"}
+    assert taking == set(tiny_weights.WRITERS)
+    assert not set(LEFT_OUT) & set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -181,7 +163,8 @@ def test_has_a_slurm_file(name):
 def test_one_finite_vector_a_clip_the_same_each_time_and_in_any_batch(name, seconds, loaded):
     backbone = loaded(name)
     between = backbone.min_seconds + 2 * backbone.step_seconds
-    sizes = {"shortest": backbone.min_seconds, "between": between, "longest": backbone.clip_seconds}
+    longest = min(backbone.clip_seconds, 40.0)  # 6 minutes take 3 minutes
+    sizes = {"shortest": backbone.min_seconds, "between": between, "longest": longest}
     audio = clips(backbone, 3, sizes[seconds])
     vectors = backbone.embed(audio)
     assert vectors.shape == (3, backbone.embedding_size) and vectors.dtype == np.float32
@@ -229,7 +212,7 @@ def test_its_file_ends_in_its_command(name):
     assert text.endswith(f'\n\n\nif __name__ == "__main__":\n    main({kind.__name__})\n')
 
 
-@pytest.mark.parametrize("name", sorted({"mfcc", "musicnn", *OWN}))
+@pytest.mark.parametrize("name", ["mfcc", "musicnn", "mule"])
 def test_the_command_is_a_command(name, loaded, weights, root, command):
     loaded(name)
     flags = ("--root", root, "--audio", root / "audio", *weights(name))
@@ -241,22 +224,6 @@ def test_the_command_is_a_command(name, loaded, weights, root, command):
     assert np.load(root / "embeddings" / f"{name}.npy").any(axis=1).all()
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_without_its_packages_it_names_the_file_of_its_own_environment(name, root, command):
-    kind = backbone_class(name)
-    assert kind.own_environment
-    first = (HERE / f"requirements-{name}.txt").read_text().splitlines()[0]
-    assert first.startswith("# Python 3.")
-    if not kind.lacking():
-        pytest.skip("its packages are here")
-    done = command(
-        "-m", f"extract_item_embeddings.{name}", "--root", root, "--audio", root / "audio"
-    )
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert f"pip install -r requirements-{name}.txt" in done.stderr
-
-
-@pytest.mark.skipif(not MAIN, reason="belongs to the main environment")
 def test_the_backbone_of_the_docs_is_one_file_and_the_tests_find_it(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (HERE / "docs" / "adding.md").read_text(), re.S)
     (block,) = [text for text in blocks if "python -m extract_item_embeddings." in text]

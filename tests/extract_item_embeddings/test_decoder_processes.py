@@ -1,5 +1,7 @@
 """The processes that decode: order, what their death costs, and that none is left behind."""
 
+import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -22,14 +24,14 @@ DEADLY = """
 import os, signal
 from pathlib import Path
 from extract_item_embeddings.engine import decoder_processes
-decode = decoder_processes.clip_or_reason
-def clip_or_reason(path, length):
+decode = decoder_processes.clips_or_reasons
+def clips_or_reasons(path, lengths):
     once = path.with_suffix(".once")
     if path.stem == "deadly" or (path.stem == "unlucky" and not once.exists()):
         once.touch()
         os.kill(os.getpid(), signal.SIGSEGV if path.stem == "deadly" else signal.SIGKILL)
-    return decode(path, length)
-decoder_processes.clip_or_reason = clip_or_reason
+    return decode(path, lengths)
+decoder_processes.clips_or_reasons = clips_or_reasons
 decoder_processes.serve()
 """
 
@@ -45,8 +47,11 @@ def write(folder, names):
 
 def children(pid):
     """The processes that any thread of this one started and has not waited for."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [child for task in tasks for child in (task / "children").read_text().split()]
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread that has ended meanwhile
+            found += (task / "children").read_text().split()
+    return found
 
 
 def alive(pid):
@@ -73,6 +78,15 @@ def test_clips_come_in_order_and_are_those_of_a_plain_call(tmp_path):
         assert clip.tolist() == read_clip(files[row], LENGTH).tolist()
 
 
+def test_several_clips_of_a_file_are_those_of_a_plain_call_each(tmp_path):
+    (file,), others = write(tmp_path, "a"), [dataclasses.replace(LENGTH, rate=6_000)]
+    others += [ClipLength(4_000, longest=4_000, shortest=2_000, step=4), LENGTH]
+    with Decoder() as decoder:
+        found = decoder.read(file, tuple(others))
+    for length, (clip, _) in zip(others, found, strict=True):
+        assert clip.tolist() == read_clip(file, length).tolist()
+
+
 def test_a_file_that_crashes_its_decoder_costs_its_own_row(tmp_path, monkeypatch):
     monkeypatch.setattr(decoder_processes, "COMMAND", DEADLY)
     files = write(tmp_path, ["a", "deadly", "b", "c"])
@@ -85,9 +99,10 @@ def test_a_file_that_crashes_its_decoder_costs_its_own_row(tmp_path, monkeypatch
 def test_a_decoder_that_was_killed_once_is_tried_again(tmp_path, monkeypatch):
     monkeypatch.setattr(decoder_processes, "COMMAND", DEADLY)
     (file,) = write(tmp_path, ["unlucky"])
-    with Decoder(LENGTH) as decoder:
-        assert decoder.read(file)[0].tolist() == read_clip(file, LENGTH).tolist()
-        assert decoder.read(file)[0].tolist() == read_clip(file, LENGTH).tolist()
+    with Decoder() as decoder:
+        for _ in range(2):
+            ((clip, remark),) = decoder.read(file, (LENGTH,))
+            assert clip.tolist() == read_clip(file, LENGTH).tolist() and remark == ""
 
 
 def test_a_loop_that_is_left_early_leaves_no_process(tmp_path):

@@ -1,5 +1,6 @@
 """Every clip is the clip: what is there is decoded, and what is missing is said."""
 
+import dataclasses
 import errno
 import io
 import os
@@ -18,6 +19,7 @@ from extract_item_embeddings.engine.decoding import (
     OUT_OF_RANGE,
     ClipLength,
     clip_or_reason,
+    clips_or_reasons,
     hear,
     read_clip,
 )
@@ -168,6 +170,37 @@ def test_a_disk_that_fails_is_the_reason(number, tmp_path, whole, monkeypatch):
 
     monkeypatch.setattr(decoding, "open", lambda path, mode: Failing(path), raising=False)
     assert clip_or_reason(path, LENGTH)[0] == f"cannot be read: {os.strerror(number)}"
+
+
+def test_clips_of_one_file_are_decoded_once_for_as_many_seconds(tmp_path, whole, monkeypatch):
+    lengths = [LENGTH, dataclasses.replace(LENGTH, shortest=RATE // 2)]
+    lengths.append(ClipLength(4_000, longest=6 * 4_000, shortest=1, step=1))
+    half = ClipLength(4_000, longest=lengths[2].longest // 2, shortest=1, step=1)
+    path, decoded, resampled = write(tmp_path, "x.wav", whole["wav"]), [], []
+    alone = [clip_or_reason(path, length) for length in [*lengths, half]]
+    read, resample = decoding.read_mono, decoding.soxr.resample
+    monkeypatch.setattr(decoding, "read_mono", lambda *args: decoded.append(args[1]) or read(*args))
+
+    def noted(*given, **how):
+        resampled.append(given[2])
+        return resample(*given, **how)
+
+    monkeypatch.setattr(decoding.soxr, "resample", noted)
+    together = clips_or_reasons(path, [*lengths, half])
+    for (clip, remark), (expected, said) in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(clip, expected)
+        assert remark == said
+    assert len(decoded) == 2 and len(resampled) == len(set(resampled)) + 1
+
+
+def test_a_file_that_fails_for_one_length_serves_the_others(tmp_path):
+    wave = np.concatenate([np.zeros(RATE), 0.1 * np.sin(np.arange(RATE))])
+    path = write(tmp_path, "x.wav", encoded(wave[:, None], "wav"))
+    first, whole = (ClipLength(RATE, longest=n * RATE, shortest=1, step=1) for n in (1, 2))
+    (silent, _), (clip, _) = clips_or_reasons(path, [first, whole])
+    assert silent == "is silent" and len(clip) == 2 * RATE
+    (cut, _), (clip, _) = clips_or_reasons(tmp_path / "none.wav", [first, whole])
+    assert cut == clip == "cannot be read: No such file or directory"
 
 
 def test_after_200_accidents_a_clip_is_ffmpegs_or_there_is_a_reason(source, tmp_path):

@@ -10,9 +10,10 @@ import soundfile
 from core.options import InputError, WorkError
 from extract_item_embeddings.engine import together
 from extract_item_embeddings.engine.backbone import ExtractConfig
-from extract_item_embeddings.engine.decoder_processes import read_clips
+from extract_item_embeddings.engine.decoder_processes import read_kinds
 from extract_item_embeddings.engine.extraction import extract
 from extract_item_embeddings.engine.jobs import Job
+from extract_item_embeddings.engine.shared import MOST, Shared
 from tests.extract_item_embeddings.toy_backbone import Toy
 
 TRACKS = 70  # two windows and a bit
@@ -41,15 +42,19 @@ def root(tmp_path):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What was decoded: [(rate, rows)] of every stream."""
-    streams = []
+    """What was decoded: [(row, rates)] of every file."""
+    files = []
 
-    def counted(files, rows, length, **how):
-        streams.append((length.rate, list(rows)))
-        return read_clips(files, rows, length, **how)
+    def counted(paths, wanted, **how):
+        def noted():
+            for row, lengths in wanted:
+                files.append((row, sorted(length.rate for length in lengths)))
+                yield row, lengths
 
-    monkeypatch.setattr(together, "read_clips", counted)
-    return streams
+        return read_kinds(paths, noted(), **how)
+
+    monkeypatch.setattr(together, "read_kinds", counted)
+    return files
 
 
 def options(root, **more):
@@ -64,7 +69,7 @@ def matrix(root, name):
     return np.load(root / "embeddings" / f"{name}.npy")
 
 
-def test_gives_what_each_gives_alone_and_decodes_once_a_kind_of_clip(root, asked):
+def test_gives_what_each_gives_alone_and_decodes_each_file_once(root, asked):
     extract(Toy, options(root))
     alone = matrix(root, "toy"), json.loads((root / "embeddings" / "toy.json").read_text())
     together.extract_together(jobs(root, Toy, Twin, Low, overwrite=True))
@@ -74,7 +79,7 @@ def test_gives_what_each_gives_alone_and_decodes_once_a_kind_of_clip(root, asked
     assert {k: record[k] for k in ("sha256", "failed", "audio_sha256")} == {
         k: alone[1][k] for k in ("sha256", "failed", "audio_sha256")
     }
-    assert sorted(asked) == [(4000, [*range(TRACKS)]), (8000, [*range(TRACKS)])]
+    assert asked == [(row, [4000, 8000]) for row in range(TRACKS)]
 
 
 def test_what_is_finished_is_left_alone_and_what_is_begun_goes_on(root, asked, monkeypatch):
@@ -82,17 +87,11 @@ def test_what_is_finished_is_left_alone_and_what_is_begun_goes_on(root, asked, m
     monkeypatch.setattr(Twin, "embed", breaks_after(12))
     with pytest.raises(ZeroDivisionError):
         extract(Twin, options(root))
-    monkeypatch.undo()
-    monkeypatch.setattr(
-        together,
-        "read_clips",
-        lambda f, rows, length, **how: (
-            asked.append((length.rate, rows)) or read_clips(f, rows, length, **how)
-        ),
-    )
-    together.extract_together(jobs(root, Toy, Twin))
+    monkeypatch.setattr(Twin, "embed", Toy.embed)
+    together.extract_together(jobs(root, Toy, Twin, Low))
     np.testing.assert_array_equal(matrix(root, "twin"), matrix(root, "toy"))
-    assert asked == [(8000, [*range(32, TRACKS)])]
+    expected = [(row, [4000]) for row in range(32)]
+    assert asked == expected + [(row, [4000, 8000]) for row in range(32, TRACKS)]
 
 
 def breaks_after(calls):
@@ -130,20 +129,20 @@ def test_the_quick_wait_for_the_slow_so_that_few_clips_are_kept(root, monkeypatc
 
     def slow(self, audio):
         threading.Event().wait(0.02)
-        most.append(max(len(r.waiting) for r in streams[0].readers))
+        most.append(max(len(r.waiting) for r in stream[0].readers))
         return Toy.embed(self, audio)
 
-    streams = []
+    stream = []
     original = together.Stream.__init__
 
     def remember(self, *args):
-        streams.append(self)
+        stream.append(self)
         original(self, *args)
 
     monkeypatch.setattr(together.Stream, "__init__", remember)
     monkeypatch.setattr(Twin, "embed", slow)
     together.extract_together(jobs(root, Toy, Twin))
-    assert max(most) <= streams[0].room + 1 == 2 * Toy.batch_size + 2 * 1 + 1
+    assert max(most) <= stream[0].room + 1 == 2 * Toy.batch_size + 2 * 1 + 1
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
@@ -182,3 +181,43 @@ def test_errors_of_all_are_told_once(root):
         np.save(job.matrix, np.zeros(3))
     with pytest.raises(InputError, match=r"toy\.npy has no toy\.json.* \| .*twin\.npy has no"):
         together.extract_together(kinds)
+
+
+class Sharer(Toy):
+    """Counts how often the front end that it has in common with another is computed."""
+
+    name = "sharer"
+    front_end = Toy
+    computed = []
+
+    def embed(self, audio):
+        def front():
+            Sharer.computed.append(1)
+            return np.abs(audio)
+
+        loud = front() if self.shared is None else self.shared.get(audio, front)
+        return np.stack([loud.mean(axis=1)] * 3, axis=1).astype(np.float32)
+
+
+class Second(Sharer):
+    name = "second"
+
+
+def test_a_front_end_in_common_is_computed_once(root):
+    Sharer.computed.clear()
+    together.extract_together(jobs(root, Sharer, Second, Toy, batch_size=1))
+    assert len(Sharer.computed) == TRACKS
+    np.testing.assert_array_equal(matrix(root, "sharer")[:, 0], matrix(root, "toy")[:, 0])
+    np.testing.assert_array_equal(matrix(root, "sharer"), matrix(root, "second"))
+
+
+def test_who_asks_for_what_failed_or_was_dropped_computes_it_itself():
+    shared, clips = Shared(2), [np.full(3, i) for i in range(MOST + 2)]
+    with pytest.raises(ZeroDivisionError):
+        shared.get(clips[0], lambda: 1 / 0)
+    assert shared.get(clips[0], lambda: "again") == "again"
+    for clip in clips:
+        assert shared.get(clip, lambda: "first") == "first"
+    assert len(shared.entries) == MOST
+    assert shared.get(clips[-1], lambda: "second") == "first" and len(shared.entries) == MOST - 1
+    assert shared.get(clips[0], lambda: "second") == "second"

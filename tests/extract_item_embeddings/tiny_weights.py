@@ -7,6 +7,7 @@ come out as nothing.
 import contextlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import transformers
 from extract_item_embeddings.encodecmae import EncodecMae, EncodecMaeNetwork
 from extract_item_embeddings.jukemir import Jukemir
 from extract_item_embeddings.networks.jukebox import Jukebox
-from tests.extract_item_embeddings import tiny_transformers
+from tests.extract_item_embeddings import tiny_newer, tiny_transformers
 from tests.extract_item_embeddings.tiny_transformers import randomised
 
 SIZES = {
@@ -215,6 +216,13 @@ def change_config(folder, **values):
     path.write_text(json.dumps({**content, **values}))
 
 
+def mule(folder):
+    """Copy a file that TensorFlow saved: MULE's layers, of a sixteenth of their channels."""
+    folder.mkdir(parents=True)
+    shutil.copy(Path(__file__).with_name("mule.keras"), folder / "model.keras")
+    return folder
+
+
 def mert_95m(folder, seed=0):
     return mert(folder, seed)
 
@@ -228,5 +236,7 @@ WRITERS = {
     "encodecmae": encodecmae,
     "jukemir": jukemir,
     "mert_95m": mert_95m,
+    "mule": mule,
     **tiny_transformers.WRITERS,
+    **tiny_newer.WRITERS,
 }

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.options import InputError
-from listening_log import log_blocks, plays
+from listening_log import log_blocks, sources
 from listening_log import parser as log_parser
 from listening_log.fields import read_fields, read_timestamps, read_users
 from listening_log.lookup import FaultyId, GrowingIds, KnownIds, WordTable
@@ -263,7 +263,7 @@ def test_columns_are_found_by_name_and_others_ignored(tmp_path):
         (b"user_id\tuser_id\ttrack_id\ttimestamp\n", "user_id stands twice"),
         (b"21049\t8kPgg9eHU6jnbVsM\t2019-02-01 00:01:09\n", "user_id stands nowhere"),
         (b'"user_id"\t"track_id"\t"timestamp"\n', "user_id stands nowhere"),
-        (b"user_id,track_id,timestamp\n", "user_id stands nowhere"),
+        (b"user_id:track_id:timestamp\n", "user_id stands nowhere"),
     ],
 )
 def test_a_wrong_header_is_an_error_that_names_the_column(tmp_path, header, message):
@@ -312,7 +312,7 @@ def test_a_log_of_another_kind_is_not_read_to_its_end(tmp_path):
         return convert_log(log, tmp_path / "p.pqt", IDS, **options).lines
 
     wrong, right = b"1\tA\t01.02.2019 00:01:09\n", b"1\tA\t2019-02-01 00:01:09\n"
-    assert len(right) == plays.SHORTEST_ROW
+    assert len(right) == sources.SHORTEST_ROW
     assert 1_000 < lines_read(HEADER + wrong * 100_000) < 10_000
     allowed = HEADER + wrong * 1_000 + right * 99_000
     assert lines_read(allowed) == 100_000

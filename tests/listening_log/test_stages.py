@@ -36,6 +36,7 @@ def call(script, root, *flags, **replaced):
     """Run the script's main in this process, which is faster and shows the exception."""
     spec = importlib.util.spec_from_file_location("stage", HERE / script)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where a dataclass looks its types up
     spec.loader.exec_module(module)
     vars(module).update(replaced)
     kind = module.PlaysConfig if script == STAGE_0 else module.SplitConfig
@@ -252,11 +253,20 @@ def test_few_rejected_rows_are_allowed_and_reported(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("user_000018\tA\t2019-02-01 00:00:00", "'user_000018' is no integer; replace the users'"),
-        ("001\tA\t2019-02-01 00:00:00", "'001' would be taken for user 1; write user ids without"),
-        ("9223372036854775808\tA\t2019-02-01 00:00:00", "'9223372036854775808' is beyond 64 bits"),
-        ("1\tA\t1549000000", "got '1549000000', which looks like seconds since 1970; write them"),
-        ("1\tA\t1549000000000", "which looks like milliseconds since 1970"),
+        (
+            "user_000018\tA\t2019-02-01 00:00:00",
+            "'user_000018' is no integer; read .* with --users text",
+        ),
+        (
+            "001\tA\t2019-02-01 00:00:00",
+            "'001' would be taken for user 1; .* --users text",
+        ),
+        (
+            "9223372036854775808\tA\t2019-02-01 00:00:00",
+            "is beyond 64 bits; keep .* --users text",
+        ),
+        ("1\tA\t1549000000", "got '1549000000', which looks like seconds .*--time-format s;"),
+        ("1\tA\t1549000000000", "like milliseconds since 1970; .* --time-format ms"),
         ("1\tA\t2019-02-01 00:00", "expected YYYY-MM-DD hh:mm:ss, .* which has no seconds; write"),
         ("1\tA\t2019-02-01", "which has no time of day; append one"),
         ("1\tA\t2019-02-01 00:00:00.123456789", "which has 9 digits of fraction; keep 6 at most"),
@@ -266,7 +276,7 @@ def test_few_rejected_rows_are_allowed_and_reported(tmp_path, capsys):
 )
 def test_a_rejected_row_is_told_what_was_expected_what_came_and_what_to_do(tmp_path, line, message):
     (tmp_path / "trackid_sorted.csv").write_text("idx,trackid\n0,A\n")
-    (tmp_path / "log.tsv").write_text(HEADER + f"{line}\n" * 2 + "1\tA\t2019-02-01 00:00:00\n")
+    (tmp_path / "log.tsv").write_text(HEADER + f"{line}\n" * 2 + "1\tA\t2019-02-01 00:00:00\n" * 3)
     with pytest.raises(InputError, match=message):
         call(STAGE_0, tmp_path, "--log", tmp_path / "log.tsv")
 

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.options import InputError, WorkError
-from open_data import text_tables
+from open_data import binary_tables, text_tables
+from open_data.placement import Matrix
 from tests.conftest import make_root
 
 TRACKS, WIDTH = 160, 5
@@ -260,6 +261,43 @@ def test_parquet_files_that_do_not_fit(tmp_path, root, rows, call):
     write_parquet(tmp_path / "t.parquet", rows, words=["x"] * 200)
     with pytest.raises(InputError, match="column 'words' is string, no number"):
         imported("--overwrite")
+
+
+def test_lists_beside_lists_and_whole_numbers_as_ids_are_read_in_small_pieces(
+    tmp_path, call, monkeypatch
+):
+    """As Yambda's file: two columns of lists, ids that are numbers, one row group for all."""
+    rng = np.random.default_rng(0)
+    items = rng.permutation(np.arange(0, 3_000, 3)).astype(np.uint32)
+    vectors = rng.normal(size=(len(items), 128)).astype(np.float32)
+    lists = pa.array(list(vectors), pa.list_(pa.float32()))
+    halves = pa.array(list(vectors / 2), pa.list_(pa.float32()))
+    table = pa.table({"item_id": items, "embed": halves, "normalized_embed": lists})
+    pq.write_table(table, tmp_path / "embeddings.parquet", row_group_size=1 << 20)
+    names = sorted(str(item) for item in range(0, 3_600, 6))
+    lines = [f"{row},{name}" for row, name in enumerate(names)]
+    (tmp_path / "trackid_sorted.csv").write_text("\n".join(["idx,trackid", *lines]) + "\n")
+    sizes, place = [], Matrix.place
+    monkeypatch.setattr(binary_tables, "BLOCK", 64 * 128 * 4)
+    monkeypatch.setattr(
+        Matrix, "place", lambda self, block: sizes.append(block.vectors.shape) or place(self, block)
+    )
+    flags = ("--root", tmp_path, "--table", tmp_path / "embeddings.parquet", "--name", "audio")
+    with pytest.raises(InputError, match="several columns of lists .embed, normalized_embed."):
+        call("import_embedding", *flags)
+    flags = (*flags, "--vector-column", "normalized_embed")
+    with pytest.raises(WorkError, match="lacks 100 of the 600 tracks"):
+        call("import_embedding", *flags)
+    sizes.clear()
+    call("import_embedding", *flags, "--missing", "nan")
+    assert len(sizes) == 16 and max(sizes) == (64, 128)
+    matrix = np.load(tmp_path / "embeddings" / "audio.npy")
+    of_item = dict(zip(items.tolist(), vectors, strict=True))
+    for row, name in enumerate(names):
+        expected = of_item.get(int(name), np.full(128, np.nan))
+        np.testing.assert_array_equal(matrix[row], expected.astype(np.float32))
+    told = json.loads((tmp_path / "embeddings" / "audio.json").read_text())
+    assert told["coverage"]["tracks"] == 500 and len(told["failed"]) == 100
 
 
 def test_a_list_that_is_null_is_a_missing_vector(tmp_path, root, rows, call):

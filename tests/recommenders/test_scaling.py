@@ -4,16 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import HERE
 
 from core.options import InputError
 from core.registry import RECOMMENDERS
 from core.splits import read_split
 from recommenders.run_options import SCALES, EmbeddingOptions
 from recommenders.scaling import Scaling
+from study.search import read_space
 
 MEASURED = [scale for scale in SCALES if scale != "none"]
 CENTRED = ["standardize", "whiten"]
 FIT = ("--device", "cpu", "--epochs", 2)
+TRAINED = [name for name, each in RECOMMENDERS.items() if not each.made_by]
+SMALL = {"bimodal_average": ("--hidden", 32), "hybrid": ("--hidden", 32)}
 
 
 def raw(seed=0, n=9000):
@@ -57,6 +61,36 @@ def test_few_tracks_of_a_wide_embedding_keep_their_likeness_when_whitened():
     assert np.nanmean(cosines[same]) > np.nanmean(cosines[~same]) + 0.01, "not all equally far"
 
 
+def test_a_projection_has_the_principal_components_of_train_in_the_scales_unit():
+    train, others = raw(), raw(1, 50)
+    scaling = Scaling.of(train, "standardize")
+    plain, theirs = scaling.apply(train).astype(float), scaling.apply(others).astype(float)
+    _, values, axes = np.linalg.svd(plain, full_matrices=False)
+    unit = np.sqrt(2 / (np.square(values[:2]) / len(plain)).sum())
+    own = scaling.projected(train, 2)
+    for found, expected in ((own.apply(train), plain), (own.apply(others), theirs)):
+        expected = expected @ axes[:2].T * unit
+        np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-3)
+    assert np.square(own.apply(train)).mean() == pytest.approx(1, rel=1e-4)
+    again = Scaling.of(train * 1000, "standardize").projected(train * 1000, 2)
+    np.testing.assert_allclose(again.apply(train * 1000), own.apply(train), atol=1e-3)
+    with pytest.raises(InputError, match="--project 6 is more than the 5 dimensions that vary"):
+        scaling.projected(train, 6)
+
+
+@pytest.mark.parametrize("script", ["knn", "train"])
+def test_recommenders_hear_projected_vectors(toy_root, call, script):
+    root = toy_root()
+    flags = FIT if script == "train" else ()
+    heard = ("--root", root, "--embedding", "toy", *flags)
+    call(script, *heard)
+    call(script, *heard, "--project", 3, "--tag", "narrow")
+    lists = [pd.read_parquet(path) for path in sorted((root / "runs").glob("*/recs.pqt"))]
+    assert len(lists) == 2 and not lists[0].track_idx.equals(lists[1].track_idx)
+    with pytest.raises(InputError, match="--project 3 --scale none: expected at least 1 number"):
+        call(script, "--root", root, "--embedding", "toy", "--project", 3, "--scale", "none")
+
+
 @pytest.mark.parametrize("scale", MEASURED)
 @pytest.mark.parametrize("unit", [1e-10, 1e-3, 2.0**-7, 10, 1e3, 1e20])
 def test_the_unit_is_gone(scale, unit):
@@ -92,10 +126,22 @@ def test_none_leaves_all_as_it_was_and_overwriting_gives_the_same():
 
 def lists_of(root, call, name, embedding, *flags):
     known = RECOMMENDERS[name]
-    more = FIT if known.learns else ()
+    more = (*FIT, *SMALL.get(name, ())) if known.learns else ()
     call(known.script[:-3], "--root", root, "--embedding", embedding, *more, *flags)
-    (run,) = (root / "runs").glob(f"{name}-{embedding}-s1")
-    return pd.read_parquet(run / "recs.pqt").sort_values(["user_id", "rank"])
+    made = [name, *(n for n, each in RECOMMENDERS.items() if each.made_by == name)]
+    runs = [pd.read_parquet(root / "runs" / f"{n}-{embedding}-s1" / "recs.pqt") for n in made]
+    return pd.concat(
+        [run.assign(by=n) for n, run in zip(made, runs, strict=True)], ignore_index=True
+    ).sort_values(["by", "user_id", "rank"])
+
+
+def assert_same_but_for_ties(expected, found):
+    """The same tracks for 99 of 100 places, whose scores differ by a hundredth of their spread."""
+    both = expected.merge(found, on=["by", "user_id", "track_idx"])
+    assert len(both) > 0.99 * len(expected)
+    for by, own in both.groupby("by"):
+        spread = expected.score[expected.by == by].std()
+        np.testing.assert_allclose(own.score_x, own.score_y, atol=0.01 * spread)
 
 
 def save(root, name, edit):
@@ -103,21 +149,74 @@ def save(root, name, edit):
     np.save(root / "embeddings" / f"{name}.npy", edit(matrix).astype(np.float32))
 
 
-@pytest.mark.parametrize("name", RECOMMENDERS)
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_space_of_a_sweep_holds_every_scale(name):
+    assert read_space(HERE / "search.yaml", name)["scale"].values == SCALES
+
+
+@pytest.mark.parametrize("scale", MEASURED)
+@pytest.mark.parametrize("name", ["shallow", "hybrid"])
+def test_a_network_does_not_see_the_unit_under_any_scale(toy_root, call, name, scale):
+    root = toy_root()
+    save(root, "larger", lambda m: m * 1e3)
+    save(root, "smaller", lambda m: m * 1e-3)
+    expected = lists_of(root, call, name, "toy", "--scale", scale)
+    for other in ("larger", "smaller"):
+        assert_same_but_for_ties(expected, lists_of(root, call, name, other, "--scale", scale))
+
+
+def real_root(shared, root, users=50):
+    """Write a split of the busiest users of Music4All's own log, and vectors that know nothing."""
+    log = shared / "music4all" / "userid_trackid_timestamp.tsv"
+    plays = pd.read_csv(log, sep="\t", parse_dates=["timestamp"])
+    busy = plays.user_id.value_counts().index[:users]
+    plays = plays[plays.user_id.isin(busy)].sort_values(["user_id", "timestamp", "track_id"])
+    plays["timestamp"] = plays.timestamp.astype("datetime64[us]")
+    ids = sorted(plays.track_id.unique())
+    plays["track_idx"] = np.searchsorted(ids, plays.track_id).astype("int32")
+    place = plays.groupby("user_id").cumcount()
+    size = plays.groupby("user_id").track_id.transform("size")
+    train, held = plays[place < 0.8 * size], plays[place >= 0.8 * size]
+    held = held[held.track_idx.isin(train.track_idx)]
+    (root / "data").mkdir(parents=True)
+    validates = held.user_id.isin(busy[::2])
+    for part, table in (("train", train), ("val", held[validates]), ("test", held[~validates])):
+        table = table.assign(count=1).sort_values(["user_id", "track_idx"])
+        columns = ["user_id", "track_idx", "timestamp", "count"]
+        table[columns].to_parquet(root / "data" / f"{part}.pqt", index=False)
+    lines = ["idx,trackid", *(f"{idx},{track}" for idx, track in enumerate(ids))]
+    (root / "trackid_sorted.csv").write_text("\n".join(lines) + "\n")
+    (root / "embeddings").mkdir()
+    vectors = np.random.default_rng(0).normal(3, 1, size=(len(ids), 32))
+    np.save(root / "embeddings" / "toy.npy", vectors.astype(np.float32))
+    return root
+
+
+def test_on_music4alls_own_listening_the_unit_is_gone(shared, tmp_path, call):
+    root = real_root(shared, tmp_path / "real")
+    save(root, "larger", lambda m: m * 1e3)
+    save(root, "smaller", lambda m: m * 1e-3)
+    for name in ("knn", "shallow"):  # the others on toys, for time
+        fit = ("--epochs", 1, "--k", 50) if RECOMMENDERS[name].learns else ("--k", 50)
+        expected = lists_of(root, call, name, "toy", *fit)
+        assert len(expected) > 2000
+        for other in ("larger", "smaller"):
+            assert_same_but_for_ties(expected, lists_of(root, call, name, other, *fit))
+
+
+@pytest.mark.parametrize("name", TRAINED)
 def test_whatever_number_an_embedding_is_multiplied_by_the_lists_are_the_same(toy_root, call, name):
     root = toy_root()
     save(root, "larger", lambda m: m * 2.0**10)
     save(root, "smaller", lambda m: m * 1e-3)
+    save(root, "thousandfold", lambda m: m * 1e3)
     save(root, "wider", lambda m: np.insert(m, 3, 7, axis=1))
     expected = lists_of(root, call, name, "toy")
     for other in ("larger", "wider"):  # without rounding
         found = lists_of(root, call, name, other)
         assert found.track_idx.tolist() == expected.track_idx.tolist(), other
-    found = lists_of(root, call, name, "smaller")
-    both = expected.merge(found, on=["user_id", "track_idx"])
-    assert len(both) > 0.99 * len(expected)
-    spread = expected.score.std()
-    np.testing.assert_allclose(both.score_x, both.score_y, atol=0.01 * spread)
+    for other in ("smaller", "thousandfold"):
+        assert_same_but_for_ties(expected, lists_of(root, call, name, other))
 
 
 @pytest.mark.parametrize("scale", SCALES)

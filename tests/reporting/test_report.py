@@ -13,9 +13,11 @@ from matplotlib.image import imread
 from studies import add_audio, add_comparisons, add_styles, make_study
 
 import report
+from core.days import days_in_words
 from core.options import InputError
 from core.splits import read_split
 from core.trackids import read_trackids
+from core.users import write_users
 from reporting.alternatives import metric_text, rank_text, significance_text, similarity_text
 from reporting.answer import answer
 from reporting.drawing import model_sizes
@@ -24,7 +26,7 @@ from reporting.findings import number
 from reporting.labels import apart
 from reporting.matrices import difference_matrix
 from reporting.study import read_study
-from reporting.tables import further_tables, results_table
+from reporting.tables import cell, column, further_tables, results_table
 from reporting.tracks import read_about, read_tracks
 from reporting.users import user_rows
 
@@ -322,6 +324,19 @@ def test_every_users_gains_lie_beside_the_page(root, call, undrawn):
     assert told["first"][0] == told["rows"].index("KNN: toy")
 
 
+def test_network_by_data_stands_on_the_page_where_one_ran_on_all_four(
+    root, call, undrawn, monkeypatch
+):
+    call("report", "--root", root)
+    page = root / "report" / "index.html"
+    assert "Network or data" not in page.read_text(encoding="utf-8")
+    table = {"id": "factors", "columns": [column("recommender")], "rows": [[cell("KNN")]]}
+    monkeypatch.setattr(report, "factor_table", lambda rows, metric: table)
+    call("report", "--root", root, "--overwrite")
+    assert "Network or data" in page.read_text(encoding="utf-8")
+    assert 'id="table-factors"' in page.read_text(encoding="utf-8")
+
+
 def test_neighbours_may_be_left_to_those_that_are_drawn(root, call, undrawn):
     call("report", "--root", root, "--neighbours", "drawn", "--listen-tracks", 7)
     places, _ = near_of(root, "toy")
@@ -367,6 +382,20 @@ def test_the_leader_is_told_with_those_it_cannot_be_told_apart_from(root):
     told = answer(study_of(root), "HitRate@50")
     assert "though noise lies significantly above it" in told["leads"]
     assert told["helps"].startswith("Under KNN one does not help")
+
+
+def test_the_listening_page_calls_users_and_days_as_the_log_does(root, call, undrawn):
+    users = read_split(root)["test"].user_id
+    write_users(root, [f"joe <{n:04d}>" for n in range(users.max() + 1)])
+    seal = root / "data" / "split.json"
+    made = json.loads(seal.read_text()) if seal.exists() else {}
+    assert not made  # the toy has none: its times are dates
+    call("report", "--root", root)
+    shown = data_of(root)["users"]
+    assert [user["id"] for user in shown] == [f"joe <{n:04d}>" for n in sorted(set(users))]
+    assert shown[0]["history"][0][2].startswith("2019-03-")
+    days = pd.Series(pd.to_datetime(["1970-01-01 05:00:00", "1970-08-01 23:59:59"]))
+    assert days_in_words(days, dates=False).tolist() == ["day 0", "day 212"]
 
 
 def test_the_leaders_are_compared_with_listening_alone_user_by_user(root):

@@ -440,5 +440,5 @@ def test_sizes_without_sense_are_refused_with_the_minimum(flags, message, tmp_pa
 
 def test_a_root_that_is_a_file_is_refused(tmp_path, call):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="is a file; expected a folder"):
+    with pytest.raises(InputError, match="is no folder; expected one"):
         call("make_sample", "--root", tmp_path / "file", *LEAST)

@@ -38,12 +38,6 @@ def test_a_log_or_audio_that_is_not_there(tmp_path, queue):
     assert not queue.submitted
 
 
-def test_an_environment_of_a_backbones_own(tmp_path, queue):
-    said = refused(tmp_path, queue, "--embeddings", "mule")
-    assert "shards of mule needs the environment of .venv-mule/bin/python" in said
-    assert "extract_item_embeddings/mule.py tell how to make it" in said
-
-
 def test_an_array_beyond_what_this_slurm_takes(tmp_path, queue, monkeypatch):
     monkeypatch.setattr(cluster, "limits", lambda: {"MaxArraySize": 5})
     assert "array up to 5, " in refused(tmp_path, queue, "--shards", "6")

@@ -115,12 +115,6 @@ def test_an_unknown_choice_of_runs_names_the_known_ones(tmp_path):
         study(tmp_path, "--shuffled", "x")
 
 
-def test_a_backbone_with_an_environment_of_its_own_runs_there(tmp_path):
-    stages = {s.name: s for s in plan(study(tmp_path, "--embeddings", "mfcc,mule"))}
-    assert stages["embedding mule"].python.startswith(".venv-mule/bin/python -m extract_item")
-    assert stages["embedding mfcc"].python.startswith("python -m extract_item")
-
-
 def test_what_is_on_the_disk_is_not_missing(tmp_path):
     config = study(tmp_path, "--seeds", "1,2,3", "--recommenders", "knn,shallow")
     stages = {stage.name: stage for stage in plan(config)}

@@ -56,7 +56,7 @@ def test_every_extraction_that_is_missing_is_fetched_for_before_the_first_job(
     run_study.main(study(tmp_path, *flags))
     assert calls.stages == [
         "python -m study.weights --backbone mfcc",
-        ".venv-mule/bin/python -m study.weights --backbone mule",
+        "python -m study.weights --backbone mule",
     ]
     monkeypatch.undo()
     queue = made_up_queue(monkeypatch)
