@@ -15,6 +15,7 @@
 #       [--shuffled A,B]               recommenders with a shuffled control of each embedding, or none
 #       [--as-published]               all that the study's code did, mistakes included; README
 #       [--config FILE]                yaml of options for what learns
+#       [--weights DIR]                folders NAME with weights that are not the hub's, as of mule
 #   bash run_all.sh --slurm ...                       # the same as a graph of Slurm jobs, docs/slurm.md
 #       [--shards 32] [--at-once 8]    tasks an extraction is split into, and that run at a time
 #       [--gpus N] [--at-most N]       trainings that share a node; jobs in the queue at a time

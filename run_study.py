@@ -24,6 +24,7 @@ import core.start  # noqa: F401  before what is heavy
 
 from core.late import options_are_read
 from core.options import InputError, WorkError, run
+from study import cluster
 from study.config import HERE, StudyConfig, command_line
 from study.record import Record
 
@@ -46,7 +47,7 @@ def main(config: StudyConfig) -> None:
     if config.fetch:
         for stage in plan(config):
             if words := fetching(stage):
-                call(dataclasses.replace(stage, script=words, flags=()))
+                call(dataclasses.replace(stage, script=words, flags=()), as_jobs=config.slurm)
         if not config.slurm:
             return
     if config.slurm:
@@ -78,17 +79,25 @@ def fetching(stage: Stage) -> tuple[str, ...]:
     module = stage.script[-1].rpartition(".")
     if module[0] != "extract_item_embeddings" or "--join" in stage.flags or not stage.missing():
         return ()
-    return ("-m", "study.weights", "--backbone", module[2])
+    flags = stage.flags
+    own = flags[flags.index("--weights") :][:2] if "--weights" in flags else ()
+    return ("-m", "study.weights", "--backbone", module[2], *own)
 
 
-def call(stage: Stage) -> None:
+def call(stage: Stage, *, as_jobs: bool = False) -> None:
     """Run a stage's python; what stops this process stops it too.
+
+    Args:
+        as_jobs: with the settings of cluster.env, as HF_HOME where jobs look for weights.
 
     Raises:
         InputError, WorkError: it ended so and has said why.
     """
     words = [*stage.script, *stage.flags]
-    with subprocess.Popen([sys.executable, *words], cwd=HERE) as process:
+    command = [sys.executable, *words]
+    if as_jobs:
+        command = cluster.with_settings(command)
+    with subprocess.Popen(command, cwd=HERE) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt:

@@ -44,7 +44,8 @@ def results_table(study: Study) -> dict:
     Returns:
         `columns`; `rows` and `controls`, each of dicts with `cells`, `recommender` ('' for what has
         none), `kind` (frozen, trained or control), `ranking` (all or cold); `ks`, `k`, `metrics`,
-        `cold` (whether there are cold rows), `seeds` (the most of a row).
+        `cold` (whether there are cold rows), `seeds` (the most of a row that is compared: the
+        shuffles of a control say nothing of networks).
     """
     frames = {"all": study.results}
     if "cold" in study.tables and len(study.tables["cold"]):
@@ -96,7 +97,7 @@ def results_table(study: Study) -> dict:
         "k": str(study.k),
         "metrics": list(dict.fromkeys(name.split("@")[0] for name in metrics)),
         "cold": len(frames) > 1,
-        "seeds": int(study.results.seeds.max()),
+        "seeds": max((int(row["cells"][4]["sort"]) for row in rows), default=1),
     }
 
 

@@ -113,7 +113,7 @@ def ask(*words: str) -> str:
         raise WorkError(f"there is no {words[0]} on this machine") from error
 
 
-def site(words: list[str]) -> list[str]:
+def with_settings(words: list[str]) -> list[str]:
     """Return a command that runs another with the settings of cluster.env, as jobs have them."""
     return ["bash", "-c", '[ ! -f cluster.env ] || . ./cluster.env; exec "$@"', "bash", *words]
 

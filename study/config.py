@@ -71,6 +71,12 @@ class StudyConfig:
     config: Path | None = option(
         None, "yaml of options for what learns; auto: sample.yaml for the sample", read=False
     )
+    weights: Path | None = option(
+        None,
+        "folder of folders NAME with the weights of backbones, as mule needs them; auto: of all "
+        "others from the hub",
+        outcome=False,
+    )
     overwrite: bool = option(
         False, "make again what was made from other things than asked for, and what follows from it"
     )
@@ -125,6 +131,8 @@ class StudyConfig:
             raise InputError("--log and --audio go together; without both a sample is made")
         if self.pattern and not self.audio:
             raise InputError("--pattern needs --audio DIR, the folder it is about")
+        if self.weights is not None and not self.weights.is_dir():
+            raise InputError(f"--weights {self.weights} is not a folder; expected NAME/ in it")
         if min(self.shards, self.at_once) < 1 or (self.gpus or 0) < 0:
             raise InputError("--shards and --at-once must be at least 1, --gpus at least 0")
         if self.at_most is not None and self.at_most < 2:

@@ -46,7 +46,8 @@ def plan(config: StudyConfig) -> list[Stage]:
     shards = config.shards if config.slurm else None
     for name in config.embeddings:
         if not lacking(name):
-            stages += _extraction(name, root, heard, shards, config.as_published)
+            weights = own_weights(config, name)
+            stages += _extraction(name, root, heard, shards, config.as_published, weights)
     return stages + _compared(config, stages, heard, options)
 
 
@@ -166,12 +167,23 @@ def _runs_as_published(config: StudyConfig) -> Iterator[tuple[str, str, str, tup
                 yield recommender, made, shuffled_tag(PUBLISHED), (*flags, "--shuffle")
 
 
+def own_weights(config: StudyConfig, backbone: str) -> tuple[str, ...]:
+    """Return the flags for the weights of a backbone that --weights has a folder of."""
+    folder = config.weights and config.weights.absolute() / backbone
+    return ("--weights", str(folder)) if folder and folder.is_dir() else ()
+
+
 def _extraction(
-    backbone: str, root: Path, heard: tuple[str, ...], shards: int | None, as_published: bool
+    backbone: str,
+    root: Path,
+    heard: tuple[str, ...],
+    shards: int | None,
+    as_published: bool,
+    weights: tuple[str, ...],
 ) -> list[Stage]:
     """Return the stage of one embedding; or those of its shards, and of the join."""
     script = ("-m", f"extract_item_embeddings.{backbone}")
-    flags = ("--root", str(root), *heard)
+    flags = ("--root", str(root), *heard, *weights)
     name = embedding_as_published(backbone) if as_published else backbone
     if name != backbone:
         flags = (*flags, "--as-published")

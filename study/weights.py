@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from core.options import InputError, option, parse_config, run
 
@@ -19,6 +20,7 @@ from core.options import InputError, option, parse_config, run
 @dataclass(frozen=True)
 class WeightsConfig:
     backbone: str = option(help="file of extract_item_embeddings/, without .py")
+    weights: Path | None = option(None, "folder of its weights; auto: the hub's")
 
 
 def main(config: WeightsConfig) -> None:
@@ -26,7 +28,7 @@ def main(config: WeightsConfig) -> None:
         module = importlib.import_module(f"extract_item_embeddings.{config.backbone}")
     except ModuleNotFoundError as error:
         raise InputError(f"--backbone {config.backbone} cannot be loaded: {error}") from error
-    found = fetch(backbone_of(module))
+    found = fetch(backbone_of(module), config.weights)
     print(f"{config.backbone}: {found}", flush=True)
 
 
@@ -40,9 +42,14 @@ def backbone_of(module) -> type:
     )
 
 
-def fetch(backbone_class) -> str:
-    """Return where the weights are from, once they are here; errors are the extraction's own."""
-    config = parse_config(backbone_class.config_class, "", ["--audio", "."])
+def fetch(backbone_class, folder: Path | None = None) -> str:
+    """Return where the weights are from, once they are here; errors are the extraction's own.
+
+    Args:
+        folder: of the weights, where they are not the hub's.
+    """
+    own = ["--weights", str(folder)] if folder else []
+    config = parse_config(backbone_class.config_class, "", ["--audio", ".", *own])
     weights = backbone_class.from_config(config).weights()
     if not weights:
         return "needs no weights"

@@ -6,11 +6,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import HERE, shell
+from pages import SIZES as SCREENS
+from pages import violations
 
 from core.registry import ALL
 from core.splits import read_split
 from evaluation.measures import mean_and_interval, per_user_metrics
 
+pytest_plugins = ("browsing",)
 SIZES = {"make_sample.py": "--tracks 200 --users 200 --plays 12000"}  # a fifth of the clips
 
 
@@ -83,6 +86,21 @@ def test_the_report_holds_every_track_and_every_run_of_the_readme(study):
     played = pd.read_parquet(study / "data" / "train.pqt").track_idx.unique()
     ids = (study / "trackid_sorted.csv").read_text().split()[1:]
     assert all(f'"{ids[row].split(",")[1]}"' in listen for row in played)
+
+
+@pytest.fixture(scope="module")
+def folder(study) -> Path:
+    return study / "report"
+
+
+@pytest.mark.parametrize("size", SCREENS)
+def test_the_samples_report_stands_in_a_browser(visit, size):
+    for name in ("index.html", "listen.html", "listen.html#user=", "listen.html#map="):
+        page = visit(name, size, "dark")
+        if name != "index.html":
+            page.locator("li.track:visible").first.wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= SCREENS[size][0], name
+        assert violations(page) == [], name
 
 
 @pytest.mark.parametrize("recommender", ["knn.py", "train.py", "train_bert.py"])

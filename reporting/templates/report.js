@@ -75,7 +75,9 @@ function asCsv() {
   const plain = (value) => (value === "\u2013" ? "" : value);
   return shownRows().map((row) => row.flatMap((cell) => {
     if (cell.tagName === "TH") return cell.dataset.k ? [cell.textContent.trim(), cell.textContent.trim() + "_ci95"] : [cell.textContent.trim()];
-    return cell.dataset.k ? [cell.dataset.sort, half(cell)] : [plain(text(cell))];
+    if (cell.dataset.k) return [cell.dataset.sort, half(cell)];
+    const bare = cell.classList.contains("n") && cell.dataset.sort; // 4800, where the page has 4,800
+    return [bare ? String(Number(bare)) : plain(text(cell))];
   }).map(quote).join(",")).join("\n") + "\n";
 }
 function asTex() {

@@ -463,6 +463,14 @@ def test_cold_tracks_are_a_ranking_of_their_own_on_the_leaderboard(root):
     assert len(rows[0]["cells"]) == len(table["columns"])
 
 
+def test_the_seeds_of_a_control_do_not_stand_for_those_of_what_is_compared(root):
+    study = study_of(root)
+    study.results.loc[study.results.embedding == "noise", "seeds"] = 5
+    assert results_table(study)["seeds"] == 1
+    study.results.loc[study.results.embedding == "toy", "seeds"] = 2
+    assert results_table(study)["seeds"] == 2
+
+
 def test_a_missing_width_is_a_dash_and_sorts_last(root):
     table = results_table(study_of(root))
     widths = {row["cells"][0]["text"]: row["cells"][3] for row in table["controls"]}

@@ -1,40 +1,18 @@
-"""The report in a real browser: sorting, searching, playing, by mouse and by keyboard, offline.
+"""The report in a real browser: sorting, searching, playing, by mouse and by keyboard, offline."""
 
-The browser is Debian's chromium (apt-get install chromium). Without one these tests skip, unless
-REQUIRE_BROWSER says that they must run.
-"""
-
-import os
 import re
 import shutil
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import pytest
 from conftest import call_main
+from pages import SIZES, unfold, violations
 from studies import add_audio, add_comparisons, add_styles, make_study
 
 from core.trackids import read_trackids
 
-SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+pytest_plugins = ("browsing",)
 STRANGE = "<i>&'%20#?"  # a track id that is markup, and not an address
-
-
-@pytest.fixture(scope="module")
-def browser():
-    required = os.environ.get("REQUIRE_BROWSER")
-    path = shutil.which("chromium")
-    if not path and not required:
-        pytest.skip("no chromium here; apt-get install chromium")
-    assert path, "REQUIRE_BROWSER is set, but there is no chromium; apt-get install chromium"
-    api = pytest.importorskip("playwright.sync_api") if not required else None
-    from playwright.sync_api import sync_playwright
-
-    del api
-    with sync_playwright() as playwright:
-        # Root has no sandbox; a machine for tests has no sound card.
-        flags = ["--no-sandbox", "--mute-audio"]
-        yield playwright.chromium.launch(executable_path=path, args=flags)
 
 
 @pytest.fixture(scope="module")
@@ -47,41 +25,6 @@ def folder(tmp_path_factory) -> Path:
     add_audio(top / "audio", read_trackids(root))
     call_main("report", "--root", root, "--audio", top / "audio", "--copy-audio")
     return shutil.move(root / "report", top / "elsewhere")  # it must not need its root
-
-
-@pytest.fixture
-def visit(browser, folder):
-    """Open a page of the report: (name, size, scheme) -> page. Afterwards nothing must have failed.
-
-    What the page asked for must lie in the folder, and the console must have stayed quiet.
-    """
-    contexts, troubles = [], []
-
-    def visit(name, size="desktop", scheme="light", **options):
-        width, height = SIZES[size]
-        viewport = {"width": width, "height": height}
-        context = browser.new_context(viewport=viewport, color_scheme=scheme, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("console", lambda message: troubles.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
-        page.on("request", lambda request: troubles.extend(outside(request.url, folder)))
-        page.on("requestfailed", lambda request: troubles.append(f"failed: {request.url}"))
-        page.goto(f"file://{folder}/{name}")
-        return page
-
-    visit.expected = []  # starts of troubles that a test makes itself
-    yield visit
-    for context in contexts:
-        context.close()
-    assert [each for each in troubles if not each.startswith(tuple(visit.expected))] == []
-
-
-def outside(url: str, folder: Path) -> list[str]:
-    parts = urlparse(url)
-    inside = parts.scheme == "file" and Path(unquote(parts.path)).is_relative_to(folder)
-    return [] if inside or parts.scheme == "data" else [f"outside the folder: {url}"]
 
 
 def columns(page, table, place):
@@ -347,16 +290,13 @@ def test_who_gains_is_told_of_any_two_rows(visit):
 )
 def test_axe_finds_no_violation(visit, size, scheme):
     """Every page and mode, by axe-core (WCAG A, AA and best practices)."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     for name in ("index.html", "listen.html", "listen.html#user=", "listen.html#map="):
         page = visit(name, size, scheme)
         if name == "index.html":
-            page.evaluate("document.querySelectorAll('details').forEach(e => { e.open = true })")
+            unfold(page)
         else:
             page.locator("li.track:visible").first.wait_for()
-        found = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
-        told = [(each["id"], each["nodes"][0]["html"][:120]) for each in found]
-        assert told == [], name
+        assert violations(page) == [], name
 
 
 def test_forced_colours_and_paper_keep_the_intervals_and_the_chosen_chip(visit):

@@ -11,6 +11,9 @@ import run_study
 from core.options import InputError
 from extract_item_embeddings.engine.backbone import Backbone
 from study import weights
+from study.config import flags_of
+from study.stage import Stage
+from study.stages import plan
 from study.submission import OFFLINE
 
 
@@ -38,7 +41,7 @@ def test_weights_are_asked_for_as_the_extraction_asks(monkeypatch, capsys):
 class Calls:
     stages: list
 
-    def __call__(self, stage):
+    def __call__(self, stage, *, as_jobs=False):
         self.stages.append(stage.python)
 
 
@@ -60,3 +63,28 @@ def test_every_extraction_that_is_missing_is_fetched_for_before_the_first_job(
     monkeypatch.setattr(run_study, "call", calls)
     run_study.main(study(tmp_path / "r", *SMALL, "--fetch"))
     assert queue.environments and all(given == OFFLINE for given in queue.environments)
+
+
+def test_weights_of_ones_own_go_to_the_extraction_and_its_join_and_are_looked_at_first(
+    tmp_path, monkeypatch
+):
+    touch(tmp_path, "own/mule/model.keras")
+    own = tmp_path / "own"
+    config = study(tmp_path, "--slurm", "--embeddings", "mule,mfcc", "--weights", own)
+    stages = [stage for stage in plan(config) if stage.script[0] == "-m"]
+    assert [("--weights" in s.flags, "mule" in s.name) for s in stages] == [
+        *[(True, True)] * 2, *[(False, False)] * 2,
+    ]  # fmt: skip
+    assert run_study.fetching(stages[0])[-2:] == ("--weights", str(own / "mule"))
+    assert f"--weights {own}" in " ".join(flags_of(config))
+    with pytest.raises(InputError, match="nowhere is not a folder"):
+        study(tmp_path, "--weights", tmp_path / "nowhere")
+
+
+def test_what_is_fetched_for_jobs_goes_where_the_jobs_look(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_study, "HERE", tmp_path)
+    (tmp_path / "cluster.env").write_text("export HF_HOME=/scratch/hub\n")
+    code = "import os; open('said', 'w').write(os.environ.get('HF_HOME', ''))"
+    stage = Stage(name="s", script=("-c", code), flags=(), missing=list)
+    run_study.call(stage, as_jobs=True)
+    assert (tmp_path / "said").read_text() == "/scratch/hub"
