@@ -90,8 +90,9 @@ def here(name: str) -> str:
         return "needs a GPU"
     if gigabytes > memory_gigabytes():
         return f"needs about {gigabytes:.0f} GB of memory"
-    repository = getattr(kind, "repository", None)
-    if repository and not is_cached(repository, kind.revision):
+    repository, source = getattr(kind, "repository", None), cost.get("source", "")
+    by_hand = source and "wheel" not in source
+    if by_hand or (repository and not is_cached(repository, kind.revision)):
         return "yes, once the weights are fetched"
     return "yes"
 

@@ -46,6 +46,7 @@ if options_are_read(__name__):
     from reporting.drawing import draw_all, figure_metrics
     from reporting.factors import factor_table
     from reporting.gains import first_pair, write_gains
+    from reporting.in_words import in_words
     from reporting.listening import audio_files, file_name, listening_data, sample
     from reporting.pages import write_index, write_listen
     from reporting.study import Study, read_study
@@ -129,6 +130,7 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
     metrics = figure_metrics(study)
     users = user_rows(study)
     told = answer(study, metrics[0], users)
+    told["words"] = in_words(study, metrics[0], rows)
     fields = [card["field"] for card in told["cards"]]
     figures = draw_all(study, fields, tracks, rows, folder / "figures")
     data, beside = listening_data(

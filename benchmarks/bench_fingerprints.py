@@ -5,7 +5,8 @@
 Makes data of the study's size in a temporary folder (17,053 users, 56,512 tracks, 5.1 M pairs, an
 embedding 768 wide), runs each stage on it in a process of its own, and prints the processor's
 seconds of the whole process and of all that is hashed in it: reading files only to hash them, and
-hashing what is read or written anyway. Training is of one epoch, with as many checkpoints.
+hashing what is read or written anyway. Of training it is one epoch of the Shallow Net, from a few
+of its steps, and the two checkpoints that an epoch may write.
 Processor's seconds, because they are nearly the same beside other work. What must hold between the
 files of a split is timed as well (`checks`): it is no fingerprint, and what an own split needs.
 """
@@ -23,6 +24,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from functools import wraps
+from itertools import islice
 from pathlib import Path
 
 import core.artifacts
@@ -31,11 +33,12 @@ from core.options import WorkError, option, parse_config, run
 
 HERE = Path(__file__).resolve().parents[1]
 EMBEDDING = "e768"
-TRAINING = ("--epochs", "1", "--device", "cpu")
+EPOCH = "an epoch"  # of train.py, in the place of a script
+STEPS = 4  # that are timed
 STAGES = {
     "knn.py": ("--embedding", EMBEDDING),
     "baselines.py": ("--only", "popular,random_lists"),
-    "train.py": ("--embedding", EMBEDDING, *TRAINING),
+    EPOCH: (),
     "metrics.py": ("--run", f"knn-{EMBEDDING}-s1"),
     "table.py": (),
     "report.py": ("--neighbours", "drawn"),
@@ -85,6 +88,8 @@ def in_this_process(script: str, root: Path) -> dict:
     hashlib.file_digest = clock.timed("hashed", clock.counted(hashlib.file_digest))
     core.artifacts.sha256 = clock.timed("hashed", core.artifacts.sha256)
     core.split_parts.check_between = clock.timed("checks", core.split_parts.check_between)
+    if script == EPOCH:
+        return an_epoch(root, clock)
     module = importlib.import_module(script.removesuffix(".py"))
     kinds = [v for v in vars(module).values() if isinstance(v, type)]
     kind = next(
@@ -92,6 +97,35 @@ def in_this_process(script: str, root: Path) -> dict:
     )
     module.main(parse_config(kind, "", ["--root", str(root), *STAGES[script]]))
     return {"total": time.process_time(), "bytes": clock.bytes, **clock.seconds}
+
+
+def an_epoch(root: Path, clock: Clock) -> dict:
+    """Return what in_this_process does of one epoch of the Shallow Net and its checkpoints."""
+    import train
+    from recommenders.interactions import load_split
+    from recommenders.vectors import load_item_vectors
+    from training.checkpoints import save
+    from training.epochs import optimizers_of
+
+    config = train.ShallowConfig(root=root, embedding=EMBEDDING)
+    split = load_split(root)
+    network = train.build(config, split, load_item_vectors(root, EMBEDDING, split))
+    (optimizer,) = optimizers_of(network, config.learning_rate)
+    make, _, n_batches = train.batches(config, split, "cpu")
+    seconds = []
+    for batch in islice(make(0), STEPS + 1):
+        started = time.process_time()
+        optimizer.zero_grad()
+        network.loss(batch).backward()
+        optimizer.step()
+        seconds.append(time.process_time() - started)
+    steps = n_batches * min(seconds[1:])
+    clock.seconds, clock.bytes, started = Counter(hashed=0.0, checks=0.0), 0, time.process_time()
+    save(root / "best.pt", {"model": network.state_dict()})
+    state = {"model": network.state_dict(), "optimizers": [optimizer.state_dict()]}
+    save(root / "last.pt", state)
+    total = steps + time.process_time() - started
+    return {"total": total, "bytes": clock.bytes, **clock.seconds}
 
 
 class Clock:

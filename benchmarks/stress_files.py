@@ -17,9 +17,9 @@ its renames and removals; every later stage is called. What comes is one of
 Prints a table, file x damage, of how many were named, harmless, and the rest; the last line is one
 json object with the sums. Ends with exit code 1 where anything is silent, unnamed or a traceback.
 
-Measured: `--bits 10 --kills false`, 609 damages of 20 files before 43 readings: 604 named, 5
-harmless, none silent, unnamed or a traceback; `--damage false`, 220 readings after kills of five
-stages at each of their renames and removals: 43 named, 177 harmless, nothing else.
+Measured (all defaults, 40 bits): 1,899 damages of 20 files before 43 readings: 1,888 named, 11
+harmless; 220 readings after kills of five stages at each of their renames and removals: 43 named,
+177 harmless; none silent, unnamed or a traceback. Under ten minutes beside other work.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 # What numpy and torch say, in errors of kinds that say something else as well.
 TOO_MUCH = re.compile(
     "not enough memory|can't allocate memory|out of memory|array is too big|"
-    "Maximum allowed dimension exceeded|Storage size calculation overflowed"
+    "Maximum allowed (dimension|size) exceeded|Storage size calculation overflowed"
 )
 PATIENCE = 3.0  # seconds that a signal may wait for its handler
 UNWINDING = 12.0  # seconds more until the command must have ended

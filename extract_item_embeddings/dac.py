@@ -7,8 +7,7 @@
 Writes embeddings/dac.npy, float32 (n_tracks, 1024): the latents before they are rounded to codes,
 averaged over the first 30 s. A file under 1 s is repeated until 1 s.
 
-The weights (MIT) are downloaded once. Their commit is not pinned here, since its full hash could
-not be had: the newest is taken, and NAME.json records which; --revision pins one.
+The weights (MIT) are downloaded once, of the commit below.
 
 Source: Kumar et al., "High-fidelity audio compression with improved RVQGAN", NeurIPS 2023;
 https://huggingface.co/descript/dac_44khz
@@ -29,7 +28,7 @@ class Dac(CodecBackbone):
     embedding_size = 1024
     model_class = transformers.DacModel
     repository = "descript/dac_44khz"
-    revision = "main"
+    revision = "c1bc521685adf9cfe247bc39a5ca58917eda1ac4"
 
 
 if __name__ == "__main__":

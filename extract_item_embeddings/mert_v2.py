@@ -14,7 +14,7 @@ to accept their licence first. The Python beside them is not run.
 
 Source: https://huggingface.co/m-a-p/MERT-v2-30s; Li et al., "MERT: acoustic music understanding
 model with large-scale self-supervised training", ICLR 2024. The network is written here, and agrees
-with the published code.
+with a public copy of the published code.
 """
 
 import core.start  # noqa: F401  before what is heavy

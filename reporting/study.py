@@ -132,7 +132,8 @@ def _read_matrices(root: Path, n_tracks: int) -> dict[str, Matrix]:
     for path in sorted((root / "embeddings").glob("*.npy")):
         if NAME.fullmatch(path.stem) and path.stem not in WITHOUT_FILE:
             matrix = read_matrix(root, path.stem)
-            if len(matrix.vectors) == n_tracks:
+            perturbed = (matrix.facts.get("options") or {}).get("perturb")
+            if len(matrix.vectors) == n_tracks and not perturbed:
                 found[path.stem] = matrix
     return found
 

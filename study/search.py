@@ -25,13 +25,16 @@ from pathlib import Path
 import optuna
 import yaml
 from optuna.trial import Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from core.artifacts import read_json, write_json
 from core.options import InputError, WorkError, refuse_special
 from core.registry import RECOMMENDERS
 from core.yamls import load_yaml
+from evaluation.finished import read_finished
 
+FORGET = "sweep.py --overwrite forgets the search and begins it again"
 HERE = Path(__file__).resolve().parents[1]
 LINKED = ("data", "embeddings", "trackid_sorted.csv")
 POLL = 0.2  # seconds between looks at a trial's log
@@ -173,15 +176,7 @@ class Search:
             WorkError: a trial was killed, or none was completed.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        storage = open_storage(self.folder / "study.db")
-        pruners = {"median": optuna.pruners.MedianPruner, "none": optuna.pruners.NopPruner}
-        study = optuna.create_study(
-            storage=storage,
-            study_name=f"{self.recommender}-{self.embedding}",
-            direction="maximize",
-            pruner=pruners[self.pruner](),
-            load_if_exists=True,
-        )
+        study = self._open_study()
         # A process that was killed left trials unfinished: they are continued first.
         left = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         unfinished = [Trial(study, trial._trial_id) for trial in left]
@@ -203,6 +198,54 @@ class Search:
             finally:
                 self._stop.set()  # the others end their trials, which can be continued
         return self._outcome(study)
+
+    def _open_study(self):
+        """Return the study of study.db, new or as it was left.
+
+        Raises:
+            InputError: the file is damaged, or tells of other trials than the folder holds.
+        """
+        path = self.folder / "study.db"
+        pruners = {"median": optuna.pruners.MedianPruner, "none": optuna.pruners.NopPruner}
+        try:
+            study = optuna.create_study(
+                storage=open_storage(path),
+                study_name=f"{self.recommender}-{self.embedding}",
+                direction="maximize",
+                pruner=pruners[self.pruner](),
+                load_if_exists=True,
+            )
+            known = study.get_trials()
+        except (SQLAlchemyError, ValueError, KeyError) as error:
+            said = str(error).splitlines()[0]
+            raise InputError(f"{path} is damaged ({said}); {FORGET}") from error
+        there = {int(each.name) for each in self.folder.glob("trials/[0-9]*")}
+        if unknown := there - {trial.number for trial in known}:
+            raise InputError(
+                f"{path} does not tell of trial {min(unknown)}: it is damaged; {FORGET}"
+            )
+        for trial in known:
+            if trial.state == TrialState.COMPLETE and REPEATS not in trial.user_attrs:
+                self._compare(path, trial)
+        return study
+
+    def _compare(self, path: Path, trial) -> None:
+        """Refuse a trial of which the study says something else than its own run."""
+        root = self.folder / "trials" / f"{trial.number:04d}"
+        value, options = self._value(root), dict(trial.params)
+        for folder in root.glob("runs/*"):
+            if (folder / "config.yaml").exists():
+                options = read_finished(folder)["options"]
+        other = [
+            name
+            for name, told in trial.params.items()
+            if options.get(name) != told and _text(options.get(name)) != _text(told)
+        ]
+        if value != trial.value or other:
+            raise InputError(
+                f"{path} and the run in {root} differ in trial {trial.number}: one is damaged; "
+                f"{FORGET}"
+            )
 
     def _next(self, study, unfinished: list[Trial]) -> tuple[Trial, dict] | None:
         """Return a trial and its options, or None when as many were made as were asked for."""
@@ -308,8 +351,8 @@ class Search:
         return news and trial.should_prune()
 
     def _value(self, root: Path) -> float:
-        (path,) = root.glob("runs/*/metrics.json")
-        return read_json(path, "this trial")["val"][self.metric]["mean"]
+        path = next(root.glob("runs/*/metrics.json"), root / "runs" / "metrics.json")
+        return read_json(path, "its search; " + FORGET, ("val",))["val"][self.metric]["mean"]
 
     def _outcome(self, study) -> dict:
         trials = [t for t in study.get_trials(deepcopy=False) if REPEATS not in t.user_attrs]

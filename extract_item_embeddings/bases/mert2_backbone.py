@@ -55,5 +55,8 @@ class Mert2Backbone(TransformerBackbone):
             network = Mert2Network(sizes)
         return filled(network, {key: tensor.float() for key, tensor in state.items()})
 
-    def frames(self, audio: Tensor) -> Tensor:
-        return pick(self.model.layers(audio), self.layer)
+    def prepare(self, audio: Tensor) -> Tensor:
+        return self.model.feature_extractor(audio)  # in float32, whatever --precision says
+
+    def frames(self, mel: Tensor) -> Tensor:
+        return pick(self.model.layers(mel), self.layer)

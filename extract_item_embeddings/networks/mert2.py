@@ -39,9 +39,9 @@ class Mert2Network(nn.Module):
         frequencies = 1 / sizes["rotary_embedding_base"] ** powers
         self.register_buffer("frequencies", frequencies, persistent=False)
 
-    def layers(self, audio: Tensor) -> Iterator[Tensor]:
-        """Mono audio (batch, samples) -> the input and each layer, (batch, frames, width)."""
-        x = self.feature_extractor(audio)
+    def layers(self, mel: Tensor) -> Iterator[Tensor]:
+        """What `feature_extractor` gives -> the input and each layer, (batch, frames, width)."""
+        x = mel
         for block in self.subsampling_module:
             x = block(x)
         times = torch.arange(x.shape[1], device=x.device, dtype=torch.float32)

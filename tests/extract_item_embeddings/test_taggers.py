@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from core.options import InputError
+from extract_item_embeddings.engine.shared import Shared
 from extract_item_embeddings.musicnn import Musicnn
 from extract_item_embeddings.musicnn_mtt import MusicnnMtt
 from extract_item_embeddings.networks.tensor_bundle import read_tensors
@@ -52,6 +53,23 @@ def test_agrees_with_the_reference_network_on_every_patch(name, loaded, shared):
         np.testing.assert_allclose(backbone.embed(audio[None])[0], mean, atol=5e-5)
         mean_tags = expected_tags.mean(axis=0)
         np.testing.assert_allclose(as_tags.embed(audio[None])[0], mean_tags, atol=5e-6)
+
+
+def test_taggers_that_share_their_spectrogram_give_the_same_vectors(loaded, monkeypatch):
+    audio = 0.1 * np.random.default_rng(0).normal(size=(3, 6 * 16_000)).astype(np.float32)
+    both = [loaded["musicnn_msd"], loaded["vgg_msd"]]
+    alone, computed, shared = [one.embed(audio) for one in both], [], Shared(2)
+    for one in both:
+        original = one.model.spectrogram.forward
+        monkeypatch.setattr(one, "shared", shared)
+        monkeypatch.setattr(
+            one.model.spectrogram,
+            "forward",
+            lambda clip, original=original: computed.append(1) or original(clip),
+        )
+    for one, expected in zip(both, alone, strict=True):
+        np.testing.assert_array_equal(one.embed(audio), expected)
+    assert len(computed) == len(audio)
 
 
 def test_the_tags_are_an_embedding_with_a_name_of_its_own(root_of_one, command):

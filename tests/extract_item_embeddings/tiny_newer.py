@@ -3,8 +3,8 @@
 newer.npz holds what the original code made of the same weights and waves: for each kind and number
 of samples all layers' means over time, (layers, width), and every 5th frame of the last layer of
 the shortest, (frames, width). dasheng: PyPI dasheng 0.0.9. matpac: github.com/aurianworld/matpac,
-inference "precise", with timm 1.0.31. omar_rq: PyPI omar-rq 0.2.1. mert_v2: the code published with
-the weights. Their mel spectrograms are torchaudio 2.11.0's.
+inference "precise", with timm 1.0.31. omar_rq: PyPI omar-rq 0.2.1. mert_v2: the modules published
+with the weights, from a public copy, with torch's attention. Mel spectrograms: torchaudio 2.11.0.
 """
 
 import json

@@ -3,6 +3,7 @@
 import csv
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from conftest import HERE
 
+from core.artifacts import read_json, write_json
 from core.options import InputError, WorkError
 from study import search
 from study.search import Choice, Search, read_space
@@ -257,10 +259,12 @@ def test_more_trials_that_choose_otherwise_leave_choice_runs_and_table_of_one_se
     first, chosen = read(tuned)["options"], root / "searches" / "knn-toy" / "chosen.yaml"
     # What the next trials find is better than the first: as if those were its numbers.
     (path,) = (root / "searches" / "knn-toy").glob("study.db")
-    import sqlite3
-
     with sqlite3.connect(path) as database:
         database.execute("UPDATE trial_values SET value = -1")
+    (numbers,) = path.parent.glob("trials/0000/runs/*/metrics.json")
+    told = read_json(numbers, "the trial")
+    told["val"]["NDCG@50"]["mean"] = -1
+    write_json(numbers, told)
     call("sweep", *flags, "--trials", 4)
     options = yaml.safe_load(chosen.read_text())["knn"]
     now = read(tuned)["options"]
@@ -303,3 +307,30 @@ def test_every_option_of_a_recommender_reaches_its_trials(script, tmp_path, call
             assert sweep.read_base(config)[name] == value
     config = sweep.SweepConfig(recommender=kind.section, embeddings=("noise",), width=7)
     assert sweep.read_base(config)["width"] == sweep.width(config) == 7
+
+
+def damages(path):
+    """Yield (what, content) of a study's file: cut, emptied, and told otherwise in one place."""
+    whole = path.read_bytes()
+    yield "damaged", whole[: len(whole) // 2]
+    yield "does not tell of trial 0", b""
+    yield "damaged", bytes(len(whole))
+    for column, table in (("value", "trial_values"), ("param_value", "trial_params")):
+        path.write_bytes(whole)
+        with sqlite3.connect(path) as database:
+            database.execute(f"UPDATE {table} SET {column} = {column} + 1")
+        database.close()
+        yield "differ in trial 0: one is damaged", path.read_bytes()
+
+
+def test_a_study_that_is_not_what_its_trials_say_is_refused(toy_root, call, tmp_path):
+    root, space = toy_root(), tmp_path / "space.yaml"
+    space.write_text("baselines: {}\nknn: {width: {low: 4, high: 9}}\n")
+    flags = ["--recommender", "knn", "--embeddings", "noise", "--final-seeds", "none"]
+    flags = ["--root", root, *flags, "--space", space]
+    call("sweep", *flags, "--trials", 1)
+    path = root / "searches" / "knn-noise" / "study.db"
+    for message, content in list(damages(path)):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=f"study.db .*{message}.*--overwrite forgets"):
+            call("sweep", *flags, "--trials", 1)
