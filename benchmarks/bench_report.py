@@ -24,13 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from benchmarks.made_up_study import make_data, make_embeddings, make_lists, make_runs, rows_of
-from core.artifacts import sha256
 from core.options import option, run
 from core.registry import RECOMMENDERS
-from core.splits import split_hash
 from evaluation import grids
 from evaluation.comparisons import against_shuffled, compare, groups
 from evaluation.measures import METRICS
@@ -67,7 +64,11 @@ def main(config: BenchConfig) -> None:
         wanted = list(RECOMMENDERS) if config.recommenders == ("all",) else config.recommenders
         names = [f"e{number:02d}" for number in range(config.embeddings)]
         rows = rows_of(wanted, names, shuffled=config.shuffled)
-        make_runs(root, rows, config.seeds, np.arange(config.users))
+        users = np.arange(config.users)
+        if config.report:
+            val, users = make_data(root.absolute(), config.users)
+            make_embeddings(root, names)
+        make_runs(root, rows, config.seeds, users)
         clock = Clock()
         runs = read_runs(root)
         rows = average_seeds(runs)
@@ -88,7 +89,9 @@ def main(config: BenchConfig) -> None:
         grids.tex(tables, metrics, "")
         clock("pages")
         if config.report:
-            make_rest(root, config)
+            everybody = np.sort(np.concatenate([val, users]))
+            for number, folder in enumerate(sorted((root / "runs").glob("*-s1"))):
+                make_lists(folder, everybody, number)  # of the first seed alone
             clock.skip()
             more = {"table.py": [], "report.py": ["--neighbours", config.neighbours]}
             for script, flags in more.items():
@@ -99,22 +102,6 @@ def main(config: BenchConfig) -> None:
     found = {"runs": len(runs), "users": config.users, "pairs": len(tables["comparisons"])}
     total = round(sum(clock.seconds.values()), 2)
     print(json.dumps({**found, "seconds": clock.seconds, "total": total, "peak_mb": round(peak)}))
-
-
-def make_rest(root: Path, config: BenchConfig) -> None:
-    """Write what the report reads beside the runs' numbers; lists for the first seed alone."""
-    val, test = make_data(root.absolute(), config.users)
-    users = np.sort(np.concatenate([val, test]))
-    make_embeddings(root, sorted({p.name.split("-")[1] for p in (root / "runs").glob("*-s1")}))
-    for number, folder in enumerate(sorted((root / "runs").glob("*-s1"))):
-        make_lists(folder, users, number)
-    split = split_hash(root)
-    for record in (root / "runs").glob("*/config.yaml"):
-        made = yaml.safe_load(record.read_text())
-        vectors = root / "embeddings" / f"{made['embedding']}.npy"
-        record.write_text(
-            yaml.safe_dump({**made, "split": split, "embedding_hash": sha256(vectors)})
-        )
 
 
 class Clock:

@@ -19,9 +19,11 @@ import yaml
 from core.artifacts import sha256, write_json, write_npy, write_table
 from core.names import run_name
 from core.registry import ALL
+from core.splits import split_hash
 from evaluation.beyond import GROUPS, STATISTICS
 from evaluation.measures import METRICS, OF_SEGMENTS, summarize
 from evaluation.metric_options import KS
+from recommenders.vectors import embedding_hash
 
 TRACKS, USERS = 56_512, 17_053
 PAIRS = {"train": 301, "val": 22, "test": 23}  # of a user, about
@@ -136,20 +138,24 @@ def make_runs(
 ) -> None:
     """Write the finished runs of the rows under root, as recommenders leave them.
 
+    They are of the split that is there; without one, nothing but table.py's parts can read them.
+
     Args:
         users: user_id of test.
         segments: write the metrics by segment as well, which is most of the files.
     """
     rng = np.random.default_rng(seed)
+    split = split_hash(root) if (root / "data" / "train.pqt").exists() else "0" * 64
     taste, group_of_user = rng.normal(size=len(users)), rng.integers(0, 3, len(users))
     for row in rows:
         own = taste + 0.5 * rng.normal(size=len(users))
         for number in range(1, seeds + 1):
             chance = 1 / (1 + np.exp(-row.level - own - 0.2 * rng.normal(size=len(users))))
-            _write_run(root, row, number, users, chance, group_of_user if segments else None, rng)
+            groups = group_of_user if segments else None
+            _write_run(root, split, row, number, users, chance, groups, rng)
 
 
-def _write_run(root, row: Row, seed: int, users, chance, group_of_user, rng) -> None:
+def _write_run(root, split: str, row: Row, seed: int, users, chance, group_of_user, rng) -> None:
     columns = {"user_id": users}
     for k in KS:
         hit = rng.random(len(users)) < chance * (k / 100)
@@ -164,11 +170,14 @@ def _write_run(root, row: Row, seed: int, users, chance, group_of_user, rng) -> 
     lists = {f"{name}@{k}": float(rng.random()) for name in STATISTICS for k in KS}
     folder = root / "runs" / run_name(row.recommender, row.embedding, seed, row.tag)
     folder.mkdir(parents=True, exist_ok=True)
+    fingerprint = row.embedding
+    if row.embedding == "noise" or (root / "embeddings" / f"{row.embedding}.npy").exists():
+        fingerprint = embedding_hash(root, row.embedding, row.width)
     config = {
         **known,
         "options": {"seed": seed, "embedding": row.embedding, "epochs": EPOCHS, **row.options},
-        "split": "0" * 64,
-        "embedding_hash": row.embedding,
+        "split": split,
+        "embedding_hash": fingerprint,
         "changed": {},
         "options_file": None,
         "versions": {"numpy": np.__version__},
