@@ -41,7 +41,14 @@ import core.start  # noqa: F401  before what is heavy
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
 from core.days import RELATIVE
 from core.late import options_are_read
-from core.options import InputError, option, outcome_options, recorded_options, run
+from core.options import (
+    InputError,
+    option,
+    options_to_record,
+    outcome_options,
+    recorded_options,
+    run,
+)
 from core.trackids import read_trackids
 from listening_log.without_pandas import hide_pandas
 
@@ -208,7 +215,7 @@ def split(config: SplitConfig, rule: "Rule", scratch: Path, **limits) -> None:
         for name in ("split.json", *(f"{part}.pqt" for part in (*PARTS, HELD_OUT))):
             (data / name).unlink(missing_ok=True)
     record = {
-        "config": recorded(config),
+        "config": options_to_record(config),
         "counts": counts,
         "sha256": {part: sha256(data / f"{part}.pqt") for part in names},
         "plays_sha256": plays,
@@ -231,12 +238,6 @@ def is_of_the_journal(config: SplitConfig) -> bool:
     published = asdict(PROTOCOLS["journal"])
     theirs = all(getattr(config, name) == published[name] for name in published if name != "cold")
     return config.protocol == "journal" and theirs and config.seed == 42 and not config.core
-
-
-def recorded(config: SplitConfig) -> dict:
-    """Return what split.json holds of the options: later ones where they are used."""
-    befores = {f.name: f.metadata["before"] for f in fields(config)}
-    return {k: v for k, v in outcome_options(config).items() if v != befores[k]}
 
 
 def check(config: SplitConfig, scratch: Path, memory: int, threads: int) -> None:

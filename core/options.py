@@ -116,6 +116,23 @@ def recorded_options(recorded: dict, config) -> dict:
     return later | recorded
 
 
+def options_to_record(config) -> dict:
+    """Return outcome_options as they are written: later ones only where they are in use.
+
+    So what was made before there was an option, and what is made without it since, hold the same.
+    """
+    came_later = {
+        f.name: plain(f.metadata["before"])
+        for f in dataclasses.fields(config)
+        if f.metadata.get("before", UNSET) is not UNSET
+    }
+    return {
+        name: value
+        for name, value in outcome_options(config).items()
+        if name not in came_later or value != came_later[name]
+    }
+
+
 def changed_options(config) -> dict:
     """Return those outcome options that differ from the dataclass's defaults."""
     defaults = {f.name: f.default for f in dataclasses.fields(config) if f.default is not UNSET}

@@ -15,7 +15,14 @@ import yaml
 
 from core.artifacts import atomic_path, exclusive, read_record, write_table
 from core.names import NONE, WITHOUT_FILE, check_name, run_name
-from core.options import InputError, changed_options, outcome_options, recorded_options, yaml_files
+from core.options import (
+    InputError,
+    changed_options,
+    options_to_record,
+    outcome_options,
+    recorded_options,
+    yaml_files,
+)
 from evaluation.finished import COMPLETE, check_whole
 from evaluation.measures import describe, evaluate, per_user_metrics, summarize
 from recommenders.interactions import Split
@@ -47,11 +54,12 @@ class Run:
         self.embedding = getattr(config, "embedding", NONE)  # of one that hears nothing
         self.name = run_name(recommender, self.embedding, config.seed, tag)
         self.folder = config.root / "runs" / self.name
-        options = outcome_options(config)
-        if self.embedding not in WITHOUT_FILE:
-            options.pop("width", None)  # a file has its own
+        self.options, written = outcome_options(config), options_to_record(config)
+        if self.embedding not in WITHOUT_FILE:  # a file has a width of its own
+            self.options.pop("width", None)
+            written.pop("width", None)
         self.made_from = {
-            "options": options,
+            "options": written,
             "split": split_hash,
             "embedding_hash": embedding_hash,
             **(also or {}),
@@ -102,10 +110,6 @@ class Run:
                 f"{self.folder} was made from other things: {'; '.join(changed)}; "
                 "--overwrite makes it again, --tag NAME keeps both (config.yaml tells of it)"
             )
-
-    @property
-    def options(self) -> dict:
-        return self.made_from["options"]
 
     def _clear(self) -> None:
         # The json that says "complete" goes first: a kill in between leaves an unfinished run.

@@ -235,7 +235,7 @@ class Search:
         value, options = self._value(root), dict(trial.params)
         for folder in root.glob("runs/*"):
             if (folder / "config.yaml").exists():
-                options = read_finished(folder)["options"]
+                options |= read_finished(folder)["options"]  # a later option may not stand there
         other = [
             name
             for name, told in trial.params.items()

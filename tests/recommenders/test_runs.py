@@ -15,6 +15,7 @@ from core import names
 from core.artifacts import exclusive, sha256
 from core.options import InputError
 from evaluation.measures import METRICS
+from evaluation.results import average_seeds, read_runs
 from recommenders import provenance, run_options, runs
 
 HERE = provenance.HERE
@@ -331,6 +332,20 @@ def test_random_vectors_are_refused_where_nothing_learns_them(root, call):
     for script in ("train", "train_bert"):
         with pytest.raises(InputError, match="random starts from nothing.*noise is the frozen"):
             call(script, "--root", root, "--embedding", "random", "--train-tracks", "false")
+
+
+def test_an_option_that_came_later_keeps_seeds_together_and_runs_apart(root, call):
+    call("knn", "--root", root, "--embedding", "toy", "--seeds", "1,2")
+    known = read_config(root / "runs" / "knn-toy-s1")
+    assert "project" not in known["options"]  # as in runs from before there was one
+    assert len(average_seeds(read_runs(root))[0].runs) == 2
+    with pytest.raises(InputError, match="project was 0, now 3"):
+        call("knn", "--root", root, "--embedding", "toy", "--project", 3)
+    call("knn", "--root", root, "--embedding", "toy", "--project", 3, "--overwrite")
+    with pytest.raises(InputError, match="project was 3, now 0"):
+        call("knn", "--root", root, "--embedding", "toy")
+    with pytest.raises(InputError, match="were made from different options"):
+        read_runs(root)
 
 
 def test_a_missing_split_names_the_stage_that_makes_it(root, knn):
