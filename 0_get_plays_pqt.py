@@ -114,7 +114,7 @@ def main(config: PlaysConfig) -> None:
     shape = shape_asked_for(config)
     data = config.root / "data"
     with exclusive(data / ".lock", f"{data}"), scratch_folder(data) as scratch:
-        if not config.overwrite and is_finished(config, shape):
+        if not config.overwrite and is_finished(config):
             print(f"{data}/plays.pqt is finished; --overwrite makes it again")
         else:
             make_plays(config, shape, scratch, min(BLOCK, block_bytes), threads)
@@ -134,8 +134,9 @@ def shape_asked_for(config: PlaysConfig) -> "Shape":
     )
 
 
-def is_finished(config: PlaysConfig, shape: "Shape") -> bool:
+def is_finished(config: PlaysConfig) -> bool:
     """Say whether plays.pqt is there; made from another log or other ids is an InputError."""
+    shape = shape_asked_for(config)
     record, plays = config.root / "data" / "plays.json", config.root / "data" / "plays.pqt"
     if not record.exists() or not plays.exists():
         return False

@@ -139,7 +139,7 @@ def main(config: SplitConfig) -> None:
     with exclusive(data / ".lock", f"{data}"), scratch_folder(data) as scratch:
         if config.check:
             check(config, scratch, **limits)
-        elif not config.overwrite and is_finished(config, relative):
+        elif not config.overwrite and is_finished(config):
             print(f"{data}/split.json is finished; --overwrite makes it again")
         else:
             split(config, rule, scratch, **limits)
@@ -302,9 +302,9 @@ def check_plays(data: Path, found: str) -> None:
         )
 
 
-def is_finished(config: SplitConfig, relative: bool) -> bool:
+def is_finished(config: SplitConfig) -> bool:
     """Say whether the split is there; one of other options or plays is an InputError."""
-    config = complete(config, relative)
+    config = complete(config, has_relative_times(config.root / "data"))
     data = config.root / "data"
     if not (data / "split.json").exists():
         return False

@@ -101,12 +101,12 @@ def in_this_process(script: str, root: Path) -> dict:
 
 def an_epoch(root: Path, clock: Clock) -> dict:
     """Return what in_this_process does of one epoch of the Shallow Net and its checkpoints."""
-    import train
     from recommenders.interactions import load_split
     from recommenders.vectors import load_item_vectors
     from training.checkpoints import save
     from training.epochs import optimizers_of
 
+    train = importlib.import_module("train")
     config = train.ShallowConfig(root=root, embedding=EMBEDDING)
     split = load_split(root)
     network = train.build(config, split, load_item_vectors(root, EMBEDDING, split))

@@ -130,10 +130,8 @@ def _check_random(config: EmbeddingOptions) -> None:
     """Refuse vectors that are learned from nothing where nothing learns them."""
     known = ALL.get(getattr(config, "section", ""))
     if known and not known.from_nothing:
-        raise InputError(
-            f"--embedding random has no vectors before they are learned, and {known.label} learns "
-            "none; --embedding noise is the control"
-        )
+        does = "hears vectors and has" if known.learns else "learns nothing, so it has"
+        raise InputError(f"{known.label} {does} no use for 'random'; try --embedding noise")
     if config.shuffle:
         raise InputError("--shuffle needs vectors that say something; 'random' ones do not")
     if getattr(config, "train_tracks", None) is False:

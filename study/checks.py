@@ -95,7 +95,7 @@ def of_embedding(root: Path, name: str, audio: str, pattern: str | None = None) 
                 raise InputError(f"{matrix} was extracted for another trackid_sorted.csv")
             study = root / "runs" / "study.json"
             known = read_json(study, "--slurm").get("audio") if study.exists() else None
-            if known != audio and "audio_sha256" in made:
+            if known != str(audio) and "audio_sha256" in made:
                 names = read_trackids(root)
                 marks = fingerprint(find_audio(Path(audio), names, pattern), available_cores())
                 if made["audio_sha256"] != audio_hash(marks, names, made.get("failed", {})):

@@ -223,7 +223,7 @@ def test_the_yaml_of_a_recommender_holds_the_defaults_of_its_dataclass(name):
     found = outcome_options(parse_config(kind, "", given))
     assert found == outcome_options(kind(**({"embedding": "x"} if given else {})))
     # What tells one run from another does not belong into the file; the rest does.
-    apart = {"seed", "embedding", "missing", "width", "shuffle", "as_published"}
+    apart = {"seed", "embedding", "missing", "width", "shuffle", "as_published", "project"}
     assert set(found) - set(keys) == apart & set(found)
 
 
