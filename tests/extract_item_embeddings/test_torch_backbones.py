@@ -300,7 +300,7 @@ def test_an_extraction_holds_what_embed_gives_and_records_the_weights(
         np.testing.assert_allclose(matrix[row], mert.embed(audio)[0], atol=1e-5)
 
     record = json.loads((root / "embeddings" / "mert_l1.json").read_text())
-    usual = {"pool": "mean", "precision": "float32", "as_published": False}
+    usual = {"pool": "mean", "precision": "float32", "as_published": False, "perturb": None}
     assert record["options"] == {"layer": "1", **usual}
     assert set(record["weights"]["sha256"]) == {"config.json", "pytorch_model.bin"}
     shutil.copytree(tiny_weights.mert(tmp_path / "others", seed=1), folder, dirs_exist_ok=True)
