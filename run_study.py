@@ -44,7 +44,7 @@ def main(config: StudyConfig) -> None:
     if config.dry_run:
         print("\n".join(foretell(config, foresee_study(config))))
         return
-    if config.fetch:
+    if config.fetch or (config.slurm and hub_is_offline()):
         for stage in plan(config):
             if words := fetching(stage):
                 call(dataclasses.replace(stage, script=words, flags=()), as_jobs=config.slurm)
@@ -72,6 +72,11 @@ def main(config: StudyConfig) -> None:
             if not stage.optional:
                 raise
             print(f"the study goes on without {stage.name}: {error}", flush=True)
+
+
+def hub_is_offline() -> bool:
+    """Say whether jobs are told to ask no hub, so that weights must be here before the first."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def fetching(stage: Stage) -> tuple[str, ...]:

@@ -65,6 +65,20 @@ def test_every_extraction_that_is_missing_is_fetched_for_before_the_first_job(
     assert queue.environments and all(given == OFFLINE for given in queue.environments)
 
 
+def test_without_a_hub_weights_are_looked_at_before_the_first_job(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    queue, calls = made_up_queue(monkeypatch), Calls([])
+
+    def refuse(stage, **_):
+        calls(stage)
+        raise InputError("no weights here")
+
+    monkeypatch.setattr(run_study, "call", refuse)
+    with pytest.raises(InputError, match="no weights here"):
+        run_study.main(study(tmp_path, "--slurm", "--embeddings", "mert"))
+    assert calls.stages == ["python -m study.weights --backbone mert"] and not queue.environments
+
+
 def test_weights_of_ones_own_go_to_the_extraction_and_its_join_and_are_looked_at_first(
     tmp_path, monkeypatch
 ):
