@@ -5,8 +5,9 @@
 
 Stages 0 and 1 read a made-up log of Yambda's form, of more and more rows, each in a process of its
 own. Of the recommenders one step of training, or the lists of some users, is timed among more and
-more tracks: 128 users, histories of 100, vectors of 128 numbers. A line is a size: seconds,
-processor seconds (which other work on the machine changes less) and peak memory above the start;
+more tracks: 128 users, histories of 100, vectors of 128 numbers; of KNN also for more and more
+users among 65,536 tracks. A line is a size: seconds, processor seconds (which other work on the
+machine changes less) and peak memory above the start;
 the exponent is that of processor seconds by size over the last three, where 1 is linear. The last
 line is one json object: {case: {"sizes", "seconds", "processor", "mb", "exponent"}}.
 """
@@ -46,7 +47,7 @@ CLASSES = 8_192
 class ScaleConfig:
     only: tuple[str, ...] = option((), "which cases, separated by commas; none: all")
     limit: float = option(600.0, "seconds of a size after which it is not doubled again")
-    most: int = option(1 << 20, "tracks of the largest catalogue")
+    most: int = option(1 << 20, "tracks of the largest catalogue, or users")
     most_rows: int = option(1 << 26, "rows of the largest log")
     folder: Path | None = option(None, "where to work; auto: the system's temporary folder")
 
@@ -137,6 +138,12 @@ def knn(folder: Path, tracks: int) -> tuple[float, float, float]:
     return _timed(lambda: recommend(score, split))
 
 
+def knn_users(folder: Path, users: int) -> tuple[float, float, float]:
+    split = split_of(Size(users=users, tracks=1 << 16, pairs=users * LENGTH, listed=users), 0)
+    score = knn_scorer(split.train, vectors_of(1 << 16, WIDTH, 0), overwrite=True)
+    return _timed(lambda: recommend(score, split))
+
+
 def bert4rec(folder: Path, tracks: int, sampled: bool = False) -> tuple[float, float, float]:
     split = _split(tracks)
     data = SequenceDataset(split.train, tracks, LENGTH, "cpu")
@@ -169,6 +176,7 @@ CASES = {
     "stage_0": ("rows", 1 << 20, stage_0),
     "stage_1": ("rows", 1 << 20, stage_1),
     "knn": ("tracks", 1 << 16, knn),
+    "knn_users": ("users", 1 << 10, knn_users),
     "bert4rec": ("tracks", 1 << 16, bert4rec),
     "sampled": ("tracks", 1 << 16, sampled),
     "elsa": ("tracks", 1 << 16, elsa),
