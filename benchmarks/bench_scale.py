@@ -179,8 +179,8 @@ CASES = {
     "knn_users": ("users", 1 << 10, knn_users),
     "bert4rec": ("tracks", 1 << 16, bert4rec),
     "sampled": ("tracks", 1 << 16, sampled),
-    "elsa": ("tracks", 1 << 16, elsa),
-    "hybrid": ("tracks", 1 << 16, hybrid),
+    "elsa_step": ("tracks", 1 << 16, elsa),
+    "hybrid_step": ("tracks", 1 << 16, hybrid),
 }
 
 

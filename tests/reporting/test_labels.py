@@ -47,7 +47,7 @@ def made_up(recommenders, backbones, seeds) -> Study:
     lines = {"recommender": ["popular", "ease"], METRIC: [0.11, 0.305], "tag": ""}
     lines["embedding"] = "none"
     results = pd.concat([results, pd.DataFrame({**lines, f"{METRIC}_ci95": 0.02})])
-    return Study(Path(), {"results": results}, runs, {}, False)
+    return Study(Path(), {"results": results}, runs, {}, {}, False)
 
 
 STUDIES = {

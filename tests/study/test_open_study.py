@@ -120,8 +120,9 @@ def test_it_says_first_what_it_fetches_keeps_and_takes(tmp_path, monkeypatch):
     slow = tmp_path / "slow.yaml"
     slow.write_text("shallow: {hidden: 0}\n")
     config = asked("--onion", "--root", tmp_path, "--tables", "jukebox", "--config", slow)
-    assert "shorter: a --config with hidden: 256, max_minutes, or a GPU" in announce(
-        config, plan(config)
+    assert (
+        "shorter: a --config with hidden: 256 or project: 256, max_minutes, or a GPU"
+        in announce(config, plan(config))
     )
 
 
