@@ -205,8 +205,10 @@ def make_plays(
         made_from = log()
         if not has_ids:
             write_trackids(root, ids)
-        (data / "plays.json").unlink(missing_ok=True)
-        users_file(root).unlink(missing_ok=True)
+        # All of the old plays goes before any of the new comes: a kill in between leaves no plays
+        # beside the names of other users.
+        for old in (data / "plays.json", data / "plays.pqt", users_file(root)):
+            old.unlink(missing_ok=True)
         if users is not None:
             write_users(root, users)
     record = {

@@ -177,6 +177,11 @@ def rule_by_plays(config: SplitConfig, plays: Path, relative: bool) -> "Rule":
             f"--protocol {config.protocol} is made of dates; leave it away with --test-last, "
             "--val-last, --train-last, --gap, --seen keep and --core"
         )
+    if not relative and config.test_from == PROTOCOLS["yambda"].test_from:
+        raise InputError(
+            f"--protocol yambda tests from second {config.test_from[:-1]} of its log, but {plays} "
+            "tells dates; give --test-last 1d with it"
+        )
     ends = PlaysTable(plays).ends()
     if ends[0] is None:
         raise InputError(f"{plays} holds no plays; make it with {STAGE_0} --overwrite")

@@ -20,7 +20,7 @@ from core.artifacts import sha256
 from core.days import RELATIVE
 from core.options import InputError
 from listening_log import checks
-from listening_log.pairs import PlaysTable
+from listening_log.pairs import PlaysTable, literally
 from listening_log.rules import HELD_OUT
 from listening_log.split_files import PAIRS
 
@@ -62,7 +62,11 @@ def check_split(database, data: Path, n_tracks: int, made: dict) -> Iterator[Fin
             maker = "0_get_plays_pqt.py" if name == "plays" else "1_train_test_split.py"
             raise InputError(f"{data}/{name}.pqt is missing; make it with python {maker}")
     PlaysTable(data / "plays.pqt")
-    changed = [part for part in parts if sha256(data / f"{part}.pqt") != made["sha256"][part]]
+    changed = [
+        part
+        for part, digest in made["sha256"].items()
+        if not (data / f"{part}.pqt").exists() or sha256(data / f"{part}.pqt") != digest
+    ]
     yield Finding("files that have changed since the split was made", len(changed), str(changed))
     for part in parts:
         other = _other_columns(data / f"{part}.pqt")
@@ -70,7 +74,7 @@ def check_split(database, data: Path, n_tracks: int, made: dict) -> Iterator[Fin
         if other:
             return
     for name in ("plays", *parts):
-        path = str(data / f"{name}.pqt").replace("'", "''")
+        path = literally(data / f"{name}.pqt")
         database.execute(
             f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{path}', file_row_number = true)"
         )

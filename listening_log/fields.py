@@ -35,8 +35,8 @@ TIMESTAMP = re.compile(FORM.encode())
 SHORTEST = len("YYYY-MM-DD hh:mm:ss")
 EPOCH = datetime.datetime(1970, 1, 1)
 MICROSECOND = datetime.timedelta(microseconds=1)
-FIRST = (datetime.datetime.min - EPOCH) // MICROSECOND  # of year 1
-LAST = (datetime.datetime.max - EPOCH) // MICROSECOND  # of year 9999
+FIRST_YEAR = (datetime.datetime.min - EPOCH) // MICROSECOND
+LAST_YEAR = (datetime.datetime.max - EPOCH) // MICROSECOND
 
 
 def read_users(column: pa.Array) -> pa.Array:
@@ -74,7 +74,7 @@ def read_timestamps(column: pa.Array) -> pa.Array:
         times = text.cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
     if len(times):
         ends = pc.min_max(times.cast(pa.int64())).as_py()
-        if ends["min"] < FIRST or ends["max"] > LAST:
+        if ends["min"] < FIRST_YEAR or ends["max"] > LAST_YEAR:
             raise pa.ArrowInvalid("timestamp")
     return times
 
@@ -148,7 +148,7 @@ def explain(reason: str, got: str, time: str = "YYYY-MM-DD hh:mm:ss") -> str:
         if re.fullmatch("-?[0-9]+", got):
             return f"{shown} is beyond 64 bits; keep it as it is with --users text"
         if not got or got != got.strip() or not got.isprintable():
-            return f"{shown} is no user id"
+            return f"{shown} is no user id: it must be printable, without spaces around it"
         return f"{shown} is no integer; read the users as they are with --users text"
     if reason == "bad timestamp":
         return f"expected {time}, got {shown}{_about_time(got)}"
@@ -161,7 +161,10 @@ def explain(reason: str, got: str, time: str = "YYYY-MM-DD hh:mm:ss") -> str:
         )
     if any(mark in got for mark in "\r\0"):
         return f"a line holds a carriage return or a zero byte: {shown}"
-    return f"expected as many fields, separated by tabs, as the header has, got {shown}"
+    return (
+        "expected as many fields as the first line has, all on one line, and a track id without "
+        f"comma, quote and slash, got {shown}"
+    )
 
 
 def _about_time(got: str) -> str:
@@ -204,3 +207,23 @@ def read_time(text: bytes) -> tuple[int | None, bool]:
     except (ValueError, OverflowError):
         return None, False
     return (moment - EPOCH) // MICROSECOND, bool(sign) or text.endswith(b"Z")
+
+
+def as_bytes(column: pa.Array) -> pa.Array:
+    """Return a column as a text would hold it, binary with its gaps; numbers as usually written.
+
+    Raises:
+        ArrowInvalid: text that is no UTF-8, which a parquet file may hold.
+    """
+    kind = column.type
+    if pa.types.is_binary(kind):
+        return column
+    if pa.types.is_floating(kind):
+        values = (
+            None if v is None or v != v else np.format_float_positional(v, trim="-")
+            for v in column.to_pylist()
+        )
+        return pa.array([None if v is None else v.encode() for v in values], pa.binary())
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        column = column.cast(pa.timestamp("us", kind.tz), safe=False)
+    return column.cast(pa.string()).cast(pa.binary())

@@ -65,7 +65,7 @@ class PlaysTable:
             return self._ask(
                 database,
                 "SELECT min(timestamp)::TIMESTAMP, max(timestamp)::TIMESTAMP "
-                f"FROM read_parquet('{_literally(self.path)}')",
+                f"FROM read_parquet('{literally(self.path)}')",
             )
 
     def _ask(self, database, query: str) -> tuple:
@@ -86,7 +86,7 @@ class PlaysTable:
         """Return rows, least and greatest user_id, or raise InputError for what is no play."""
         missing = ", ".join(f"count(*) - count({name})" for name in PLAYS.names)
         counts = "count(*), min(user_id), max(user_id), min(track_idx), max(track_idx)"
-        query = f"SELECT {counts}, {missing} FROM read_parquet('{_literally(self.path)}')"
+        query = f"SELECT {counts}, {missing} FROM read_parquet('{literally(self.path)}')"
         rows, low, high, least, most, *gaps = self._ask(database, query)
         for name, gap in zip(PLAYS.names, gaps, strict=True):
             if gap:
@@ -182,7 +182,7 @@ def _by_ranges(
                        timestamp::TIMESTAMP AS timestamp,
                        ((user_id::HUGEINT - {low or 0}) * {n_ranges}
                            // ({high or 0}::HUGEINT - {low or 0} + 1))::INTEGER AS range
-                FROM read_parquet('{_literally(plays.path)}') WHERE {within or "true"}
+                FROM read_parquet('{literally(plays.path)}') WHERE {within or "true"}
             ) TO '{_quoted(folder)}' (FORMAT parquet, PARTITION_BY (range), COMPRESSION snappy)
         """
         with plays.readable():
@@ -190,7 +190,7 @@ def _by_ranges(
         for number in range(n_ranges):
             files = folder / f"range={number}"
             if files.exists():
-                query = select.format(files=f"{_literally(files)}/*.parquet")
+                query = select.format(files=f"{literally(files)}/*.parquet")
                 for batch in database.sql(query).to_arrow_reader(BATCH):
                     yield pa.Table.from_batches([batch]).cast(schema)
                 shutil.rmtree(files)
@@ -223,11 +223,19 @@ def _window_pairs(edges: list[datetime]) -> str:
 
 
 def _quoted(path: Path) -> str:
-    """Return the path as it stands between quotes in SQL; COPY takes no parameters."""
+    """Return the path as it stands between quotes in SQL; COPY takes no parameters.
+
+    Raises:
+        InputError: DuckDB would look for it elsewhere.
+    """
+    if "\\" in str(path):
+        raise InputError(
+            f"{path} holds a backslash, which DuckDB takes for a slash; rename the folder"
+        )
     return str(path).replace("'", "''")
 
 
-def _literally(path: Path) -> str:
+def literally(path: Path) -> str:
     """Return the path so that read_parquet takes it for itself, not for a pattern."""
     return re.sub(r"([*?\[])", r"[\1]", _quoted(path))
 

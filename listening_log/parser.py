@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from listening_log.fields import BAD_SHARE, LEFT_OUT, REASONS, explain
+from listening_log.fields import BAD_SHARE, LEFT_OUT, REASONS, as_bytes, explain
 from listening_log.lookup import FaultyId, GrowingIds, KnownIds
-from listening_log.readers import Columns, Reader, as_bytes
+from listening_log.readers import Columns, Reader
 from listening_log.shapes import BOM, ONION, Layout
 
 PLAYS = pa.schema(
@@ -302,7 +302,7 @@ class TableParser(Parser):
 
     def _parse_by_line(self, table: pa.Table, parsed: ParsedBlock) -> pa.Table:
         texts = {
-            role: [[value or b"" for value in as_bytes(c).to_pylist()] for c in each]
+            role: [[value or b"" for value in self.reader.texts(role, c)] for c in each]
             for role, each in self._columns(table).items()
         }
         rows = [

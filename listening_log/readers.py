@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 
 from core.options import InputError
 from listening_log import fields
+from listening_log.fields import as_bytes
 from listening_log.shapes import Shape
 from listening_log.times import TimeReader
 
-SHARE = re.compile(rb"-?[0-9]{1,9}(?:\.[0-9]{1,9})?")
+SHARE = re.compile(rb"-?[0-9]{1,15}(?:\.[0-9]+)?")
 # What no track id may hold, and so is written otherwise in names that stand for one.
 ESCAPES = {"%": "%25", ",": "%2C", '"': "%22", "/": "%2F"}
 
@@ -90,6 +91,10 @@ class Reader:
         plain = [values["user"][0], track, values["time"][0]]
         return fields.read_fields(plain, self.any_id, self.read_user, self.time.field)
 
+    def texts(self, role: str, column: pa.Array) -> list[bytes | None]:
+        """Return a column's values as `row` takes them."""
+        return self.time.texts(column) if role == "time" else as_bytes(column).to_pylist()
+
     def _users(self, column: pa.Array) -> pa.Array:
         if column.null_count:
             raise pa.ArrowInvalid("user")
@@ -119,7 +124,7 @@ def _shares(column: pa.Array) -> np.ndarray:
         raise pa.ArrowInvalid("played")
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         values = column.to_numpy().astype(np.float64)
-        if np.isnan(values).any():
+        if not (np.abs(values) < 1e15).all():  # as many digits as SHARE has; NaN too
             raise pa.ArrowInvalid("played")
         return values
     text = as_bytes(column).view(pa.string())
@@ -141,26 +146,6 @@ def _names(columns: list[pa.Array]) -> pa.Array:
     for other in empty[1:]:
         empty[0] = pc.or_(empty[0], other)
     return pc.if_else(empty[0], "", joined).cast(pa.binary())
-
-
-def as_bytes(column: pa.Array) -> pa.Array:
-    """Return a column as a text would hold it, binary with its gaps; numbers as usually written.
-
-    Raises:
-        ArrowInvalid: text that is no UTF-8, which a parquet file may hold.
-    """
-    kind = column.type
-    if pa.types.is_binary(kind):
-        return column
-    if pa.types.is_floating(kind):
-        values = (
-            None if v is None or v != v else np.format_float_positional(v, trim="-")
-            for v in column.to_pylist()
-        )
-        return pa.array([None if v is None else v.encode() for v in values], pa.binary())
-    if pa.types.is_timestamp(kind):
-        column = column.cast(pa.timestamp("us", kind.tz), safe=False)
-    return column.cast(pa.string()).cast(pa.binary())
 
 
 def check_kind(path, name: str, kind: pa.DataType, role: str) -> None:

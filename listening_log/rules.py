@@ -194,8 +194,22 @@ def rule_of(asked: Asked, ends: tuple[datetime, datetime], relative: bool, **oth
         others: val_share, seed, cold, seen and core of a Rule.
 
     Raises:
-        InputError: two options for one moment, or moments out of order; the message names them.
+        InputError: two options for one moment, moments out of order, or beyond the calendar; the
+            message names them.
     """
+    try:
+        return _rule_of(asked, ends, relative, **others)
+    except OverflowError as error:
+        given = ", ".join(
+            f"--{name.replace('_', '-')} {value}" for name, value in vars(asked).items() if value
+        )
+        raise InputError(
+            f"{given} reach beyond the years 1 to 9999; the plays are from {ends[0]} to {ends[1]}; "
+            "give shorter times"
+        ) from error
+
+
+def _rule_of(asked: Asked, ends: tuple[datetime, datetime], relative: bool, **others) -> Rule:
     first, last = ends
     span = last + STEP - first
     given = [("--test-from", asked.test_from), ("--test-last", asked.test_last)]
@@ -268,7 +282,7 @@ def _point(flag: str, text: str | None, relative: bool) -> datetime | None:
 
 def _length(flag: str, text: str, span: timedelta | None) -> timedelta:
     """Return a length of time as 28d, 12h, 30min or 1800s, or 10% of the span."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h|d|%)", text)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(s|min|h|d|%)", text)
     if match and (match[2] != "%" or span is not None):
         number = float(match[1])
         if match[2] != "%":

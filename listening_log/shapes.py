@@ -101,7 +101,7 @@ def shape_of(
     given: dict = {}
     for column in columns:
         role, equals, name = column.partition("=")
-        if not equals or not name or role not in ROLES:
+        if not equals or not all(name.split("+")) or role not in ROLES:
             raise InputError(
                 f"--columns takes {', '.join(f'{r}=COLUMN' for r in ROLES)}, got {column!r}"
             )
@@ -164,21 +164,8 @@ class Layout:
         has_header = not numbers if shape.header is None else shape.header
         names = tuple(field.decode(errors="replace") for field in fields)
         shown = text.decode(errors="replace")[:200]
-        places = {
-            role: tuple(
-                _place(
-                    path,
-                    column,
-                    names if has_header else None,
-                    len(names),
-                    shown,
-                    role,
-                    separator.decode(),
-                )
-                for column in columns
-            )
-            for role, columns in wanted.items()
-        }
+        header = names if has_header else None
+        places = places_of(path, shape, header, len(names), shown, separator.decode())
         return cls(names, places, separator, quoted, has_header)
 
     def split(self, line: bytes) -> list[bytes] | None:
@@ -205,9 +192,33 @@ def split_line(line: bytes, separator: bytes, quoted: bool) -> list[bytes] | Non
         at += 1
 
 
-def place_of(path: Path, column: str, names: list[str], role: str) -> int:
-    """Return where a column of a table with these names stands; see Layout.of."""
-    return _place(path, column, tuple(names), len(names), ", ".join(names)[:200], role, "")
+def places_of(
+    path: Path,
+    shape: Shape,
+    names: tuple[str, ...] | None,
+    n: int,
+    shown: str,
+    separator: str = "",
+) -> dict[str, tuple[int, ...]]:
+    """Return where the columns of each role stand, from 0.
+
+    Args:
+        names: of the n columns; None without a header.
+        shown, separator: of the header, for messages.
+
+    Raises:
+        InputError: there is no such column, or one stands for two of user, track, time and played.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for role, columns in shape.columns().items():
+        found[role] = tuple(_place(path, c, names, n, shown, role, separator) for c in columns)
+        for other in found:
+            if role != "name" and other != role and found[other] == found[role]:
+                raise InputError(
+                    f"--log {path}: {other} and {role} are both column {found[role][0] + 1}; give "
+                    "each its own with --columns"
+                )
+    return found
 
 
 def _place(path, column, names, n, shown, role, separator) -> int:

@@ -9,15 +9,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.options import InputError, refuse_special
+from listening_log.fields import as_bytes
 from listening_log.large_tables import map_in_threads
 from listening_log.log_blocks import LogStream, read_blocks
 from listening_log.parser import LogParser, ParsedBlock, TableParser
-from listening_log.readers import as_bytes, check_kind
-from listening_log.shapes import BOM, ROLES, Layout, Shape, place_of
-from listening_log.times import guess
+from listening_log.readers import check_kind
+from listening_log.shapes import BOM, ROLES, Layout, Shape, places_of
+from listening_log.times import NAMES, guess
 
 SAMPLE = 1 << 16  # bytes of a text whose times tell their format
 SAMPLE_ROWS = 1_000  # and rows of a parquet file
@@ -37,7 +39,13 @@ def parts_of(log: Path) -> list[Path]:
         refuse_special(log, f"--log {log}")
         return [log]
     # Spark and its like write _SUCCESS and hidden checksums beside the parts.
-    parts = sorted(p for p in log.iterdir() if p.is_file() and p.name[0] not in "._")
+    parts = sorted(p for p in log.iterdir() if p.name[0] not in "._")
+    for part in parts:
+        if not part.is_file():
+            raise InputError(
+                f"--log {log} is a folder; expected a file, or a folder of parts alone: "
+                f"{part.name} in it is no file"
+            )
     kinds = {_kind(part) for part in parts}
     if len(kinds) != 1:
         held = ", ".join(sorted(kinds)[:5]) or "no files"
@@ -71,6 +79,8 @@ def time_format(parts: list[Path], shape: Shape) -> str:
             column = source.sample("time")
             if pa.types.is_timestamp(column.type):
                 return "iso"
+            if pa.types.is_floating(column.type):
+                column = pc.floor(column)  # the size tells
             fields = as_bytes(column).to_pylist()
     else:
         with LogStream(parts[0], 1) as stream:
@@ -143,10 +153,14 @@ class ParquetSource:
             ) from error
         schema = self.file.schema_arrow
         self.columns: dict[str, list[str]] = {}
-        for role, columns in shape.columns().items():
-            places = [place_of(path, column, schema.names, role) for column in columns]
-            self.columns[role] = [schema.names[place] for place in places]
+        names, shown = tuple(schema.names), ", ".join(schema.names)[:200]
+        for role, places in places_of(path, shape, names, len(names), shown).items():
+            self.columns[role] = [names[place] for place in places]
             for place in places:
+                if names.count(names[place]) > 1:
+                    raise InputError(
+                        f"--log {path}: {names[place]} stands twice; rename one; got {shown!r}"
+                    )
                 kind = schema.field(place).type
                 inner = kind.value_type if pa.types.is_dictionary(kind) else kind
                 check_kind(path, schema.names[place], _plain(inner), role)
@@ -168,7 +182,13 @@ class ParquetSource:
         """Yield what each block holds; see TextSource.parsed."""
         size, total = self.path.stat().st_size, max(1, self.file.metadata.num_rows)
         wanted = list(dict.fromkeys(name for each in self.columns.values() for name in each))
-        parser = TableParser(**make)
+        parser, kind = TableParser(**make), make["reader"].time.kind
+        told = self.file.schema_arrow.field(self.columns["time"][0])
+        if pa.types.is_timestamp(_plain(told.type)) and kind != "iso":
+            raise InputError(
+                f"--log {self.path}: {told.name} is a column of {told.type}, but times are taken "
+                f"as {NAMES[kind]}; give --time-format iso, or parts of one kind"
+            )
 
         def tables() -> Iterator[pa.Table]:
             for batch in self._batches(max(1 << 10, block_bytes // ROW_BYTES), wanted):

@@ -24,7 +24,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.options import InputError
-from listening_log.fields import EPOCH, MICROSECOND, read_time, read_timestamps, read_users
+from listening_log.fields import (
+    EPOCH,
+    FIRST_YEAR,
+    LAST_YEAR,
+    MICROSECOND,
+    as_bytes,
+    read_time,
+    read_timestamps,
+    read_users,
+)
 
 UNITS = {"s": 6, "ms": 3, "us": 0, "relative": 6}  # digits after which microseconds count
 NAMES = {
@@ -38,6 +47,7 @@ FIRST = (datetime.datetime(1990, 1, 1) - EPOCH) // MICROSECOND
 END = (datetime.datetime(2100, 1, 1) - EPOCH) // MICROSECOND
 BOUNDS = {"relative": (0, FIRST), **dict.fromkeys(("s", "ms", "us"), (FIRST, END))}
 NUMBER = r"(?:0|[1-9][0-9]{{0,15}})(?:\.[0-9]{{1,{}}})?"
+EXACT = 2.0**53  # from here on floating numbers are not every whole one
 WHOLE = r"(?:0|[1-9][0-9]{0,15})"
 
 
@@ -50,6 +60,8 @@ class TimeReader:
             digits = UNITS[kind]
             self.form = NUMBER.format(digits) if digits else WHOLE
             self.whole = re.compile(self.form.encode())
+            if zone:
+                raise InputError(f"--time-zone is for written dates; the times are {NAMES[kind]}")
         elif zone:
             try:
                 _in_utc(pa.array([0], pa.timestamp("us")), zone)
@@ -60,23 +72,25 @@ class TimeReader:
 
     def column(self, column: pa.Array) -> pa.Array:
         """Return timestamp[us] of fields, numbers or timestamps; ArrowInvalid if one is none."""
-        if column.null_count:
-            raise pa.ArrowInvalid("time")
         kind = column.type
-        if pa.types.is_timestamp(kind):
-            times = column.cast(pa.timestamp("us", kind.tz), safe=False)
-            if kind.tz is None:
-                return _in_utc(times, self.zone) if self.zone else times
+        dates = pa.types.is_timestamp(kind)
+        if column.null_count or not (pa.types.is_binary(kind) or dates == (self.kind == "iso")):
+            raise pa.ArrowInvalid("time")
+        if dates:
+            # Of nanoseconds the last digits go; of seconds too large for microseconds none may.
+            times = _in_years(column.cast(pa.timestamp("us", kind.tz), safe=kind.unit != "ns"))
+            if kind.tz is None and self.zone:
+                return _in_years(_in_utc(times, self.zone))
             return times.cast(pa.timestamp("us"))
         if self.kind == "iso":
             return self._dates(column)
         if pa.types.is_integer(kind):
             return self._within(column.cast(pa.int64()), 10 ** UNITS[self.kind])
         if pa.types.is_floating(kind):
-            values = column.to_numpy() * 10.0 ** UNITS[self.kind]
-            if not (np.abs(values) < 2.0**53).all():  # NaN too
+            values = _scaled(column, UNITS[self.kind])
+            if not (np.abs(values) < EXACT).all():  # NaN too
                 raise pa.ArrowInvalid("time")
-            return self._within(pa.array(np.rint(values).astype(np.int64)), 1)
+            return self._within(pa.array(values.astype(np.int64)), 1)
         return self._numbers(column)
 
     def field(self, text: bytes) -> int | None:
@@ -86,12 +100,25 @@ class TimeReader:
             if micros is None or told or not self.zone:
                 return micros
             naive = pa.array([micros], pa.int64()).cast(pa.timestamp("us"))
-            return _in_utc(naive, self.zone).cast(pa.int64())[0].as_py()
+            micros = _in_utc(naive, self.zone).cast(pa.int64())[0].as_py()
+            return micros if FIRST_YEAR <= micros <= LAST_YEAR else None
         if not self.whole.fullmatch(text):
             return None
         micros = int(Decimal(text.decode()).scaleb(UNITS[self.kind]))
         low, end = BOUNDS[self.kind]
         return micros if low <= micros < end else None
+
+    def texts(self, column: pa.Array) -> list[bytes | None]:
+        """Return the fields of a column that `field` reads as `column` does."""
+        if not pa.types.is_floating(column.type) or self.kind == "iso":
+            return as_bytes(column).to_pylist()
+        digits = UNITS[self.kind]
+        return [
+            f"{Decimal(int(each)).scaleb(-digits):f}".encode() if abs(each) < EXACT else text
+            for each, text in zip(
+                _scaled(column, digits), as_bytes(column).to_pylist(), strict=True
+            )
+        ]
 
     def expected(self) -> str:
         """Return what a field should be, for messages."""
@@ -109,7 +136,7 @@ class TimeReader:
             if not pc.all(tells).as_py():
                 raise pa.ArrowInvalid("some tell a zone")
             return read_timestamps(column)
-        return _in_utc(read_timestamps(column), self.zone)
+        return _in_years(_in_utc(read_timestamps(column), self.zone))
 
     def _numbers(self, column: pa.Array) -> pa.Array:
         digits = UNITS[self.kind]
@@ -135,6 +162,20 @@ class TimeReader:
 def _in_utc(times: pa.Array, zone: str) -> pa.Array:
     options = {"ambiguous": "earliest", "nonexistent": "latest"}
     return pc.assume_timezone(times, zone, **options).cast(pa.timestamp("us"))
+
+
+def _scaled(column: pa.Array, digits: int) -> np.ndarray:
+    """Return floating numbers as whole microseconds (float64; NaN for a gap)."""
+    return np.rint(column.to_numpy(zero_copy_only=False).astype(np.float64) * 10.0**digits)
+
+
+def _in_years(times: pa.Array) -> pa.Array:
+    """Return the times; ArrowInvalid if one is beyond the years 1 to 9999."""
+    if len(times):
+        ends = pc.min_max(times.cast(pa.int64())).as_py()
+        if ends["min"] < FIRST_YEAR or ends["max"] > LAST_YEAR:
+            raise pa.ArrowInvalid("time")
+    return times
 
 
 def guess(fields: Iterable[bytes]) -> str:

@@ -270,7 +270,7 @@ def test_few_rejected_rows_are_allowed_and_reported(tmp_path, capsys):
         ("1\tA\t2019-02-01 00:00", "expected YYYY-MM-DD hh:mm:ss, .* which has no seconds; write"),
         ("1\tA\t2019-02-01", "which has no time of day; append one"),
         ("1\tA\t2019-02-01 00:00:00.123456789", "which has 9 digits of fraction; keep 6 at most"),
-        ("1\tA\t2019-02-01 00:00:00\t5", "expected as many fields, separated by tabs, as the head"),
+        ("1\tA\t2019-02-01 00:00:00\t5", "expected as many fields as the first line has, all on"),
         ("1\tB\t2019-02-01 00:00:00", "'B' is not in trackid_sorted.csv; is it the log of these"),
     ],
 )
