@@ -32,11 +32,22 @@ def options_are_read(name: str) -> bool:
 
 
 def import_the_rest() -> None:
-    """Run, in the command's own file, the imports that stand under `if options_are_read(...)`."""
+    """Run, in the command's own file, the imports that stand under `if options_are_read(...)`.
+
+    A script that does not import options_are_read has none; an import that fails is the traceback
+    that it would be at the script's top.
+
+    Raises:
+        LookupError: a script that asks for options_are_read has no such block at its top level.
+    """
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)
     if file is None or not hasattr(main, options_are_read.__name__):
         return
-    for node in ast.parse(Path(file).read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.If) and ast.unparse(node.test) == MARK:
-            exec(compile(ast.Module(node.body, []), file, "exec"), vars(main))
+    body = ast.parse(Path(file).read_text(encoding="utf-8")).body
+    blocks = [n for n in body if isinstance(n, ast.If) and ast.unparse(n.test) == MARK]
+    if not blocks:
+        raise LookupError(f"{file} has no block `if {MARK}:` at its top level")
+    for block in blocks:
+        code = compile(ast.Module(block.body, []), file, "exec", dont_inherit=True)
+        exec(code, vars(main))

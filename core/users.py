@@ -12,6 +12,7 @@ from core.artifacts import atomic_path, read_json, read_sealed
 from core.options import InputError
 
 STAGE_0 = "python 0_get_plays_pqt.py --overwrite"
+STAGE_1 = "python 1_train_test_split.py"
 USERS = pa.schema([("user_id", pa.int64()), ("user", pa.string())])
 
 
@@ -30,12 +31,20 @@ def read_users(root: Path) -> np.ndarray | None:
     """Return the ids by user_id, an array of text; None where users are numbers of their own.
 
     Raises:
-        InputError: the file is not what stage 0 writes, or not the one that plays.json tells of.
+        InputError: the file is not what stage 0 writes, or not the one that plays.json tells of, or
+            the split is of other plays, whose users had other numbers.
     """
     path, record = users_file(root), users_file(root).with_name("plays.json")
     if not path.exists():
         return None
     told = read_json(record, STAGE_0) if record.exists() else {}
+    seal = record.with_name("split.json")
+    split = read_json(seal, f"{STAGE_1} --overwrite") if seal.exists() else {}
+    if "sha256" in told and split.get("plays_sha256", told["sha256"]) != told["sha256"]:
+        raise InputError(
+            f"{path} was made after {seal}, of other plays, and may number other users; split them "
+            f"with {STAGE_1} --overwrite"
+        )
     content = read_sealed(path, told.get("users_sha256"), f"make it with {STAGE_0}")
     try:
         table = pq.read_table(pa.BufferReader(content))

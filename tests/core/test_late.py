@@ -1,15 +1,18 @@
 """--help of every command, and its typing errors, come before anything heavy is imported."""
 
 import ast
+import math
 import subprocess
 import sys
+import traceback
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import HERE
 
-from core.late import MARK
+from core.late import MARK, import_the_rest, options_are_read
 
 SCRIPTS = [
     path
@@ -68,6 +71,30 @@ def test_options_are_checked_without_what_is_imported_late(path):
             used = {n.id for n in found if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
             own = {a.name for n in found if isinstance(n, ast.ImportFrom) for a in n.names}
             assert not used & names - own
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ("def main():\n    if options_are_read(__name__):\n        import math\n", LookupError),
+        ("if options_are_read(__name__):\n    import no_such_library\n", ModuleNotFoundError),
+        ("if options_are_read(__name__):\n    import math as found\n", None),
+    ],
+)
+def test_what_can_be_wrong_with_a_block_is_told(tmp_path, monkeypatch, body, error):
+    script = types.ModuleType("__main__")
+    script.__file__, script.options_are_read = str(tmp_path / "script.py"), options_are_read
+    Path(script.__file__).write_text("import sys\n" + body)
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    if error is None:
+        import_the_rest()
+        assert script.found is math
+        del script.options_are_read  # a script that imports nothing late
+        return import_the_rest()
+    with pytest.raises(error) as caught:
+        import_the_rest()
+    last = traceback.extract_tb(caught.value.__traceback__)[-1]
+    assert "no block" in str(caught.value) or (last.filename, last.lineno) == (script.__file__, 3)
 
 
 def test_a_script_that_is_imported_has_everything_at_once():

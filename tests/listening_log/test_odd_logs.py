@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from test_stages import STAGE_0, STAGE_1, call
 
 from core.options import InputError
+from core.users import original_users
 from listening_log.lookup import KnownIds
 from listening_log.parser import PLAYS, ParsedBlock, TableParser
 from listening_log.readers import Reader
@@ -164,6 +165,22 @@ def test_the_audit_compares_every_file_that_the_split_tells_of(split_root):
     pd.read_parquet(path).iloc[1:].to_parquet(path, index=False)
     with pytest.raises(InputError, match="1 of .* checks found faults"):
         call(STAGE_1, split_root, "--check")
+
+
+def test_users_of_other_plays_than_the_splits_are_not_named(tmp_path):
+    at = pd.date_range("2019-01-01", periods=300, freq="6h").astype(str)
+    rows = [f"u{i % 9},T{i * i % (5 + i // 20)},{time},{i % 9}" for i, time in enumerate(at)]
+    (tmp_path / "log.csv").write_text("user_id,track_id,timestamp,p\n" + "\n".join(rows) + "\n")
+    flags = ("--log", tmp_path / "log.csv", "--users", "text")
+    call(STAGE_0, tmp_path, *flags)
+    call(STAGE_1, tmp_path, "--test-last", "20d")
+    assert original_users(tmp_path, [0, 8]).tolist() == ["u0", "u8"]
+    played = ("--columns", "played=p", "--min-played", "2", "--overwrite")
+    call(STAGE_0, tmp_path, *flags, *played)
+    with pytest.raises(InputError, match=r"users.pqt was made after .*split.json, of other plays"):
+        original_users(tmp_path, [0])
+    call(STAGE_1, tmp_path, "--test-last", "20d", "--overwrite")
+    assert original_users(tmp_path, [0]).tolist() == ["u2"]
 
 
 def test_a_kill_leaves_no_plays_beside_the_names_of_other_users(tmp_path):
