@@ -221,5 +221,8 @@ def _load(path: Path, mapped: bool = True) -> np.ndarray:
 
 
 def _is_list(kind: pa.DataType) -> bool:
+    """Say whether it is a column of lists of numbers; texts have no vectors in theirs."""
     kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    return any(is_kind(kind) for is_kind in kinds)
+    if not any(is_kind(kind) for is_kind in kinds):
+        return False
+    return pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)

@@ -351,3 +351,17 @@ def test_the_advice_for_a_missing_embedding_fits_it(tmp_path, call):
     np.save(root / "embeddings" / "few.npy", np.zeros((3, 4), np.float32))
     with pytest.raises(InputError, match="has 3 rows.*import_embedding.py"):
         call("knn", "--root", root, "--embedding", "few")
+
+
+def test_lists_of_text_are_no_vectors(call, tmp_path):
+    (tmp_path / "trackid_sorted.csv").write_text("idx,trackid\n0,A\n1,B\n")
+    tags = pa.array([["calm"], ["loud", "fast"]])
+    table = {"track_id": ["A", "B"], "tags": tags}
+    flags = ("--root", tmp_path, "--table", tmp_path / "vectors.parquet", "--name", "mine")
+    pq.write_table(pa.table(table), tmp_path / "vectors.parquet")
+    with pytest.raises(InputError, match="column 'tags' is list<element: string>, no number"):
+        call("import_embedding", *flags)
+    vectors = pa.array([[1.0, 2.0], [3.0, 4.0]])
+    pq.write_table(pa.table(table | {"vector": vectors}), tmp_path / "vectors.parquet")
+    call("import_embedding", *flags)
+    assert np.load(tmp_path / "embeddings" / "mine.npy").tolist() == [[1, 2], [3, 4]]
