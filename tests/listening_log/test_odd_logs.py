@@ -119,6 +119,23 @@ def test_a_floating_time_is_the_nearest_microsecond_alone_too():
     assert reader.field(text) == 1549000000123457
 
 
+@pytest.mark.parametrize(
+    ("written", "in_utc"),
+    [
+        ("2019-10-27 02:30:00", "2019-10-27 00:30:00"),  # twice: the first, of summer
+        ("2019-03-31 02:30:00", "2019-03-31 01:00:00"),  # never: the end of the hour left out
+        ("2019-07-01 12:00:00", "2019-07-01 10:00:00"),
+    ],
+)
+def test_hours_that_a_zone_has_twice_or_never_are_as_the_page_says(written, in_utc):
+    reader, field = TimeReader("iso", "Europe/Vienna"), written.encode()
+    micros = int(np.datetime64(in_utc, "us").astype(np.int64))
+    assert reader.field(field) == micros
+    dates = pa.array([np.datetime64(written, "us")])
+    for column in (pa.array([field]), dates):
+        assert reader.column(column).cast(pa.int64()).to_pylist() == [micros]
+
+
 @pytest.fixture
 def split_root(tmp_path):
     rng = np.random.default_rng(0)
