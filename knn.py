@@ -57,7 +57,7 @@ def main(config: KnnConfig) -> None:
                 fingerprint=embedding,
             )
             others = cold_vectors(options, cold, vectors, embedding) if cold else None
-            width = vectors.shape[1]  # --scale leaves out what does not vary
+            width = options.heard_width(vectors)
             vectors = options.arranged(vectors, overwrite=True)
             if cold:
                 score = knn_scorer(split.train, vectors, others)

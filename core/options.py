@@ -108,12 +108,7 @@ def outcome_options(config) -> dict:
 
 def recorded_options(recorded: dict, config) -> dict:
     """Return the options that something was made with, and those that came after it."""
-    later = {
-        f.name: plain(f.metadata["before"])
-        for f in dataclasses.fields(config)
-        if f.metadata.get("before", UNSET) is not UNSET
-    }
-    return later | recorded
+    return _came_later(config) | recorded
 
 
 def options_to_record(config) -> dict:
@@ -121,15 +116,17 @@ def options_to_record(config) -> dict:
 
     So what was made before there was an option, and what is made without it since, hold the same.
     """
-    came_later = {
+    later = _came_later(config)
+    options = outcome_options(config).items()
+    return {name: value for name, value in options if value != later.get(name, UNSET)}
+
+
+def _came_later(config) -> dict:
+    """Return the value that each later option had before it came, see `option`."""
+    return {
         f.name: plain(f.metadata["before"])
         for f in dataclasses.fields(config)
         if f.metadata.get("before", UNSET) is not UNSET
-    }
-    return {
-        name: value
-        for name, value in outcome_options(config).items()
-        if name not in came_later or value != came_later[name]
     }
 
 

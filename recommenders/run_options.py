@@ -74,8 +74,8 @@ class EmbeddingOptions(RunOptions):
     )
     project: int = option(
         0,
-        "numbers a vector is brought down to: those along which the scaled tracks of train vary "
-        "most; 0: all",
+        "numbers a vector is brought down to, each of A+B: those along which the scaled tracks of "
+        "train vary most; 0: all",
         before=0,
     )
     width: int = option(128, "numbers a vector, of random and noise only")
@@ -102,6 +102,15 @@ class EmbeddingOptions(RunOptions):
             )
         if not 1 <= self.width <= WIDEST:
             raise InputError(f"--width must be between 1 and {WIDEST:,}, got {self.width}")
+
+    def heard_width(self, vectors: np.ndarray) -> int:
+        """Return how many numbers a track has: --project's, or all of the vectors (n, width).
+
+        What --scale leaves out counts: it is of the embedding, and says nothing of a track.
+        """
+        from recommenders.vectors import parts_of  # numpy, which --help does without
+
+        return self.project * len(parts_of(self.embedding)) or vectors.shape[1]
 
     def arranged(
         self,
@@ -132,8 +141,9 @@ def _check_random(config: EmbeddingOptions) -> None:
     if known and not known.from_nothing:
         does = "hears vectors and has" if known.learns else "learns nothing, so it has"
         raise InputError(f"{known.label} {does} no use for 'random'; try --embedding noise")
-    if config.shuffle:
-        raise InputError("--shuffle needs vectors that say something; 'random' ones do not")
+    for name in ("shuffle", "project"):
+        if getattr(config, name):
+            raise InputError(f"--{name} needs vectors that say something; 'random' ones do not")
     if getattr(config, "train_tracks", None) is False:
         raise InputError(
             "--embedding random starts from nothing, so its tracks must be trained; "

@@ -84,8 +84,9 @@ class Scaling:
     def projected(self, vectors: np.ndarray, n: int) -> Scaling:
         """Return this scaling followed by a projection on the n axes along which train varies most.
 
-        Those are the principal axes of the scaled vectors; one number then brings the mean square
-        of all of them to 1, so that the unit stays that of the scale.
+        Those are the principal axes of the standardized vectors, of whitened ones too: whitening
+        keeps the axes and makes all of them alike. One number then brings the mean square to 1, so
+        that the unit stays that of the scale.
 
         Args:
             vectors: float32 (n_tracks, width), of train, as they were before.
@@ -94,17 +95,17 @@ class Scaling:
         Raises:
             InputError: it is more.
         """
-        moments = _correlations(vectors, self)[0]
-        if n > len(moments):
+        if n > len(self.kept):
             raise InputError(
-                f"--project {n} is more than the {len(moments):,} dimensions that vary; give at "
+                f"--project {n} is more than the {len(self.kept):,} dimensions that vary; give at "
                 "most that, or leave it away"
             )
-        values, axes = np.linalg.eigh(moments)
-        values, axes = values[-n:][::-1], axes[:, -n:][:, ::-1]
+        correlations = _correlations(vectors, replace(self, rotation=None))[0]
+        axes = np.linalg.eigh(correlations)[1][:, -n:][:, ::-1]
         axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n)])  # either is right
-        axes = axes * np.sqrt(n / values.sum())
-        return replace(self, rotation=axes if self.rotation is None else self.rotation @ axes)
+        rotation = axes if self.rotation is None else self.rotation @ axes
+        mean_square = np.sum(rotation * (correlations @ rotation)) / n
+        return replace(self, rotation=rotation / np.sqrt(mean_square))
 
     def apply(self, vectors: np.ndarray, *, overwrite: bool = False) -> np.ndarray:
         """Return vectors float32 (n, width) scaled, float32 (n, n_kept), or as wide as projected.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from core.names import PUBLISHED
 from core.options import at_least, option
-from recommenders.as_published import SETS
+from recommenders.as_published import SETS, check_unchanged
 from recommenders.run_options import take_published
 from training.fit_options import FitOptions
 
@@ -30,11 +31,12 @@ class ElsaConfig(FitOptions):
         False, "cold tracks take part in training as tracks nobody heard, as published"
     )
     as_published: bool = option(
-        False, "what the published code ran, where nothing else is asked for; tag published"
+        False, f"all that the study's code did, mistakes included; tag {PUBLISHED}"
     )
 
     def __post_init__(self):
         if self.as_published:
+            check_unchanged(self)
             take_published(self, SETS[self.section])
         super().__post_init__()
         at_least(self, factors=1)

@@ -89,7 +89,7 @@ def train_and_recommend(
             )
             if parallel.rank() > 0:
                 continue
-            width = network.width if vectors is None else vectors.shape[1]  # what was heard
+            width = network.width if vectors is None else options.heard_width(vectors)
             measured = {"width": width, **parameters(network), **result, "device": device}
             if others:
                 measured["trained_in"] = runs[name].name

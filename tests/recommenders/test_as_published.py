@@ -78,6 +78,8 @@ def test_the_tag_and_contradictions():
         parsed("knn", "--as-published", "--scale", "whiten")
     with pytest.raises(InputError, match="sets --predict-length to 50, got 20"):
         parsed("bert4rec", "--as-published", "--predict-length", 20)
+    with pytest.raises(InputError, match="sets --epochs to 10, got 20"):
+        parsed("elsa", "--as-published", "--epochs", 20)
 
 
 def test_it_runs_and_negatives_are_of_the_first_users_alone(toy_root, call, monkeypatch):

@@ -329,6 +329,8 @@ def test_a_tag_or_embedding_that_is_no_name_is_refused(root, knn, call):
 def test_random_vectors_are_refused_where_nothing_learns_them(root, call):
     with pytest.raises(InputError, match="KNN learns nothing.*try --embedding noise"):
         call("knn", "--root", root, "--embedding", "random")
+    with pytest.raises(InputError, match="--project needs vectors that say something"):
+        call("train", "--root", root, "--embedding", "random", "--project", 3)
     for script in ("train", "train_bert"):
         with pytest.raises(InputError, match="random starts from nothing.*noise is the frozen"):
             call(script, "--root", root, "--embedding", "random", "--train-tracks", "false")

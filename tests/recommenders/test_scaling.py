@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from conftest import HERE
 
 from core.options import InputError
@@ -72,6 +73,9 @@ def test_a_projection_has_the_principal_components_of_train_in_the_scales_unit()
         expected = expected @ axes[:2].T * unit
         np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-3)
     assert np.square(own.apply(train)).mean() == pytest.approx(1, rel=1e-4)
+    white = Scaling.of(train, "whiten").projected(train, 2)
+    expected = plain @ axes[:2].T / (values[:2] / np.sqrt(len(plain)))  # the same axes, all alike
+    np.testing.assert_allclose(np.abs(white.apply(train)), np.abs(expected), atol=0.05)
     again = Scaling.of(train * 1000, "standardize").projected(train * 1000, 2)
     np.testing.assert_allclose(again.apply(train * 1000), own.apply(train), atol=1e-3)
     with pytest.raises(InputError, match="--project 6 is more than the 5 dimensions that vary"):
@@ -86,6 +90,8 @@ def test_recommenders_hear_projected_vectors(toy_root, call, script):
     call(script, *heard)
     call(script, *heard, "--project", 3, "--tag", "narrow")
     lists = [pd.read_parquet(path) for path in sorted((root / "runs").glob("*/recs.pqt"))]
+    widths = [yaml.safe_load(path.read_text())["width"] for path in root.glob("runs/*/config.yaml")]
+    assert sorted(widths) == [3, 8]  # what is heard, as the table tells it
     assert len(lists) == 2 and not lists[0].track_idx.equals(lists[1].track_idx)
     with pytest.raises(InputError, match="--project 3 --scale none: expected at least 1 number"):
         call(script, "--root", root, "--embedding", "toy", "--project", 3, "--scale", "none")
