@@ -200,6 +200,24 @@ def test_users_of_other_plays_than_the_splits_are_not_named(tmp_path):
     assert original_users(tmp_path, [0]).tolist() == ["u2"]
 
 
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_the_audit_names_a_row_that_the_plays_do_not_hold(split_root, capsys, part):
+    call(STAGE_1, split_root, "--test-last", "20d", "--gap", "1h")
+    path = split_root / "data" / f"{part}.pqt"
+    frame, plays = pd.read_parquet(path), pd.read_parquet(split_root / "data" / "plays.pqt")
+    known = set(zip(plays.user_id, plays.track_idx, strict=True))
+    tracks = pd.read_parquet(split_root / "data" / "train.pqt").track_idx.unique()
+    user, track = next((u, t) for u in frame.user_id for t in tracks if (u, t) not in known)
+    made_up = frame.iloc[:1].assign(user_id=user, track_idx=np.int32(track))
+    frame = pd.concat([frame, made_up]).sort_values(["user_id", "track_idx"])
+    frame.to_parquet(path, index=False)
+    with pytest.raises(InputError, match="checks found faults"):
+        call(STAGE_1, split_root, "--check")
+    said = capsys.readouterr().out
+    assert f"FAULT  1 rows of {part} that plays.pqt contradicts" in said
+    assert f"ok     no pairs of plays.pqt that {part} lacks" in said
+
+
 def test_a_kill_leaves_no_plays_beside_the_names_of_other_users(tmp_path):
     (tmp_path / "log.csv").write_text(CSV)
     flags = ("--log", tmp_path / "log.csv", "--users", "text")
