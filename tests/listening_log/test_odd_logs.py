@@ -119,6 +119,12 @@ def test_a_floating_time_is_the_nearest_microsecond_alone_too():
     assert reader.field(text) == 1549000000123457
 
 
+def test_auto_takes_floating_numbers_with_any_fraction(tmp_path, capsys):
+    pq.write_table(table(pa.array([1549000000.1234567] * 3)), tmp_path / "log")
+    call(STAGE_0, tmp_path, "--log", tmp_path / "log")
+    assert "times     seconds since 1970" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("written", "in_utc"),
     [
