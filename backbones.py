@@ -59,7 +59,7 @@ def main(config: BackbonesConfig) -> None:
 def facts(name: str, n_cores: int) -> tuple[str, ...]:
     """Return a row: the texts of COLUMNS, then what the backbone is in one sentence."""
     kind, cost = backbone_class(name), costs().get(name) or {}
-    parameters, megabytes = sizes()[name], cost.get("megabytes")
+    parameters, megabytes = sizes().get(name), cost.get("megabytes")
     source = cost.get("source") or f"hub {getattr(kind, 'repository', '')}"
     hours = STUDY * cost["core_seconds"] / n_cores / 3600 if "core_seconds" in cost else None
     return (
@@ -85,7 +85,7 @@ def here(name: str) -> str:
     kind, cost = backbone_class(name), costs().get(name) or {}
     if lacking := kind.lacking():
         return f"needs {', '.join(lacking)}"
-    gigabytes = 4 * sizes()[name] * ACTIVATIONS / 1e9
+    gigabytes = 4 * sizes().get(name, 0) * ACTIVATIONS / 1e9
     if cost.get("gpu") and not has_gpu():
         return "needs a GPU"
     if gigabytes > memory_gigabytes():

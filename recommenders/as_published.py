@@ -24,9 +24,14 @@ AUDIO = tuple(dict.fromkeys(name for each in DIFFERENCES for name in each.get("a
 
 
 def check_unchanged(config) -> None:
-    """Raise InputError where one of the options of SETS was asked to be something else."""
-    fields = type(config).__dataclass_fields__
-    for name, value in SETS[type(config).section].items():
+    """Raise InputError where one of the options of SETS was asked to be something else.
+
+    So too of a recommender that the study does not have.
+    """
+    section, fields = type(config).section, type(config).__dataclass_fields__
+    if section not in SETS:
+        raise InputError(f"--as-published: the study's code has no {section}; leave it away")
+    for name, value in SETS[section].items():
         given = getattr(config, name)
         if plain(given) not in (plain(fields[name].default), plain(value)):
             flag = "--" + name.replace("_", "-")

@@ -87,7 +87,7 @@ class EmbeddingOptions(RunOptions):
     )
 
     def __post_init__(self):
-        if self.as_published and getattr(type(self), "section", "") in SETS:
+        if self.as_published:
             check_unchanged(self)
             take_published(self, SETS[type(self).section])
         if self.embedding == "random":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.names import NONE, PUBLISHED, SHUFFLED, TRAINED, WITHOUT_FILE, is_shuffled, shuffled_tag
 from core.registry import CONTROLS, RECOMMENDERS
-from recommenders.as_published import embedding_as_published
+from recommenders.as_published import SETS, embedding_as_published
 from study import checks
 from study.config import HERE, StudyConfig, lacking
 from study.on_disk import absent, metrics_files, missing_shards
@@ -153,12 +153,15 @@ def _runs(config: StudyConfig) -> Iterator[tuple[str, str, str, tuple[str, ...]]
 
 
 def _runs_as_published(config: StudyConfig) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
-    """Yield the same where every run over vectors is as published: no row is frozen beside it."""
+    """Yield the same where every run over vectors is as published: no row is frozen beside it.
+
+    A recommender that the study does not have is left out.
+    """
     flags = ("--as-published",)
     for recommender in dict.fromkeys(RECOMMENDERS[n].made_by or n for n in config.recommenders):
         known = RECOMMENDERS[recommender]
         for name in dict.fromkeys((*config.embeddings, "noise")):
-            if name == "random" and not known.from_nothing:
+            if recommender not in SETS or (name == "random" and not known.from_nothing):
                 continue
             made = name if config.onion else embedding_as_published(name)
             yield recommender, made, PUBLISHED, flags

@@ -228,7 +228,8 @@ def test_the_backbone_of_the_docs_is_one_file_and_the_tests_find_it(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (HERE / "docs" / "adding.md").read_text(), re.S)
     (block,) = [text for text in blocks if "python -m extract_item_embeddings." in text]
     (name,) = re.findall(r"^    python -m extract_item_embeddings\.(\w+) ", block, re.M)
-    assert len(block.splitlines()) <= 40 and name not in NAMES
+    there = HERE / "extract_item_embeddings" / f"{name}.py"
+    assert len(block.splitlines()) <= 40 and (not there.exists() or there.read_text() == block)
     for path in HERE.iterdir():
         if path.suffix in (".py", ".toml"):
             shutil.copy(path, tmp_path)

@@ -19,6 +19,7 @@ PAGE = (HERE / "docs" / "slurm.md").read_text(encoding="utf-8")
 def sample(tmp_path, monkeypatch):
     made_up_queue(monkeypatch)
     flags = ["--slurm", "--gpus", "0", "--root", str(tmp_path / "sample")]
+    flags += ["--recommenders", "knn,shallow,bert4rec"]  # and none that a user has added
     return parse_config(StudyConfig, "", flags)
 
 

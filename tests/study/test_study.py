@@ -24,6 +24,8 @@ from study.tree import tree
 
 SHUFFLED = ("published_shuffled",)
 
+USUAL = "knn,shallow,bert4rec"
+
 
 @pytest.fixture
 def queue(monkeypatch):
@@ -62,13 +64,15 @@ def test_every_stage_that_looks_for_clips_is_told_which(tmp_path):
 
 def test_trained_tracks_and_shuffled_rows_are_runs_of_their_own(tmp_path):
     def runs(*flags):
-        config = study(tmp_path, "--embeddings", "mfcc,random", *flags)
+        flags = ("--embeddings", "mfcc,random", "--recommenders", USUAL, *flags)
+        config = study(tmp_path, *flags)
         found = {s.name: s.python for s in plan(config) if s.needs and s.needs[0] == "split"}
         return {name: line for name, line in found.items() if name not in CONTROL_STAGES}
 
     usual = ["knn mfcc", "knn mfcc shuffled", "knn noise", "shallow mfcc", "shallow mfcc shuffled"]
     usual += ["shallow random", "shallow noise", "bert4rec mfcc", "bert4rec random"]
     assert list(runs()) == [*usual, "bert4rec noise"]
+    assert set(USUAL.split(",")) <= set(study(tmp_path).recommenders), "they are run unasked"
     both = runs("--tracks", "frozen,trained", "--shuffled", "none")
     assert set(both) == {name for name in runs() if "shuffled" not in name} | {
         "shallow mfcc trained",
@@ -111,7 +115,7 @@ def test_as_published_every_run_and_the_extractions_that_can_are_so(tmp_path):
 def test_an_unknown_choice_of_runs_names_the_known_ones(tmp_path):
     with pytest.raises(InputError, match="--tracks knows frozen, trained, got 'melted'"):
         study(tmp_path, "--tracks", "melted")
-    with pytest.raises(InputError, match="--shuffled knows knn, .*, none, got 'x'"):
+    with pytest.raises(InputError, match="--shuffled knows .*knn, .*, none, got 'x'"):
         study(tmp_path, "--shuffled", "x")
 
 
