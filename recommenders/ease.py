@@ -66,9 +66,9 @@ def ease_scorer(
         )
     inverse = _inverted(x if by_users else x.T.tocsr(), l2)
     if by_users:
-        columns = x.tocsc()
+        columns = x.tocsc().astype(inverse.dtype)  # else each product would copy all of K
         own = (1 - np.concatenate(by_parts(partial(_own_weights, columns, inverse), n_items))) / l2
-        transposed = columns.T.tocsr().astype(inverse.dtype)
+        transposed = columns.T.tocsr()
         score = lambda users: _product(transposed, inverse[:, users]).T / -own  # noqa: E731
         return _less_heard(score, x, seen_again)
     own, x = inverse.diagonal().copy(), x.astype(inverse.dtype)
@@ -101,7 +101,7 @@ def _own_weights(columns: csc_matrix, inverse: np.ndarray, part: slice) -> np.nd
     for start in range(part.start, part.stop, BLOCK):
         block = columns[:, start : min(start + BLOCK, part.stop)]
         product = (block.T @ inverse).T  # K is symmetric; sparse comes first
-        found[start - part.start :][: block.shape[1]] = block.multiply(product).sum(axis=0)
+        found[start - part.start :][: block.shape[1]] = block.multiply(product).sum(axis=0, dtype=np.float64)
     return found
 
 

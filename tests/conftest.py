@@ -23,6 +23,22 @@ def pytest_configure(config):
 
 
 @pytest.fixture
+def make(folders):
+    """Return a function kind, *flags -> that backbone with its tiny weights, loaded.
+
+    A file of tests that takes it has a fixture `folders`: {name: folder of a backbone's weights}.
+    """
+
+    def build(kind, *flags, folder=None, device="cpu"):
+        flags = ["--audio", ".", "--weights", folder or folders[kind.name], *flags]
+        backbone = kind.from_config(parse_config(kind.config_class, "", list(map(str, flags))))
+        backbone.load(device)
+        return backbone
+
+    return build
+
+
+@pytest.fixture
 def shared() -> Path:
     """The folder with the reference data (golden/, music4all/, slurm/)."""
     folder = os.environ.get("MUSIC_SHARED")

@@ -32,19 +32,6 @@ def folders(tmp_path_factory):
     return {name: tiny_weights.WRITERS[name](root / name) for name in ("encodecmae", "jukemir")}
 
 
-@pytest.fixture
-def make(folders):
-    """Return a function kind, *flags -> that backbone with its tiny weights, on the CPU."""
-
-    def build(kind, *flags, folder=None):
-        flags = ["--audio", ".", "--weights", str(folder or folders[kind.name]), *flags]
-        backbone = kind.from_config(parse_config(kind.config_class, "", flags))
-        backbone.load("cpu")
-        return backbone
-
-    return build
-
-
 @pytest.mark.parametrize("layer, row", [("1", 0), ("2", 1), ("3", 2), ("last", 2)])
 def test_encodecmae_is_the_original_one(layer, row, make):
     backbone = make(EncodecMae, "--layer", layer)

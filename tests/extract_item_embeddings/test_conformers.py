@@ -32,18 +32,6 @@ def folders(tmp_path_factory):
     return {name: tiny_weights.WRITERS[name](root / name) for name in KINDS}
 
 
-@pytest.fixture
-def make(folders):
-    """Return a function kind, *flags -> that backbone with its tiny weights, on the CPU."""
-
-    def build(kind, *flags, folder=None):
-        backbone = kind.from_config(options(kind, folder or folders[kind.name], *flags))
-        backbone.load("cpu")
-        return backbone
-
-    return build
-
-
 def options(kind, folder, *flags):
     return parse_config(
         kind.config_class, "", ["--audio", ".", "--weights", str(folder), *map(str, flags)]

@@ -27,19 +27,6 @@ def folders(tmp_path_factory):
     return {name: tiny_newer.WRITERS[name](root / name) for name in KINDS}
 
 
-@pytest.fixture
-def make(folders):
-    """Return a function kind, *flags -> that backbone with its tiny weights, on the CPU."""
-
-    def build(kind, *flags, folder=None):
-        flags = ["--audio", ".", "--weights", str(folder or folders[kind.name]), *flags]
-        backbone = kind.from_config(parse_config(kind.config_class, "", flags))
-        backbone.load("cpu")
-        return backbone
-
-    return build
-
-
 CASES = [(name, samples) for name, all_ in tiny_newer.SAMPLES.items() for samples in all_]
 
 

@@ -43,19 +43,6 @@ def folders(hub, tmp_path_factory):
 
 
 @pytest.fixture
-def make(folders):
-    """Return a function kind, *flags -> that backbone with its tiny weights, on the CPU."""
-
-    def build(kind, *flags, folder=None, device="cpu"):
-        weights = ["--weights", str(folder or folders[kind.name])]
-        backbone = kind.from_config(options(kind, *weights, *flags))
-        backbone.load(device)
-        return backbone
-
-    return build
-
-
-@pytest.fixture
 def root(tmp_path):
     """A root of three tracks: one of 2 s, one under a second, one that is quiet."""
     (tmp_path / "audio").mkdir()

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 import transformers
 
-from core.options import InputError, parse_config
+from core.options import InputError
 from extract_item_embeddings.ast import Ast
 from extract_item_embeddings.clap import Clap
 from extract_item_embeddings.dac import Dac
@@ -35,19 +35,6 @@ def hub(tmp_path_factory):
 def folders(hub, tmp_path_factory):
     root = tmp_path_factory.mktemp("weights")
     return {name: tiny_weights.WRITERS[name](root / name) for name in KINDS}
-
-
-@pytest.fixture
-def make(folders):
-    """Return a function kind, *flags -> that backbone with its tiny weights, on the CPU."""
-
-    def build(kind, *flags, folder=None):
-        flags = ["--audio", ".", "--weights", str(folder or folders[kind.name]), *flags]
-        backbone = kind.from_config(parse_config(kind.config_class, "", flags))
-        backbone.load("cpu")
-        return backbone
-
-    return build
 
 
 def noise(kind, seconds, n=2):
