@@ -101,7 +101,9 @@ def _own_weights(columns: csc_matrix, inverse: np.ndarray, part: slice) -> np.nd
     for start in range(part.start, part.stop, BLOCK):
         block = columns[:, start : min(start + BLOCK, part.stop)]
         product = (block.T @ inverse).T  # K is symmetric; sparse comes first
-        found[start - part.start :][: block.shape[1]] = block.multiply(product).sum(axis=0, dtype=np.float64)
+        found[start - part.start :][: block.shape[1]] = block.multiply(product).sum(
+            axis=0, dtype=np.float64
+        )
     return found
 
 
