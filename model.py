@@ -5,8 +5,6 @@ Source: the study (Tamm and Aljanaki, RecSys '24), section on recommenders.
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import torch
 from torch import nn
@@ -14,12 +12,16 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from dataset import PairBatch
+from recommenders.networks.hinge import (
+    SHORTEST,
+    gradient_of_unit,
+    hinge_loss,
+    relu_to_unit,
+)
 
 BLOCK_BYTES = 1 << 22  # of a layer's output at a time on a CPU: its cache
 GATHER_BYTES = 1 << 28  # of gathered vectors at a time on a GPU
-
-# torch says so of every CSR matrix, once; the products used here are tested against dense ones.
-warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+MANY = 2  # drawn twice as often as there are rows, 86 % of them are drawn
 
 
 class ShallowEmbeddingModel(nn.Module):
@@ -87,25 +89,31 @@ class ShallowEmbeddingModel(nn.Module):
         else:
             anchors, positives = batch.users, batch.items
             anchor_table, other_table = self.users, self.items
-        anchor_ids, anchor_rows = torch.unique(anchors, return_inverse=True)
         others = torch.cat([positives[:, None], batch.negatives], dim=1)  # (b, 1 + n)
-        other_ids, other_rows = torch.unique(others, return_inverse=True)
-
-        anchor = F.embedding(anchor_rows, self._unit_of(anchor_table, anchor_ids))  # (b, hidden)
-        other = self._unit_of(other_table, other_ids)
-        cosine = sampled_products(anchor, other, other_rows)  # (b, 1 + n)
-        hinge = (self.margin - cosine[:, :1] + cosine[:, 1:]).clamp(min=0)
-        if batch.weights is not None:
-            hinge = hinge * batch.weights[:, None]
-        loss = hinge.mean()
+        anchor_units, anchor_rows = self._units_of(anchor_table, anchors)
+        other, other_rows = self._units_of(other_table, others)
+        anchor = F.embedding(anchor_rows, anchor_units)  # (b, hidden)
+        compute = hinge_loss if anchor.device.type == "cpu" else gathered_hinge_loss
+        loss = compute(anchor, other, other_rows, self.margin, batch.weights)
         if self.l2 > 0:
             loss = loss + self.l2 * sum(p.square().sum() for p in self.parameters())
         return loss
 
-    def _unit_of(self, table: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        if self.sparse and isinstance(table, nn.Parameter):
-            return self.unit(F.embedding(ids, table, sparse=True))
-        return self.unit(table.index_select(0, ids))
+    def _units_of(
+        self, table: torch.Tensor, ids: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return unit vectors (m, hidden) of what is in ids, and the places of ids in them.
+
+        Where ids are many, so that they hold nearly all rows, the vectors are all of the table's:
+        those that nobody asked for are fewer than what gathering the others would move.
+        """
+        sparse = self.sparse and isinstance(table, nn.Parameter)
+        if ids.numel() >= MANY * len(table) and not sparse:
+            return self.unit(table), ids
+        ids, rows = torch.unique(ids, return_inverse=True)
+        if sparse:
+            return self.unit(F.embedding(ids, table, sparse=True)), rows
+        return self.unit(table.index_select(0, ids)), rows
 
     @torch.no_grad()
     def unit_vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,14 +135,17 @@ class _UnitLayer(torch.autograd.Function):
         unit = x.new_empty((len(x), len(weight)))
         inverse = x.new_empty((len(x), 1))
         with torch.autocast(device, enabled=False):
-            weight_t, bias = _as(ctx.type, weight).T, _as(ctx.type, bias)
+            weight_t = _as(ctx.type, weight).T
             for rows in _blocks(unit):
                 if ctx.type is None:
-                    part = torch.addmm(bias, x[rows], weight_t, out=unit[rows])
+                    part = torch.mm(x[rows], weight_t, out=unit[rows])
                 else:
-                    part = unit[rows].copy_(torch.addmm(bias, _as(ctx.type, x[rows]), weight_t))
-                part.relu_()
-                length = torch.linalg.vector_norm(part, dim=1, keepdim=True).clamp_(min=1e-8)
+                    part = unit[rows].copy_(_as(ctx.type, x[rows]) @ weight_t)
+                if device == "cpu":
+                    relu_to_unit(part, bias, inverse[rows])
+                    continue
+                part.add_(bias).relu_()
+                length = torch.linalg.vector_norm(part, dim=1, keepdim=True).clamp_(min=SHORTEST)
                 torch.reciprocal(length, out=inverse[rows])
                 part.mul_(inverse[rows])
         ctx.save_for_backward(x, weight, unit, inverse)
@@ -150,15 +161,21 @@ class _UnitLayer(torch.autograd.Function):
         with torch.autocast(x.device.type, enabled=False):
             for rows in _blocks(unit):
                 u, g = unit[rows], grad[rows]
-                z = torch.addcmul(g, u, torch.linalg.vecdot(u, g)[:, None], value=-1)
-                z.mul_(inverse[rows]).mul_(u > 0)
-                grad_bias += z.sum(0)
+                if x.device.type == "cpu":
+                    z, sums = gradient_of_unit(u, g, inverse[rows])
+                else:
+                    z = torch.addcmul(g, u, torch.linalg.vecdot(u, g)[:, None], value=-1)
+                    z.mul_(inverse[rows]).mul_(u > 0)
+                    sums = z.sum(0)
+                grad_bias += sums
                 z = _as(ctx.type, z)
                 if ctx.type is None:
                     grad_weight.addmm_(z.T, x[rows])
                 else:
                     grad_weight += z.T @ _as(ctx.type, x[rows])
-                if grad_x is not None:
+                if grad_x is not None and ctx.type is None:
+                    torch.mm(z, weight, out=grad_x[rows])
+                elif grad_x is not None:
                     grad_x[rows] = z @ weight
         return grad_x, grad_weight, grad_bias
 
@@ -176,6 +193,21 @@ def _blocks(output: torch.Tensor) -> list[slice]:
     return [slice(start, start + block) for start in range(0, n, max(1, block))]
 
 
+def gathered_hinge_loss(
+    left: torch.Tensor,
+    right: torch.Tensor,
+    rows: torch.Tensor,
+    margin: float,
+    weights: torch.Tensor | None,
+) -> torch.Tensor:
+    """Return hinge_loss as it is made on a GPU: from vectors that are gathered."""
+    cosine = sampled_products(left, right, rows)
+    hinge = (margin - cosine[:, :1] + cosine[:, 1:]).clamp(min=0)
+    if weights is not None:
+        hinge = hinge * weights[:, None]
+    return hinge.mean()
+
+
 def sampled_products(left: torch.Tensor, right: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Return left[i] . right[rows[i, j]] for all i and j, in the inputs' type under autocast too.
 
@@ -186,8 +218,7 @@ def sampled_products(left: torch.Tensor, right: torch.Tensor, rows: torch.Tensor
 
     Returns:
         float (b, n). Neither this nor its gradient makes an array of b x n x h numbers, which
-        would take most of a step's time to write and read: on a CPU it is a product at the places
-        of a sparse pattern, on a GPU a gather and product of GATHER_BYTES at a time.
+        would take most of a step's time to write and read: GATHER_BYTES at a time are gathered.
     """
     return _SampledProducts.apply(left, right, rows)
 
@@ -198,12 +229,10 @@ class _SampledProducts(torch.autograd.Function):
     @staticmethod
     def forward(ctx, left, right, rows):
         ctx.save_for_backward(left, right, rows)
-        device = left.device.type
-        forward = _sparse_products if device == "cpu" else _gathered_products
-        with torch.autocast(device, enabled=False):
+        with torch.autocast(left.device.type, enabled=False):
             if rows.shape[1] >= len(right):  # at least as many places as there are columns
                 return (left @ right.T).gather(1, rows)
-            return forward(left, right, rows)
+            return _gathered_products(left, right, rows)
 
     @staticmethod
     @once_differentiable
@@ -218,20 +247,6 @@ class _SampledProducts(torch.autograd.Function):
             order // n, left, starts, mode="sum", per_sample_weights=weights
         )
         return grad_left, grad_right, None
-
-
-def _sparse_products(left, right, rows) -> torch.Tensor:
-    b, n = rows.shape
-    starts = torch.arange(0, b * n + 1, n)
-    places = torch.sparse_csr_tensor(
-        starts,
-        rows.flatten(),
-        left.new_zeros(b * n),
-        (b, len(right)),
-        check_invariants=False,
-    )
-    product = torch.sparse.sampled_addmm(places, left, right.T, beta=0.0)
-    return product.values().view(b, n)
 
 
 def _gathered_products(left, right, rows) -> torch.Tensor:

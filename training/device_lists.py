@@ -1,7 +1,8 @@
 """Top-k lists from scores that live on a device, under the mask of what was heard.
 
-The same lists as lists.top_k makes from numpy scores, ties by item_idx included, without a
-full sort: only the list's own places and those that tie with the last of them leave the scores.
+The same lists as lists.top_k makes from numpy scores, which those on a CPU are, ties by item_idx
+included, without a full sort: only the list's own places and those that tie with the last of them
+leave the scores of a GPU.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from recommenders.interactions import Interactions, Split
-from recommenders.lists import BLOCK_BYTES, GROUPS, Lists, recommend
+from recommenders.lists import GROUPS, Lists, recommend
 
 GPU_BLOCK_BYTES = 1 << 29  # memory for one block of scores on a GPU
 
@@ -27,8 +28,9 @@ def recommend_on(
         score: user_idx (b,) -> scores (b, n_items); its result is overwritten.
         split, options: as recommend takes them.
     """
-    memory = BLOCK_BYTES if device == "cpu" else GPU_BLOCK_BYTES
-    block = options.pop("block", None) or max(1, memory // (4 * split.n_items))
+    if device == "cpu":
+        return recommend(lambda users: score(users).float().numpy(), split, **options)
+    block = options.pop("block", None) or max(1, GPU_BLOCK_BYTES // (4 * split.n_items))
     return recommend(score, split, block=block, best=DeviceTopK(split.masked, device), **options)
 
 

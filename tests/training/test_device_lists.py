@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from recommenders import lists
 from recommenders.interactions import Interactions, load_split
 from recommenders.lists import recommend, top_k
-from training import device_lists
 from training.device_lists import DeviceTopK, recommend_on
 
 
@@ -72,14 +72,20 @@ def table_of(split):
 def test_a_study_on_a_device_gets_the_lists_it_gets_from_arrays(split, block):
     table = table_of(split)
     plain = recommend(lambda rows: table[rows], split, k=10)
-    found = recommend_on("cpu", lambda rows: torch.tensor(table[rows]), split, k=10, block=block)
-    for name in ("users", "items", "ranks", "scores"):
-        assert np.array_equal(getattr(found, name), getattr(plain, name)), name
-        assert getattr(found, name).dtype == getattr(plain, name).dtype
+    options = {"k": 10, "block": block}
+
+    def score(rows):
+        return torch.tensor(table[rows])
+
+    on_device = recommend(score, split, best=DeviceTopK(split.masked, "cpu"), **options)
+    for found in (on_device, recommend_on("cpu", score, split, **options)):
+        for name in ("users", "items", "ranks", "scores"):
+            assert np.array_equal(getattr(found, name), getattr(plain, name)), name
+            assert getattr(found, name).dtype == getattr(plain, name).dtype
 
 
 def test_memory_for_scores_follows_the_block_and_not_the_users(split, monkeypatch):
-    monkeypatch.setattr(device_lists, "BLOCK_BYTES", 4 * split.n_items * 7)
+    monkeypatch.setattr(lists, "BLOCK_BYTES", 4 * split.n_items * 7)
     asked = []
 
     def score(users):

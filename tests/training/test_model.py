@@ -179,7 +179,8 @@ def test_in_bfloat16_the_layers_products_are_rounded_and_nothing_else(monkeypatc
     batch = batch_of(item_sampling=item_sampling)
 
     def rounded_product(self, vectors):
-        z = self.layer[0].bfloat16()(vectors.bfloat16()).float()
+        linear = self.layer[0]
+        z = (vectors.bfloat16() @ linear.weight.bfloat16().T).float() + linear.bias
         return nn.functional.normalize(z.relu(), dim=1, eps=1e-8)
 
     results = []

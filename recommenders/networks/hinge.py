@@ -1,0 +1,161 @@
+"""The hinge loss of pairs and their negatives by cosine, and vectors of length 1, on a CPU.
+
+Both are bound by memory, not by arithmetic: of 10,000 pairs with 20 negatives, 210,000 vectors are
+read for a product each. Here a pair's vectors are read once for its products, its loss and the
+gradient of its anchor, while the cache still holds them; and what has no gradient, since its
+margin is kept, is not read again. model.py has the form for a GPU.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.autograd.function import once_differentiable
+
+from recommenders.compiled import compiled
+from recommenders.cores import by_parts
+
+SHORTEST = 1e-8  # what is shorter stays as short, instead of length 1
+
+
+def hinge_loss(
+    left: torch.Tensor,
+    right: torch.Tensor,
+    rows: torch.Tensor,
+    margin: float,
+    weights: torch.Tensor | None,
+) -> torch.Tensor:
+    """Return the mean over i and j > 0 of w_i max(0, margin - l_i . r_i0 + l_i . r_ij).
+
+    Args:
+        left: float (b, h), of the anchors.
+        right: float (m, h); r_ij is right[rows[i, j]].
+        rows: int64 (b, 1 + n), of the positive and of n negatives.
+        margin: of the loss.
+        weights: float (b,), of the pairs; None for 1.
+    """
+    return _Hinge.apply(left, right, rows, margin, weights, torch.is_grad_enabled())
+
+
+class _Hinge(torch.autograd.Function):
+    """The gradient of left is made with the loss, that of right when it is asked for."""
+
+    @staticmethod
+    def forward(ctx, left, right, rows, margin, weights, with_gradients: bool):
+        b, n = len(rows), rows.shape[1] - 1
+        x, y, at = (tensor.detach().contiguous().numpy() for tensor in (left, right, rows))
+        w = np.ones(b, x.dtype) if weights is None else weights.numpy().astype(x.dtype, copy=False)
+        losses, slopes = np.empty(b), np.empty(rows.shape if with_gradients else (0, 0), x.dtype)
+        grad = np.empty_like(x) if with_gradients else x[:0]
+        share = 1 / max(1, b * n)
+
+        def part(of: slice) -> None:
+            _losses(x[of], y, at[of], w[of], margin, share, losses[of], slopes[of], grad[of])
+
+        by_parts(part, b)
+        ctx.save_for_backward(left, right, rows)
+        ctx.slopes, ctx.grad_left = slopes, grad
+        return left.new_tensor(losses.sum() * share)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        left, right, rows = ctx.saved_tensors
+        scale = float(grad)
+        grad_left = torch.from_numpy(ctx.grad_left * np.asarray(scale, ctx.grad_left.dtype))
+        grad_right = np.empty(right.shape, ctx.slopes.dtype)
+        x, at = left.detach().contiguous().numpy(), rows.numpy()
+        by_parts(lambda of: _others(x, at, ctx.slopes, scale, grad_right[of], of.start), len(right))
+        return grad_left, torch.from_numpy(grad_right), None, None, None, None
+
+
+@compiled
+def _losses(left, right, rows, weights, margin, share, losses, slopes, grad):
+    """Write each pair's loss and, where there is room, its slopes, (b, 1 + n), and its gradient."""
+    n, h = rows.shape[1], left.shape[1]
+    cosines = np.empty(n, left.dtype)
+    for i in range(len(rows)):
+        for j in range(n):
+            at = rows[i, j]
+            total = left.dtype.type(0)
+            for d in range(h):
+                total += left[i, d] * right[at, d]
+            cosines[j] = total
+        total, active = 0.0, 0
+        for j in range(1, n):
+            missing = margin - cosines[0] + cosines[j]
+            keeps = missing <= 0  # a NaN does not
+            if not keeps:
+                total += missing
+                active += 1
+            if len(slopes):
+                slopes[i, j] = 0 if keeps else weights[i] * share
+        losses[i] = total * weights[i]
+        if len(slopes):
+            slopes[i, 0] = -weights[i] * share * active
+            grad[i] = 0
+            for j in range(n):
+                slope = slopes[i, j]
+                if slope != 0:
+                    at = rows[i, j]
+                    for d in range(h):
+                        grad[i, d] += slope * right[at, d]
+
+
+@compiled
+def _others(left, rows, slopes, scale, grad, first):
+    """Write some rows of the gradient of right: sums over the pairs that they are in, in order."""
+    grad[:] = 0
+    for i in range(len(rows)):
+        for j in range(rows.shape[1]):
+            at = rows[i, j] - first
+            if 0 <= at < len(grad) and slopes[i, j] != 0:
+                slope = left.dtype.type(slopes[i, j] * scale)
+                for d in range(left.shape[1]):
+                    grad[at, d] += slope * left[i, d]
+
+
+def relu_to_unit(z: torch.Tensor, bias: torch.Tensor, inverse: torch.Tensor) -> None:
+    """Put relu(z + bias), z (b, h), at length 1 in z's place, and one over the lengths, (b, 1)."""
+    values, lengths = z.numpy(), inverse.numpy()[:, 0]
+    added = bias.detach().to(z.dtype).numpy()
+    by_parts(lambda of: _relu_to_unit(values[of], added, lengths[of]), len(values))
+
+
+def gradient_of_unit(
+    unit: torch.Tensor, grad: torch.Tensor, inverse: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the gradients of z, (b, h), and bias, (h,), from that of relu_to_unit's, (b, h)."""
+    u, g, lengths = unit.numpy(), grad.contiguous().numpy(), inverse.numpy()[:, 0]
+    z = np.empty_like(u)
+    sums = by_parts(lambda of: _gradient_of_unit(u[of], g[of], lengths[of], z[of]), len(u))
+    return torch.from_numpy(z), torch.from_numpy(sum(sums))
+
+
+@compiled
+def _relu_to_unit(z, bias, inverse):
+    for i in range(len(z)):
+        squares = z.dtype.type(0)
+        for d in range(z.shape[1]):
+            value = z[i, d] + bias[d]
+            value = z.dtype.type(0) if value < 0 else value  # a NaN stays
+            z[i, d] = value
+            squares += value * value
+        inverse[i] = 1 / max(np.sqrt(squares), SHORTEST)
+        for d in range(z.shape[1]):
+            z[i, d] *= inverse[i]
+
+
+@compiled
+def _gradient_of_unit(unit, grad, inverse, z):
+    """Write the gradient of some rows of z, and return its sum."""
+    sums = np.zeros(unit.shape[1], unit.dtype)
+    for i in range(len(unit)):
+        along = unit.dtype.type(0)
+        for d in range(unit.shape[1]):
+            along += unit[i, d] * grad[i, d]
+        for d in range(unit.shape[1]):
+            value = (grad[i, d] - unit[i, d] * along) * inverse[i]
+            z[i, d] = value if unit[i, d] > 0 else unit.dtype.type(0)
+            sums[d] += z[i, d]
+    return sums
