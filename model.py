@@ -12,15 +12,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from dataset import PairBatch
-from recommenders.networks.hinge import (
-    SHORTEST,
-    gradient_of_unit,
-    hinge_loss,
-    relu_to_unit,
-)
+from recommenders.networks import compiled_hinge, gathered_hinge
 
 BLOCK_BYTES = 1 << 22  # of a layer's output at a time on a CPU: its cache
-GATHER_BYTES = 1 << 28  # of gathered vectors at a time on a GPU
 MANY = 2  # drawn twice as often as there are rows, 86 % of them are drawn
 
 
@@ -93,8 +87,8 @@ class ShallowEmbeddingModel(nn.Module):
         anchor_units, anchor_rows = self._units_of(anchor_table, anchors)
         other, other_rows = self._units_of(other_table, others)
         anchor = F.embedding(anchor_rows, anchor_units)  # (b, hidden)
-        compute = hinge_loss if anchor.device.type == "cpu" else gathered_hinge_loss
-        loss = compute(anchor, other, other_rows, self.margin, batch.weights)
+        hinge_loss = _parts_for(anchor).hinge_loss
+        loss = hinge_loss(anchor, other, other_rows, self.margin, batch.weights)
         if self.l2 > 0:
             loss = loss + self.l2 * sum(p.square().sum() for p in self.parameters())
         return loss
@@ -141,13 +135,7 @@ class _UnitLayer(torch.autograd.Function):
                     part = torch.mm(x[rows], weight_t, out=unit[rows])
                 else:
                     part = unit[rows].copy_(_as(ctx.type, x[rows]) @ weight_t)
-                if device == "cpu":
-                    relu_to_unit(part, bias, inverse[rows])
-                    continue
-                part.add_(bias).relu_()
-                length = torch.linalg.vector_norm(part, dim=1, keepdim=True).clamp_(min=SHORTEST)
-                torch.reciprocal(length, out=inverse[rows])
-                part.mul_(inverse[rows])
+                _parts_for(x).relu_to_unit(part, bias, inverse[rows])
         ctx.save_for_backward(x, weight, unit, inverse)
         return unit
 
@@ -160,13 +148,7 @@ class _UnitLayer(torch.autograd.Function):
         grad_weight, grad_bias = torch.zeros_like(weight, dtype=x.dtype), x.new_zeros(len(weight))
         with torch.autocast(x.device.type, enabled=False):
             for rows in _blocks(unit):
-                u, g = unit[rows], grad[rows]
-                if x.device.type == "cpu":
-                    z, sums = gradient_of_unit(u, g, inverse[rows])
-                else:
-                    z = torch.addcmul(g, u, torch.linalg.vecdot(u, g)[:, None], value=-1)
-                    z.mul_(inverse[rows]).mul_(u > 0)
-                    sums = z.sum(0)
+                z, sums = _parts_for(x).gradient_of_unit(unit[rows], grad[rows], inverse[rows])
                 grad_bias += sums
                 z = _as(ctx.type, z)
                 if ctx.type is None:
@@ -180,6 +162,11 @@ class _UnitLayer(torch.autograd.Function):
         return grad_x, grad_weight, grad_bias
 
 
+def _parts_for(tensor: torch.Tensor):
+    """Return the module whose functions are made for the tensor's device."""
+    return compiled_hinge if tensor.device.type == "cpu" else gathered_hinge
+
+
 def _as(kind: torch.dtype | None, tensor: torch.Tensor) -> torch.Tensor:
     return tensor if kind is None else tensor.to(kind)
 
@@ -191,69 +178,3 @@ def _blocks(output: torch.Tensor) -> list[slice]:
     if output.device.type == "cpu":
         block = max(1, BLOCK_BYTES // (output.element_size() * width))
     return [slice(start, start + block) for start in range(0, n, max(1, block))]
-
-
-def gathered_hinge_loss(
-    left: torch.Tensor,
-    right: torch.Tensor,
-    rows: torch.Tensor,
-    margin: float,
-    weights: torch.Tensor | None,
-) -> torch.Tensor:
-    """Return hinge_loss as it is made on a GPU: from vectors that are gathered."""
-    cosine = sampled_products(left, right, rows)
-    hinge = (margin - cosine[:, :1] + cosine[:, 1:]).clamp(min=0)
-    if weights is not None:
-        hinge = hinge * weights[:, None]
-    return hinge.mean()
-
-
-def sampled_products(left: torch.Tensor, right: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Return left[i] . right[rows[i, j]] for all i and j, in the inputs' type under autocast too.
-
-    Args:
-        left: float (b, h).
-        right: float (m, h).
-        rows: int64 (b, n) into right.
-
-    Returns:
-        float (b, n). Neither this nor its gradient makes an array of b x n x h numbers, which
-        would take most of a step's time to write and read: GATHER_BYTES at a time are gathered.
-    """
-    return _SampledProducts.apply(left, right, rows)
-
-
-class _SampledProducts(torch.autograd.Function):
-    """The gradients are sums of vectors with weights: of right for left, of left for right."""
-
-    @staticmethod
-    def forward(ctx, left, right, rows):
-        ctx.save_for_backward(left, right, rows)
-        with torch.autocast(left.device.type, enabled=False):
-            if rows.shape[1] >= len(right):  # at least as many places as there are columns
-                return (left @ right.T).gather(1, rows)
-            return _gathered_products(left, right, rows)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        left, right, rows = ctx.saved_tensors
-        b, n = rows.shape
-        grad_left = F.embedding_bag(rows, right, mode="sum", per_sample_weights=grad.contiguous())
-        ordered, order = rows.flatten().sort(stable=True)
-        starts = torch.searchsorted(ordered, torch.arange(len(right), device=rows.device))
-        weights = grad.flatten()[order]
-        grad_right = F.embedding_bag(
-            order // n, left, starts, mode="sum", per_sample_weights=weights
-        )
-        return grad_left, grad_right, None
-
-
-def _gathered_products(left, right, rows) -> torch.Tensor:
-    per_row = rows.shape[1] * right.shape[1] * right.element_size()
-    block = max(1, GATHER_BYTES // per_row)
-    parts = [
-        torch.bmm(F.embedding(some, right), part[:, :, None])[:, :, 0]
-        for some, part in zip(rows.split(block), left.split(block), strict=True)
-    ]
-    return torch.cat(parts)

@@ -9,7 +9,9 @@ from torch import nn
 
 import model
 from dataset import PairBatch
-from model import ShallowEmbeddingModel, sampled_products
+from model import ShallowEmbeddingModel
+from recommenders.networks import compiled_hinge, gathered_hinge
+from recommenders.networks.gathered_hinge import sampled_products
 
 N_USERS, N_ITEMS, WIDTH, HIDDEN = 9, 14, 5, 7
 
@@ -158,12 +160,78 @@ def test_products_at_chosen_places_are_those_of_the_dense_product(shape):
 
 @pytest.mark.parametrize("memory", [1, 200, 1 << 20])
 def test_products_as_a_gpu_gathers_them_are_the_same_in_any_number_of_parts(monkeypatch, memory):
-    monkeypatch.setattr(model, "GATHER_BYTES", memory)
+    monkeypatch.setattr(gathered_hinge, "GATHER_BYTES", memory)
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(n, 5, dtype=torch.double, generator=generator) for n in (6, 9))
     rows = torch.randint(9, (6, 4), generator=generator)
     expected = (left @ right.T).gather(1, rows)
-    assert torch.allclose(model._gathered_products(left, right, rows), expected, rtol=1e-12)
+    assert torch.allclose(
+        gathered_hinge._gathered_products(left, right, rows), expected, rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize(("item_sampling", "weights", "l2", "tracks"), CASES)
+def test_as_a_gpu_makes_them_loss_and_gradients_are_the_same(
+    monkeypatch, item_sampling, weights, l2, tracks
+):
+    monkeypatch.setattr(model, "compiled_hinge", gathered_hinge)
+    net = network(item_sampling=item_sampling, l2=l2, tracks=tracks)
+    assert_same(net, batch_of(item_sampling=item_sampling, weights=weights), 1e-5)
+
+
+@pytest.mark.parametrize("item_sampling", [True, False])
+@pytest.mark.parametrize("many", [0, 1e9], ids=["the whole table", "what is drawn"])
+def test_whether_the_whole_table_or_what_is_drawn_goes_through_the_layer_is_the_same(
+    monkeypatch, item_sampling, many
+):
+    monkeypatch.setattr(model, "MANY", many)
+    net, asked = network(item_sampling=item_sampling), []
+    unit = net.unit
+    monkeypatch.setattr(net, "unit", lambda vectors: asked.append(len(vectors)) or unit(vectors))
+    batch = batch_of(item_sampling=item_sampling, b=5, n=1)
+    assert_same(net, batch, 1e-5)
+    assert ((N_USERS in asked) and (N_ITEMS in asked)) == (many == 0)
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (5, 3, 6, 5), (70, 20, 90, 33)])
+def test_the_hinge_loss_of_a_cpu_and_of_a_gpu_are_those_of_the_dense_product(double, shape):
+    """b, n, m, h; a third of the pairs are within the margin, or its loss would say nothing."""
+    b, n, m, h = shape
+    kind = torch.double if double else torch.float
+    generator = torch.Generator().manual_seed(0)
+    left, right = (
+        nn.functional.normalize(torch.randn(size, h, dtype=kind, generator=generator))
+        for size in (b, m)
+    )
+    rows = torch.randint(m, (b, 1 + n), generator=generator)
+    weights = torch.rand(b, generator=generator)
+    results = []
+    for compute in (compiled_hinge.hinge_loss, gathered_hinge.hinge_loss, dense_hinge_loss):
+        x, y = left.clone().requires_grad_(), right.clone().requires_grad_()
+        loss = compute(x, y, rows, 0.1, weights)
+        (3 * loss).backward()
+        with torch.no_grad():
+            assert compute(x, y, rows, 0.1, weights).item() == pytest.approx(loss.item(), rel=1e-6)
+        results.append((loss.detach(), x.grad, y.grad))
+    *found, expected = results
+    for result in found:
+        for ours, true in zip(result, expected, strict=True):
+            assert torch.allclose(ours, true, rtol=1e-5, atol=1e-12 if double else 1e-6)
+
+
+def dense_hinge_loss(left, right, rows, margin, weights):
+    cosine = (left @ right.T).gather(1, rows)
+    return ((margin - cosine[:, :1] + cosine[:, 1:]).relu() * weights[:, None]).mean()
+
+
+@pytest.mark.parametrize("where", ["users", "items", "weight"])
+def test_a_number_that_is_none_makes_the_loss_none(where):
+    """A loss that looked finite would be trained on."""
+    net = network()
+    with torch.no_grad():
+        (net.layer[0].weight if where == "weight" else getattr(net, where))[:, 0] = torch.nan
+    assert net.loss(batch_of()).isnan()
 
 
 @pytest.mark.parametrize("memory", [1, 200])

@@ -3,7 +3,7 @@
 Both are bound by memory, not by arithmetic: of 10,000 pairs with 20 negatives, 210,000 vectors are
 read for a product each. Here a pair's vectors are read once for its products, its loss and the
 gradient of its anchor, while the cache still holds them; and what has no gradient, since its
-margin is kept, is not read again. model.py has the form for a GPU.
+margin is kept, is not read again. gathered_hinge.py has the form for a GPU.
 """
 
 from __future__ import annotations
