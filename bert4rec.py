@@ -18,7 +18,9 @@ from dataset import MaskedBatch
 from recommenders.networks.sampled_softmax import sampled_cross_entropy
 
 # Memory for one block of logits, at most (or one row): a CPU's cache; a GPU's products want more.
-LOGIT_BYTES = {"cpu": 1 << 25, "cuda": 1 << 29}
+LOGIT_BYTES = {"cpu": 1 << 25, "cuda": 1 << 29}  # of some rows and all tracks
+TRACK_BYTES = {"cpu": 1 << 23, "cuda": 1 << 29}  # of ROWS rows and some tracks
+ROWS = {"cpu": 1 << 9, "cuda": 1 << 13}
 
 
 class BERT4Rec(nn.Module):
@@ -98,9 +100,8 @@ class BERT4Rec(nn.Module):
         if batch.sample is not None:
             rows = (self.items, self.mask, batch.targets, batch.sample)
             return sampled_cross_entropy(hidden, *rows)
-        block = max(1, LOGIT_BYTES[hidden.device.type] // (4 * self.n_items))
         return _TiedCrossEntropy.apply(
-            hidden, self.items, self.mask, batch.targets, block, torch.is_grad_enabled()
+            hidden, self.items, self.mask, batch.targets, torch.is_grad_enabled()
         )
 
     @torch.no_grad()
@@ -120,22 +121,26 @@ class BERT4Rec(nn.Module):
 class _TiedCrossEntropy(torch.autograd.Function):
     """Mean of logsumexp(logits) - logits[target], where logits = hidden @ [items; mask; 0].T.
 
-    A block of rows at a time, in one buffer, with the gradients taken on the way: softmax minus
-    the target's indicator, times the other factor. The logits of a block are all that is held.
+    A block of logits at a time, in one buffer, with the gradients taken on the way: softmax minus
+    the target's indicator, times the other factor. Frozen items need no gradient, and then a block
+    is of some tracks, and of many rows that share them; else it is of some rows and all tracks.
     Under autocast the three products with the items are made in its type, all else in the items'.
     """
 
     @staticmethod
-    def forward(ctx, hidden, items, mask, targets, block: int, with_gradients: bool):
+    def forward(ctx, hidden, items, mask, targets, with_gradients: bool):
         device = items.device.type
         kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
         ctx.hidden_type, hidden = hidden.dtype, hidden.to(items.dtype)
         with torch.autocast(device, enabled=False):
             wanted = [with_gradients and needed for needed in ctx.needs_input_grad[:3]]
-            sums = _BlockSums(hidden, items, mask, kind or items.dtype, wanted)
+            sums = (_RowBlocks if wanted[1] else _TrackBlocks)(
+                hidden, items, mask, kind or items.dtype, wanted
+            )
             total = hidden.new_zeros(())
-            for start in range(0, len(hidden), block):
-                total += sums.add(slice(start, start + block), targets[start : start + block])
+            for start in range(0, len(hidden), sums.block):
+                rows = slice(start, start + sums.block)
+                total += sums.add(rows, targets[rows])
             gradients = (sums.grad_hidden, sums.grad_items, sums.grad_mask)
             ctx.grads = [None if g is None else g.div_(len(hidden)) for g in gradients]
             return total / len(hidden)
@@ -145,15 +150,15 @@ class _TiedCrossEntropy(torch.autograd.Function):
     def backward(ctx, grad):
         hidden, items, mask = (None if g is None else g * grad for g in ctx.grads)
         hidden = None if hidden is None else hidden.to(ctx.hidden_type)
-        return hidden, items, mask, None, None, None
+        return hidden, items, mask, None, None
 
 
-class _BlockSums:
-    """The gradients of the tied cross-entropy, grown block by block."""
+class _Blocks:
+    """The gradients of the tied cross-entropy, grown block by block; None where none is wanted."""
 
     def __init__(self, hidden, items, mask, kind: torch.dtype, wanted: list[bool]):
         self.hidden, self.items, self.mask, self.kind = hidden, items, mask, kind
-        self.table = items.to(kind)
+        self.table, self.device = items.to(kind), items.device.type
         makers = (torch.empty_like, torch.zeros_like, torch.zeros_like)
         self.grad_hidden, self.grad_items, self.grad_mask = (
             make(tensor) if wants else None
@@ -161,10 +166,64 @@ class _BlockSums:
         )
         self.buffer = None
 
+    def _logits(self, h: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+        if self.kind != h.dtype:
+            return (h.to(self.kind) @ table.T).to(h.dtype)
+        if self.buffer is None:
+            self.buffer = h.new_empty(len(h) * len(table))
+        out = self.buffer[: len(h) * len(table)].view(len(h), len(table))
+        return torch.mm(h, table.T, out=out)
+
+    def _expected(self, powers: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+        return (powers.to(self.kind) @ table).to(self.hidden.dtype)
+
+
+class _TrackBlocks(_Blocks):
+    """Of frozen tracks: their powers are summed as they come, relative to the largest so far."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.block = min(ROWS[self.device], len(self.hidden))
+        self.tracks = max(1, TRACK_BYTES[self.device] // (4 * self.block))
+
+    def add(self, rows: slice, target: torch.Tensor) -> torch.Tensor:
+        """Write the gradients of some rows (before the mean) and return their summed loss."""
+        h = self.hidden[rows]
+        to_mask = h @ self.mask  # padding is the zero vector, so its logit is 0
+        top = to_mask.clamp(min=0)
+        mask_power = (to_mask - top).exp()
+        sums, expected = mask_power + (-top).exp(), mask_power[:, None] * self.mask
+        for table in self.table.split(self.tracks):
+            logits = self._logits(h, table)
+            before, top = top, torch.maximum(top, logits.amax(1))
+            powers, shrunk = logits.sub_(top[:, None]).exp_(), (before - top).exp_()
+            sums.mul_(shrunk).add_(powers.sum(1))
+            if self.grad_hidden is None:
+                continue
+            expected.mul_(shrunk[:, None])
+            if self.kind == h.dtype:
+                expected.addmm_(powers, table)
+            else:
+                expected += self._expected(powers, table)
+        true = self.items.index_select(0, target)
+        if self.grad_hidden is not None:
+            torch.sub(expected.div_(sums[:, None]), true, out=self.grad_hidden[rows])
+        if self.grad_mask is not None:
+            self.grad_mask += ((to_mask - top).exp_() / sums) @ h
+        return (top + sums.log() - torch.linalg.vecdot(h, true)).sum()
+
+
+class _RowBlocks(_Blocks):
+    """Of tracks that learn: their gradient needs the sums of all of a row's powers."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.block = max(1, LOGIT_BYTES[self.device] // (4 * len(self.items)))
+
     def add(self, rows: slice, target: torch.Tensor) -> torch.Tensor:
         """Take in the gradients of some rows (before the mean) and return their summed loss."""
-        h, items, table = self.hidden[rows], self.items, self.table
-        logits = self._logits(h)
+        h, items = self.hidden[rows], self.items
+        logits = self._logits(h, self.table)
         to_target = logits.gather(1, target[:, None])[:, 0]
         to_mask = h @ self.mask  # padding is the zero vector, so its logit is 0
         top = torch.maximum(logits.amax(1), to_mask.clamp(min=0))
@@ -172,29 +231,17 @@ class _BlockSums:
         mask_power = (to_mask - top).exp()
         sums = powers.sum(1) + mask_power + (-top).exp()
         # Softmax is powers / sums; its rows are scaled after the products, not before.
-        if self.grad_hidden is not None or self.grad_items is not None:
-            powers = powers.to(self.kind)
+        powers = powers.to(self.kind)
         if self.grad_hidden is not None:
-            expected = (powers @ table).to(h.dtype) + mask_power[:, None] * self.mask
-            torch.sub(
-                expected.div_(sums[:, None]),
-                items.index_select(0, target),
-                out=self.grad_hidden[rows],
-            )
-        if self.grad_items is not None:
-            scaled = (h / sums[:, None]).to(self.kind)
-            if self.kind == items.dtype:
-                self.grad_items.addmm_(powers.T, scaled)
-            else:
-                self.grad_items += powers.T @ scaled
-            self.grad_items.index_add_(0, target, h, alpha=-1)
+            expected = self._expected(powers, self.table) + mask_power[:, None] * self.mask
+            true = items.index_select(0, target)
+            torch.sub(expected.div_(sums[:, None]), true, out=self.grad_hidden[rows])
+        scaled = (h / sums[:, None]).to(self.kind)
+        if self.kind == items.dtype:
+            self.grad_items.addmm_(powers.T, scaled)
+        else:
+            self.grad_items += powers.T @ scaled
+        self.grad_items.index_add_(0, target, h, alpha=-1)
         if self.grad_mask is not None:
             self.grad_mask += (mask_power / sums) @ h
         return (top + sums.log() - to_target).sum()
-
-    def _logits(self, h: torch.Tensor) -> torch.Tensor:
-        if self.kind != h.dtype:
-            return (h.to(self.kind) @ self.table.T).to(h.dtype)
-        if self.buffer is None:
-            self.buffer = h.new_empty((len(h), len(self.table)))
-        return torch.mm(h, self.table.T, out=self.buffer[: len(h)])

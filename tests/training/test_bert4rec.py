@@ -65,14 +65,21 @@ def assert_same(net, batch, tolerance):
         assert (found[name] - gradient).abs().max() <= tolerance * scale, name
 
 
+def in_blocks(monkeypatch, rows):
+    """Hold the logits of some rows at a time; of frozen tracks, of 5 rows and some tracks."""
+    monkeypatch.setitem(bert4rec.LOGIT_BYTES, "cpu", 4 * N_ITEMS * rows)
+    monkeypatch.setitem(bert4rec.TRACK_BYTES, "cpu", 4 * N_ITEMS * rows)
+    monkeypatch.setitem(bert4rec.ROWS, "cpu", 5)
+
+
 @pytest.mark.parametrize(
     ("train_tracks", "rows"), list(itertools.product([True, False], [1, 3, 1000]))
 )
 def test_loss_and_gradients_are_those_of_full_logits_however_they_are_cut(
     monkeypatch, train_tracks, rows
 ):
-    """rows: logits held at a time; the batch has 14 masks or so."""
-    monkeypatch.setitem(bert4rec.LOGIT_BYTES, "cpu", 4 * N_ITEMS * rows)
+    """rows: of all logits, held at a time; the batch has 14 masks or so."""
+    in_blocks(monkeypatch, rows)
     net, batch = network(train_tracks=train_tracks), batch_of()
     assert len(batch.targets) > 10
     assert_same(net, batch, 1e-5)
@@ -80,7 +87,7 @@ def test_loss_and_gradients_are_those_of_full_logits_however_they_are_cut(
 
 @pytest.mark.parametrize("train_tracks", [True, False])
 def test_the_sums_agree_to_double_precision(monkeypatch, train_tracks):
-    monkeypatch.setitem(bert4rec.LOGIT_BYTES, "cpu", 4 * N_ITEMS * 3)
+    in_blocks(monkeypatch, 3)
     assert_same(network(train_tracks=train_tracks).double(), batch_of(), 1e-10)
 
 
@@ -174,7 +181,7 @@ def test_the_order_of_a_history_matters():
 def test_in_bfloat16_loss_and_gradients_are_those_of_float32_but_for_rounding(
     monkeypatch, train_tracks
 ):
-    monkeypatch.setitem(bert4rec.LOGIT_BYTES, "cpu", 4 * N_ITEMS * 3)
+    in_blocks(monkeypatch, 3)
     net, batch = network(train_tracks=train_tracks).eval(), batch_of()
     loss, expected = gradients(net, net.loss, batch)
 
