@@ -18,7 +18,6 @@ from recommenders.cores import by_parts
 from recommenders.interactions import Split
 
 BLOCK_BYTES = 1 << 26  # memory for one block of scores; larger ones leave the cache
-MANY = 1 << 21  # scores, from which on a compiled pass over them pays
 GROUPS = 16  # groups of items for each place of a list, when the k-th best is estimated
 
 
@@ -64,13 +63,6 @@ def top_k(scores: np.ndarray, seen: list[np.ndarray], k: int) -> np.ndarray:
     lengths = [len(items) for items in seen]
     if sum(lengths):
         scores[np.repeat(np.arange(n_users), lengths), np.concatenate(seen)] = -np.inf
-    if scores.size >= MANY:
-        from recommenders.scanning import best_of_rows  # small lists do not wait for numba
-
-        found, wrong = best_of_rows(scores, k)
-        if wrong >= 0:
-            raise ValueError(f"scores row {wrong} holds NaN")
-        return found
     floor = _floor(scores, k)
     if np.isnan(floor).any():
         raise ValueError(f"scores row {np.isnan(floor).argmax()} holds NaN")

@@ -15,6 +15,7 @@ from recommenders.embedding_files import check_rows, matrix_shape, read_matrix
 from recommenders.interactions import Interactions, Split
 
 EXTREME = 1e25  # values beyond it, or below its inverse, are refused: sums of them would overflow
+BLOCK = 1 << 9  # rows that are scaled together
 PARALLEL = 0.999  # mean cosine of two tracks above which float32 cannot tell neighbours apart
 BESIDE = "+"  # between the names of embeddings that are put side by side
 SHUFFLE_STREAM = 0x5F  # beside the seed, so that no other draw of a run has the same stream
@@ -228,10 +229,17 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
     A row shorter than 1e-8 of the largest number there is counts as zeros. The largest is divided
     by first, so that no square leaves float32's range.
     """
-    vectors = vectors / _largest(vectors)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors /= np.maximum(lengths, 1e-8)
-    return vectors
+    top, unit = _largest(vectors), np.empty_like(vectors)
+
+    def part(of: slice) -> None:
+        for start in range(of.start, of.stop, BLOCK):  # the cache holds a block for all passes
+            rows = slice(start, min(start + BLOCK, of.stop))
+            np.divide(vectors[rows], top, out=unit[rows])
+            lengths = np.linalg.norm(unit[rows], axis=1, keepdims=True)
+            unit[rows] /= np.maximum(lengths, 1e-8)
+
+    by_parts(part, len(vectors))
+    return unit
 
 
 def _largest(vectors: np.ndarray):

@@ -14,14 +14,6 @@ from recommenders.lists import Lists, recommend, top_k
 NOTHING = np.array([], dtype=int)
 
 
-@pytest.fixture(params=[0, module.MANY], ids=["compiled", "numpy"], autouse=True)
-def both_ways(request):
-    """Small lists are made by numpy, large ones by a compiled pass: both must be right on any."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "MANY", request.param)
-        yield
-
-
 def brute_force(scores, seen, k):
     """The definition, one user at a time: rank everything, skip what was heard."""
     lists = []
