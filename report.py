@@ -107,8 +107,10 @@ def main(config: ReportConfig) -> None:
         files = build(config, study, ids, audio, folder)
         for old in set(earlier.get("files", [])) - set(files):
             (folder / old).unlink(missing_ok=True)  # of an earlier report, and of no use now
-        write_json(folder / "report.json", {"made_from": made_from, "files": files})
-    size = sum((folder / name).stat().st_size for name in files if not name.startswith("audio/"))
+        digests = {name: sha256(folder / name) for name in files if not is_copy(name)}
+        record = {"made_from": made_from, "files": files, "sha256": digests}
+        write_json(folder / "report.json", record)
+    size = sum((folder / name).stat().st_size for name in digests)
     print(f"runs    {len(study.runs):>9,}")
     print(f"figures {sum(name.endswith('.pdf') for name in files):>9,} in {folder / 'figures'}")
     print(f"size    {size / 1e6:>9,.1f} MB without audio")
@@ -205,8 +207,18 @@ def _earlier(folder: Path) -> dict:
     return read_json(path, "python report.py --overwrite") if path.exists() else {}
 
 
+def is_copy(name: str) -> bool:
+    """Say whether a file of the report is a copy of audio: as many bytes as the library has."""
+    return name.startswith("audio/")
+
+
 def _whole(earlier: dict, folder: Path) -> bool:
-    return all((folder / name).exists() for name in earlier["files"])
+    """Say whether a report's files are those that it wrote; copies of audio need to be there."""
+    told = earlier.get("sha256", {})
+    return all(
+        (folder / name).exists() and (name not in told or sha256(folder / name) == told[name])
+        for name in earlier.get("files", [])
+    )
 
 
 def link(config: ReportConfig, folder: Path) -> str:

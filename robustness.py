@@ -36,6 +36,7 @@ if options_are_read(__name__):
     from evaluation.crossed import difference
     from evaluation.measures import list_metrics
     from extract_item_embeddings.engine.perturb import PERTURBATIONS, perturbed_name
+    from recommenders.embedding_files import read_matrix
     from recommenders.interactions import Split, load_split
     from recommenders.lists import Lists, recommend
     from recommenders.scaling import Scaling
@@ -90,7 +91,7 @@ def robustness(config: RobustnessConfig, name: str, split: Split) -> list[dict]:
     before = lists_of(plain, split)
     found = []
     for each, path in there:
-        matrix = np.load(path, mmap_mode="r")
+        matrix = read_matrix(config.root, path.stem).vectors
         if matrix.shape != (split.n_tracks, vectors.shape[1]):
             raise InputError(
                 f"{path} is {matrix.shape}, expected ({split.n_tracks}, {vectors.shape[1]}) as "
@@ -98,6 +99,11 @@ def robustness(config: RobustnessConfig, name: str, split: Split) -> list[dict]:
             )
         own = np.asarray(matrix[split.track_idx], dtype=np.float32)
         drawn = np.flatnonzero(np.isfinite(own).all(axis=1))
+        if not len(drawn):
+            raise InputError(
+                f"{path} has a vector of none of the {len(own):,} tracks of train; extract it "
+                "again with --overwrite, and look at what failed"
+            )
         own = own[drawn] if scaling is None else scaling.apply(own[drawn])
         row = {"embedding": name, "perturb": each, "tracks": len(drawn)}
         row["itself"], row["neighbours"] = neighbours_kept(plain, own, drawn)

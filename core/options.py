@@ -33,10 +33,9 @@ import yaml
 
 from core.late import import_the_rest
 from core.registry import ALL
-from core.yamls import load_yaml
+from core.yamls import MOST, load_yaml
 
 UNSET = dataclasses.MISSING
-MOST = 2**63  # whole numbers from here on are none that an array holds
 HERE = Path(__file__).resolve().parents[1]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 # What numpy and torch say, in errors of kinds that say something else as well.
@@ -210,7 +209,10 @@ def read_yaml_options(path: Path, section: str | None) -> dict:
     """
     refuse_special(path, f"--config {path}")
     try:
-        content = load_yaml(path.read_text(encoding="utf-8")) or {}
+        text = path.read_text(encoding="utf-8")
+        if not text:
+            raise InputError(f"--config {path} is empty; expected 'key: value' lines")
+        content = load_yaml(text) or {}
     except OSError as error:
         raise InputError(f"--config {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -99,7 +99,6 @@ class Mule(TorchBackbone):
             raise InputError(f"{path} cannot be loaded ({error}); fetch {ADDRESS} again") from error
 
     def load(self, device: str) -> None:
-        torch.backends.cudnn.allow_tf32 = False  # else a GPU's convolutions round to 10 bits
         self.slices = Slices().to(device)
         self.model = self.read(lambda path: MuleNetwork(read_layers(path))).eval().to(device)
 

@@ -316,7 +316,7 @@ def test_finished_is_not_done_again_and_another_table_is_refused(
     load(call, root, tmp_path, rows, name="once")
     assert "once.npy is finished; --overwrite" in capsys.readouterr().out
     changed = (rows[0], rows[1] + 1)
-    with pytest.raises(InputError, match="other than now were: source"):
+    with pytest.raises(InputError, match="other than now were: --table"):
         load(call, root, tmp_path, changed, name="once")
     load(call, root, tmp_path, changed, "--overwrite", name="once")
 

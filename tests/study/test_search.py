@@ -161,7 +161,7 @@ def test_the_space_is_read_from_yaml(tmp_path):
     for text, message in (
         ("knn: {a: {low: 2, high: 1}}", "low must not be above high"),
         ("knn: {a: {low: 0, high: 1, log: true}}", "with log above 0"),
-        ("knn: {a: {low: x, high: 1}}", "low must be a number, got 'x'"),
+        ("knn: {a: {low: x, high: 1}}", "low must be a finite number, got 'x'"),
         ("knn: {a: {low: 0, high: 1, lag: true}}", "knows low, high, step and log, got 'lag'"),
         ("knn: [", "cannot be read as yaml"),
     ):
