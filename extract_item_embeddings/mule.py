@@ -26,7 +26,6 @@ from pathlib import Path
 
 import core.start  # noqa: F401  before what is heavy
 
-import torch
 from torch import Tensor
 
 from core.artifacts import sha256

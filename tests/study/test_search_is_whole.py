@@ -1,4 +1,4 @@
-"""A search whose files were damaged, or whose options make no sense, is refused and not searched."""
+"""A search whose files were damaged, or whose options make no sense, is refused."""
 
 import importlib
 import sqlite3
