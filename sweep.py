@@ -129,7 +129,8 @@ def search_one(config: SweepConfig, space: dict, embedding: str, folder: Path) -
             path.unlink(missing_ok=True)
         shutil.rmtree(folder / "trials", ignore_errors=True)
     if record.exists():
-        refuse_changes(folder, read_json(record, "python sweep.py --overwrite"), made_from)
+        begun = read_json(record, "python sweep.py --overwrite", tuple(made_from))
+        refuse_changes(folder, begun, made_from)
     else:
         write_json(record, made_from)
     base = read_base(config)

@@ -36,6 +36,7 @@ from core.registry import ALL
 from core.yamls import MOST, load_yaml
 
 UNSET = dataclasses.MISSING
+NOTHING = ("none", "null", "auto")  # texts that stand for no value, where there may be none
 HERE = Path(__file__).resolve().parents[1]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 # What numpy and torch say, in errors of kinds that say something else as well.
@@ -74,6 +75,7 @@ def option(
     read: bool = True,
     before=UNSET,
     bare: str | None = None,
+    is_name: bool = False,
 ):
     """Declare one option of a script's dataclass.
 
@@ -86,9 +88,12 @@ def option(
         before: of an option that came later: its value in everything that was made without it, so
             that this stays finished. Without one, what does not record the option is another thing.
         bare: the value of a flag that stands alone, where it may.
+        is_name: what is given becomes part of a file's name, so that `null` is no way to give none.
     """
-    metadata = {"help": help, "outcome": outcome, "read": read, "before": before, "bare": bare}
-    return dataclasses.field(default=default, metadata=metadata)
+    metadata = {"help": help, "outcome": outcome, "read": read, "before": before}
+    return dataclasses.field(
+        default=default, metadata={**metadata, "bare": bare, "is_name": is_name}
+    )
 
 
 def at_least(config, **least: float) -> None:
@@ -164,6 +169,8 @@ def parse_config(config_class, doc: str, argv: list[str] | None = None):
 
     for name, text in given.items():
         _refuse_nul(name, text)
+        if fields[name].metadata.get("is_name") and text.lower() in NOTHING:
+            raise InputError(f"{_flag(name)} {text} would be none; leave it away, or name another")
     values = {}
     if "config" in fields and fields["config"].metadata.get("read", True):
         section = getattr(config_class, "section", None)
@@ -404,7 +411,7 @@ def _convert(name: str, value, kind):
     """Return the value as the field's type, from text (flags) or from yaml's own types."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() in ("none", "null", "auto")):
+        if value is None or (isinstance(value, str) and value.lower() in NOTHING):
             return None
         return _convert(name, value, next(k for k in args if k is not types.NoneType))
     if origin is typing.Literal:

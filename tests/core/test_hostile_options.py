@@ -75,6 +75,8 @@ def test_yaml_that_people_write_is_read():
             "--seed must be a whole number below 2",
         ),
         ("knn", ("--embedding", "toy", "--seed", "9" * 5_000), "--seed must be a whole number"),
+        ("knn", ("--embedding", "toy", "--tag", "null"), "--tag null would be none; leave it away"),
+        ("train", ("--embedding", "toy", "--tag", "Auto"), "--tag Auto would be none"),
     ],
 )
 def test_numbers_without_sense_are_refused(toy_root, call, script, flags, message):

@@ -114,6 +114,15 @@ def test_no_byte_of_a_finished_study_changes_without_an_error(searched, call):
         call("sweep", *flags)
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", "null", "7", ""])
+@pytest.mark.parametrize("name", ["begun.json", "study.json"])
+def test_a_record_of_another_shape_is_named(searched, call, name, content):
+    _, folder, flags = searched
+    (folder / name).write_text(content)
+    with pytest.raises(InputError, match=name):
+        call("sweep", *flags)
+
+
 def test_a_killed_search_has_no_fingerprint_and_goes_on(searched, call):
     root, folder, flags = searched
     (folder / "study.json").unlink()
