@@ -41,6 +41,7 @@ if options_are_read(__name__):
 
     from core.splits import read_split
     from evaluation.finished import refuse_other_split
+    from evaluation.tables import read_csv
     from reporting.against import KEPT, changes, read_old
     from reporting.answer import answer
     from reporting.drawing import draw_all, figure_metrics
@@ -141,7 +142,7 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
         folder=folder / "data",
     )  # fmt: skip
     gains, more = write_gains(folder / "data", users, metrics, split["train"], tracks)
-    beside += [*more, keep_table(config, folder)]
+    beside += [*more, keep_table(config, study, folder)]
     mentioned = set(data.pop("mentioned"))
     if config.copy_audio:  # the others are found and silent: a report to pass on is not a library
         for place, track in enumerate(data["tracks"]):
@@ -170,11 +171,19 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
     )
 
 
-def keep_table(config: ReportConfig, folder: Path) -> Path:
-    """Copy the table into the report, for a later one to be compared with."""
-    kept = folder / "data" / KEPT
+def keep_table(config: ReportConfig, study: Study, folder: Path) -> Path:
+    """Copy the table into the report, for a later one to be compared with.
+
+    Raises:
+        InputError: it is another one by now than the report was made from.
+    """
+    kept, table = folder / "data" / KEPT, config.root / "tables" / "results.csv"
     with atomic_path(kept) as temporary:
-        shutil.copyfile(config.root / "tables" / "results.csv", temporary)
+        shutil.copyfile(table, temporary)
+        if not read_csv(temporary, "python table.py").equals(study.results):
+            raise InputError(
+                f"{table} was replaced while the report was made; run the same command again"
+            )
     return kept
 
 

@@ -27,7 +27,8 @@ import core.start  # noqa: F401  before what is heavy
 
 from core.artifacts import write_json
 from core.late import options_are_read
-from core.options import InputError, option, run
+from core.names import WITHOUT_FILE, check_name
+from core.options import InputError, at_least, option, run
 from recommenders.run_options import SCALES
 
 if options_are_read(__name__):
@@ -54,6 +55,12 @@ class RobustnessConfig:
     root: Path = option(Path("."), "folder of all that is read and written")
     scale: Literal[SCALES] = option("standardize", "unit of the vectors, see knn.py")
     seed: int = option(1, "decides which tracks are exchanged in the lists")
+
+    def __post_init__(self):
+        at_least(self, seed=0)
+        for name in self.embeddings:
+            if check_name("embedding", name) in WITHOUT_FILE:
+                raise InputError(f"--embeddings {name} is no file; name one of ROOT/embeddings")
 
 
 def main(config: RobustnessConfig) -> None:
@@ -84,8 +91,6 @@ def robustness(config: RobustnessConfig, name: str, split: Split) -> list[dict]:
             f"extract_item_embeddings.{name} --perturb {'|'.join(PERTURBATIONS)}"
         )
     vectors = load_item_vectors(config.root, name, split, missing="mean")
-    if vectors is None:
-        raise InputError(f"--embeddings {name} has no vectors; name one of ROOT/embeddings")
     scaling = Scaling.of(vectors, config.scale)
     plain = vectors if scaling is None else scaling.apply(vectors)
     before = lists_of(plain, split)

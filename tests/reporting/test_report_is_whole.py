@@ -11,6 +11,7 @@ from core.artifacts import read_json, sha256, write_json
 from core.options import InputError
 from evaluation.tables import seal_tables
 from reporting.against import read_old
+from reporting.study import read_study
 from reporting.tracks import read_tracks
 
 
@@ -88,3 +89,13 @@ def test_what_is_known_of_the_tracks_is_what_was_written(root):
     flip(about, 40)
     with pytest.raises(InputError, match="about.tsv is not the file .* get_data.py --about"):
         read_tracks(root, ids, train, ())
+
+
+def test_a_table_that_is_replaced_meanwhile_is_not_kept_as_the_reports_own(root):
+    study = read_study(root, len(report.read_trackids(root)))
+    config = report.ReportConfig(root=root)
+    assert report.keep_table(config, study, root / "report").exists()
+    table = root / "tables" / "results.csv"
+    table.write_text(table.read_text().replace("0.", "0.9", 1))
+    with pytest.raises(InputError, match="results.csv was replaced while the report was made"):
+        report.keep_table(config, study, root / "report")
