@@ -27,6 +27,7 @@ from reporting.against import read_old
 from reporting.study import read_study
 from reporting.tracks import read_tracks
 from reporting.users import user_rows
+from sample_data.synthesis import describe as describe_track
 from study.on_disk import missing_shards, tracks_of_shard
 from study.record import Record
 
@@ -223,7 +224,7 @@ READERS: dict[str, tuple] = {  # of every file, the stages that read it
     "about.json": (REPORT,),
     "sample/sample.json": (SAMPLE,),
     "sample/userid_trackid_timestamp.tsv": (SAMPLE,),
-    "sample/audio/0010xmHR6UICBOYT.mp3": (SAMPLE,),
+    f"sample/audio/{describe_track(0, 0).track_id}.mp3": (SAMPLE,),
 }
 
 

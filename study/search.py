@@ -26,11 +26,12 @@ from pathlib import Path
 
 import optuna
 import yaml
+from optuna.exceptions import StorageInternalError
 from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from core.artifacts import read_json, read_sealed, sha256, write_json
+from core.artifacts import disk_full, read_json, read_sealed, sha256, write_json
 from core.options import InputError, WorkError, refuse_special
 from core.registry import RECOMMENDERS
 from core.yamls import PLAIN, is_plain, load_yaml
@@ -42,6 +43,10 @@ LINKED = ("data", "embeddings", "trackid_sorted.csv")
 POLL = 0.2  # seconds between looks at a trial's log
 REPEATS = "repeats"  # attribute of a proposal that was made before: the number of that trial
 MOST_REPEATS = 200  # proposals in a row that were made before, after which a search ends
+UNWRITTEN = (  # what SQLite says of a disk, and not of the file
+    *("disk is full", "readonly database", "unable to open database", "database is locked"),
+    "disk I/O error",
+)
 INTERRUPTED = (130, 143, -2, -15)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -187,11 +192,13 @@ class Search:
         self.folder.mkdir(parents=True, exist_ok=True)
         study = self._open_study()
         self.seal.unlink(missing_ok=True)  # from here on the study changes
+        path = self.folder / "study.db"
         try:
             return self._search(study)
+        except (SQLAlchemyError, StorageInternalError) as error:
+            raise _unwritten(path, error) from error
         finally:
-            path = self.folder / "study.db"
-            write_json(self.seal, {"sha256": sha256(path), "trials": len(study.get_trials())})
+            write_json(self.seal, {"sha256": sha256(path)})
 
     @property
     def seal(self) -> Path:
@@ -241,7 +248,9 @@ class Search:
                 load_if_exists=True,
             )
             known = study.get_trials()
-        except (SQLAlchemyError, ValueError, KeyError) as error:
+        except (SQLAlchemyError, StorageInternalError, ValueError, KeyError) as error:
+            if any(words in str(error) for words in UNWRITTEN):
+                raise _unwritten(path, error) from error
             said = str(error).splitlines()[0]
             raise InputError(f"{path} is damaged ({said}); {FORGET}") from error
         there = {int(each.name) for each in self.folder.glob("trials/[0-9]*")}
@@ -397,6 +406,15 @@ class Search:
         seconds = round(sum(t.user_attrs.get("seconds", 0) for t in trials), 1)
         chosen = {"chosen": best.params, "value": best.value, "number": best.number}
         return {**chosen, "trials": len(trials), **counts, "seconds": seconds}
+
+
+def _unwritten(path: Path, error: Exception) -> WorkError:
+    """Return the error for a record that the database could not write."""
+    while error.__cause__ and not isinstance(error, sqlite3.Error):
+        error = error.__cause__
+    if UNWRITTEN[0] in str(error):
+        return disk_full(path)
+    return WorkError(f"{path} cannot be written ({error}); mend that, and the same command goes on")
 
 
 def write_outcome(path: Path, made_from: dict, outcome: dict) -> None:

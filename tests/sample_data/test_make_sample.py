@@ -344,7 +344,9 @@ def test_a_finished_sample_is_left_alone(sample, call, capsys):
 
 
 @pytest.mark.parametrize("damage", ["cut", "one bit"])
-@pytest.mark.parametrize("name", ["userid_trackid_timestamp.tsv", "audio/0010xmHR6UICBOYT.mp3"])
+@pytest.mark.parametrize(
+    "name", ["userid_trackid_timestamp.tsv", f"audio/{describe(0, 0).track_id}.mp3"]
+)
 def test_a_damaged_file_is_not_called_finished(sample, tmp_path, call, name, damage):
     root = tmp_path / "copy"
     subprocess.run(["cp", "-r", sample, root], check=True)

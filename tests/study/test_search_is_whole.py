@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from core.options import InputError
+from core.options import InputError, WorkError
 from evaluation.tables import read_tables
 from study.search import read_space
 
@@ -121,6 +121,42 @@ def test_a_record_of_another_shape_is_named(searched, call, name, content):
     (folder / name).write_text(content)
     with pytest.raises(InputError, match=name):
         call("sweep", *flags)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_full_disk_is_no_damage_and_the_search_goes_on(
+    toy_root, call, tmp_path, monkeypatch, begun
+):
+    search = importlib.import_module("study.search")
+    root, space = toy_root(), tmp_path / "space.yaml"
+    space.write_text("knn: {scale: [none, whiten]}\n")
+    flags = flags_of(root, space, "--trials", 2)
+    connect = sqlite3.connect
+
+    def small(*args, **more):
+        connection = connect(*args, **more)
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages if begun else 3}")
+        return connection
+
+    if begun:
+        (root / "searches" / "knn-noise").mkdir(parents=True)
+        import optuna
+
+        storage = search.open_storage(root / "searches" / "knn-noise" / "study.db")
+        study = optuna.create_study(storage=storage, study_name="knn-noise", direction="maximize")
+        for number in range(300):  # whose attributes fill the last page
+            study.set_user_attr(str(number), "x" * 60)
+    monkeypatch.setattr(search.sqlite3, "connect", small)
+    with pytest.raises(WorkError, match="no space left on the disk of .*study.db"):
+        call("sweep", *flags)
+    monkeypatch.undo()
+    call("sweep", *flags)
+    assert len(read_csv(root)) == 1
+
+
+def read_csv(root):
+    return (root / "tables" / "search.csv").read_text().splitlines()[1:]
 
 
 def test_a_killed_search_has_no_fingerprint_and_goes_on(searched, call):
