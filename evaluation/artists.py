@@ -57,7 +57,7 @@ def _of_json(path: Path, text: str) -> dict[str, str]:
         content = json.loads(text, object_pairs_hook=lambda found: pairs.append(found) or found)
     except (ValueError, RecursionError) as error:
         raise InputError(f"--artists {path} is no json ({error})") from error
-    if content is not (pairs[-1] if pairs else None):
+    if not pairs or content is not pairs[-1]:  # the outermost comes last
         raise InputError(f"--artists {path} must hold {{track id: artist}}")
     for track, artist in content:
         if not isinstance(artist, str | int | None):
