@@ -33,6 +33,8 @@ if options_are_read(__name__):
     from sample_data.styles import STYLES
     from sample_data.synthesis import SECONDS, Track, describe
 
+MOST = {"tracks": 1_000_000, "users": 1_000_000, "plays": 100_000_000}  # that memory holds
+
 
 @dataclass(frozen=True)
 class SampleConfig:
@@ -47,6 +49,9 @@ class SampleConfig:
         from sample_data.styles import STYLES  # numpy, which --help does without
 
         at_least(self, seed=0, tracks=2 * len(STYLES), users=20, plays=20 * self.users)
+        for name, most in MOST.items():
+            if (value := getattr(self, name)) > most:
+                raise InputError(f"--{name} must be at most {most:,}, got {value:,}")
 
     @property
     def made(self) -> Path:

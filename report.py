@@ -80,6 +80,8 @@ class ReportConfig:
 
     def __post_init__(self):
         at_least(self, listen_tracks=1, listen_users=1, map_tracks=20, seed=0)
+        if self.pattern and self.audio is None:
+            raise InputError("--pattern needs --audio DIR, the folder it is about")
         if self.copy_audio and self.audio is None:
             raise InputError("--copy-audio needs --audio DIR, the folder to copy from")
         if self.audio is not None and not self.audio.is_dir():

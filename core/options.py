@@ -431,6 +431,8 @@ def _convert(name: str, value, kind):
     if value is None or isinstance(value, bool | dict | list):
         raise InputError(f"{_flag(name)} must be {_kind_name(kind)}, got {value!r}")
     _refuse_nul(name, value)
+    if kind is Path and not str(value).strip():  # which would be the folder one happens to be in
+        raise InputError(f"{_flag(name)} must be a path, got {value!r}; the folder here is .")
     try:
         converted = kind(str(value).strip())
     except ValueError as error:
