@@ -18,9 +18,10 @@ its renames and removals; every later stage is called. What comes is one of
 Prints a table, file x damage, of how many were named, harmless, and the rest; the last line is one
 json object with the sums. Ends with exit code 1 where anything is silent, unnamed or a traceback.
 
-Measured (all defaults, 40 bits): 1,899 damages of 20 files before 43 readings: 1,888 named, 11
-harmless; 220 readings after kills of five stages at each of their renames and removals: 43 named,
-177 harmless; none silent, unnamed or a traceback. Under ten minutes beside other work.
+Measured: with --bits 1 --kills false, 688 damages of 48 files before 122 readings, none silent and no
+traceback; 4 were unnamed, and are named since. Of 20 of these files, with all 40 bits: 1,899 damages
+before 43 readings: 1,888 named, 11 harmless; 220 readings after kills of five stages at each of
+their renames and removals: 43 named, 177 harmless. 164 s of a processor for the 688.
 """
 
 from __future__ import annotations
