@@ -19,9 +19,9 @@ Prints a table, file x damage, of how many were named, harmless, and the rest; t
 json object with the sums. Ends with exit code 1 where anything is silent, unnamed or a traceback.
 
 Measured with --bits 1: 688 damages of 48 files before 122 readings, 672 named, 16 harmless; after
-kills of five stages at each of their renames and removals 244 readings, 47 named, 197 harmless. With
-40 bits, of the 20 files from the log to the tables: 1,899 damages before 43 readings, 1,888 named,
-11 harmless. None silent, unnamed or a traceback. The 688 take three minutes of a processor.
+kills of five stages at each of their renames and removals 244 readings, 47 named, 197 harmless.
+With 40 bits, of the 20 files from the log to the tables: 1,899 damages before 43 readings, 1,888
+named, 11 harmless. None silent, unnamed or a traceback. The 688 take three minutes of a processor.
 """
 
 from __future__ import annotations
