@@ -19,10 +19,10 @@ from pathlib import Path
 
 import core.start  # noqa: F401  before what is heavy
 
-from core.artifacts import sha256, write_json, write_npy
+from core.artifacts import exclusive, sha256, write_json, write_npy
 from core.late import options_are_read
-from core.names import WITHOUT_FILE
-from core.options import InputError, option, run
+from core.names import WITHOUT_FILE, check_name
+from core.options import InputError, at_least, option, run
 
 if options_are_read(__name__):
     import numpy as np
@@ -43,12 +43,17 @@ class ArtistConfig:
     root: Path = option(Path("."), "folder of all that is read and written")
     seed: int = option(1, "decides who gets whose row")
 
+    def __post_init__(self):
+        at_least(self, seed=0)
+
 
 def main(config: ArtistConfig) -> None:
     split = load_split(config.root)
     artist_of = read_artists(config.artists, read_trackids(config.root))
     if config.embedding in WITHOUT_FILE or BESIDE in config.embedding:
         raise InputError(f"--embedding {config.embedding} is no file; name one of ROOT/embeddings")
+    controls = ("artist_mean", "artist_shuffle")
+    stems = {n: check_name("embedding", f"{config.embedding}_{n}") for n in controls}
     source = read_matrix(config.root, config.embedding)
     same = {"missing": "mean", "fingerprint": source.sha256}
     vectors = load_item_vectors(config.root, config.embedding, split, **same)
@@ -59,17 +64,20 @@ def main(config: ArtistConfig) -> None:
     ):
         matrix = source.vectors.astype(np.float32)
         matrix[split.track_idx] = rows
-        path = config.root / "embeddings" / f"{config.embedding}_{name}.npy"
-        write_npy(path, matrix)
-        facts = {
-            "name": path.stem,
-            "made_from": source.sha256,
-            "artists": sha256(config.artists),
-            "seed": config.seed,
-            "trackids_sha256": sha256(config.root / "trackid_sorted.csv"),
-            "sha256": sha256(path),
-        }
-        write_json(path.with_suffix(".json"), facts)
+        stem = stems[name]
+        path = config.root / "embeddings" / f"{stem}.npy"
+        with exclusive(path.with_name(f".{stem}.lock"), str(path)):
+            path.with_suffix(".json").unlink(missing_ok=True)  # it tells of the matrix before
+            write_npy(path, matrix)
+            facts = {
+                "name": stem,
+                "made_from": source.sha256,
+                "artists": sha256(config.artists),
+                "seed": config.seed,
+                "trackids_sha256": sha256(config.root / "trackid_sorted.csv"),
+                "sha256": sha256(path),
+            }
+            write_json(path.with_suffix(".json"), facts)
         print(f"{path}: {matrix.shape[0]:,} rows of {matrix.shape[1]:,} numbers")
 
 

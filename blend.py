@@ -31,7 +31,7 @@ if options_are_read(__name__):
     import pandas as pd
 
     from evaluation.crossed import difference
-    from evaluation.finished import read_finished, read_table, refuse_other_split
+    from evaluation.finished import read_finished, read_table, refuse_other_split, run_folder
     from evaluation.measures import list_metrics, mean_metric
     from recommenders.interactions import Split, load_split
     from recommenders.lists import Lists
@@ -62,10 +62,7 @@ class Blend(RunOptions):
 
 def main(config: BlendConfig) -> None:
     split = load_split(config.root)
-    folders = [config.root / "runs" / name for name in config.runs]
-    for folder in folders:
-        if not folder.is_dir():
-            raise InputError(f"{folder} is missing; --runs takes folders' names under ROOT/runs")
+    folders = [run_folder(config.root, name, "--runs") for name in config.runs]
     known = [read_finished(folder) for folder in folders]
     for name, each in zip(config.runs, known, strict=True):
         refuse_other_split(config.root, [{**each, "folder": name}], split.fingerprint)

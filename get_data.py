@@ -10,6 +10,7 @@ Reads   data_sources.yaml     the list of files: address, size, checksum, licenc
 Writes  downloads/FILE        whole and verified, under its own name
         downloads/FILE.json   where it is from, its sha256, which checksum it was compared with
         about.tsv             with --about: id, artist, genres of the tracks, for the report
+        about.json            its fingerprint
 
 What was cut goes on where it was, also after an interruption, by the same command. A file with a
 wrong checksum is not kept. Where no checksum is known, the one found is recorded and named. Without

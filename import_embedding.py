@@ -31,8 +31,9 @@ from typing import Literal
 import core.start  # noqa: F401  before what is heavy
 
 from core.artifacts import atomic_path, exclusive, read_json, sha256, write_json
+from core.downloads import read_download
 from core.late import options_are_read
-from core.names import check_name
+from core.names import check_new_embedding
 from core.options import InputError, WorkError, option, outcome_options, refuse_special, run
 from core.trackids import read_trackids
 
@@ -42,7 +43,6 @@ if options_are_read(__name__):
 
     from core.splits import read_split
     from listening_log.large_tables import thread_count
-    from open_data.fetching import record_of
     from open_data.placement import Found, Matrix
     from open_data.vector_tables import open_table
 
@@ -69,7 +69,7 @@ class ImportConfig:
 
 
 def main(config: ImportConfig) -> None:
-    check_name("--name", config.name)
+    check_new_embedding(config.name)
     threads = thread_count(config.threads)
     ids = read_trackids(config.root)
     if config.ids:
@@ -112,14 +112,19 @@ def main(config: ImportConfig) -> None:
 
 
 def source_of(config: ImportConfig) -> dict:
-    """Return the table's path, its sha256 (of a folder: of all files) and its licence."""
+    """Return the table's name, its sha256 (of a folder: of all files) and its licence.
+
+    Raises:
+        InputError: get_data.py fetched it, and it is another file now.
+    """
+    told = {}
     if config.table.is_dir():
         digest = sha256(*sorted(config.table.glob("*.npy")))
     else:
-        digest = sha256(config.table, *([config.ids] if config.ids else []))
-    told, licence = record_of(config.table.resolve()), config.licence
-    if licence is None and told.exists():
-        licence = read_json(told, "python get_data.py").get("licence")
+        digest = sha256(config.table)
+        told = read_download(config.table, digest)
+        digest = sha256(config.table, config.ids) if config.ids else digest
+    licence = told.get("licence") if config.licence is None else config.licence
     return {"file": config.table.name, "sha256": digest, "licence": licence or "unknown"}
 
 
@@ -128,8 +133,9 @@ def is_finished(matrix: Path, made_from: dict) -> bool:
     record = matrix.with_suffix(".json")
     if not (record.exists() and matrix.exists()):
         return False
-    made = read_json(record, "python import_embedding.py --overwrite")
-    changed = [name for name, value in made_from.items() if made.get(name) != value]
+    made = read_json(record, "python import_embedding.py --overwrite", (*made_from, "sha256"))
+    words = {"source": "--table", "trackids_sha256": "trackid_sorted.csv"}
+    changed = [words.get(n, n) for n, value in made_from.items() if made.get(n) != value]
     if made.get("sha256") != sha256(matrix):
         changed.append("the matrix itself")
     if changed:

@@ -5,7 +5,8 @@
 
 Writes  ROOT/audio/TRACK_ID.mp3             8 s of stereo music at 44.1 kHz, in one of eight styles
         ROOT/userid_trackid_timestamp.tsv   user_id, track_id, timestamp; sorted by time
-        ROOT/sample.json                    options, counts and every track's style; written last
+        ROOT/sample.json                    options, counts, every track's style, and the files'
+                                            fingerprints; written last
 
 The dates fit the default split. The clip of a seed and index is the same however many are made.
 Measured on two busy cores: 217 s of processor time in all, 0.2 s a clip and most of it the mp3
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import core.start  # noqa: F401  before what is heavy
 
-from core.artifacts import atomic_path, exclusive, read_json, write_json
+from core.artifacts import atomic_path, exclusive, read_json, read_sealed, sha256, write_json
 from core.late import options_are_read
 from core.options import InputError, at_least, option, outcome_options, run
 
@@ -31,6 +32,8 @@ if options_are_read(__name__):
     from sample_data.listening import listen
     from sample_data.styles import STYLES
     from sample_data.synthesis import SECONDS, Track, describe
+
+MOST = {"tracks": 1_000_000, "users": 1_000_000, "plays": 100_000_000}  # that memory holds
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class SampleConfig:
         from sample_data.styles import STYLES  # numpy, which --help does without
 
         at_least(self, seed=0, tracks=2 * len(STYLES), users=20, plays=20 * self.users)
+        for name, most in MOST.items():
+            if (value := getattr(self, name)) > most:
+                raise InputError(f"--{name} must be at most {most:,}, got {value:,}")
 
     @property
     def made(self) -> Path:
@@ -89,7 +95,22 @@ def is_finished(config: SampleConfig) -> bool:
 
 
 def is_there(config: SampleConfig, clips: Iterable[Path]) -> bool:
-    return config.made.exists() and all(path.exists() for path in [config.log, *clips])
+    """Say whether a finished sample is whole.
+
+    Raises:
+        InputError: one of its files is not the one that was written.
+    """
+    files = [config.log, *clips]
+    if not (config.made.exists() and all(path.exists() for path in files)):
+        return False
+    told = read_json(config.made, again(config)).get("sha256", {})
+    for path in files:
+        read_sealed(path, told.get(path.name), f"make the sample again with {again(config)}")
+    return True
+
+
+def again(config: SampleConfig) -> str:
+    return f"python make_sample.py --root {config.root} --overwrite"
 
 
 def prepare(config: SampleConfig, clips: set[Path]) -> None:
@@ -102,9 +123,10 @@ def prepare(config: SampleConfig, clips: set[Path]) -> None:
     if record is None:
         refuse_strangers(config, clips)
         return
-    earlier = read_json(record, f"python make_sample.py --root {config.root}").get("options", {})
+    remedy = f"python make_sample.py --root {config.root} once it is removed"
+    earlier = read_json(record, remedy, ("options",))["options"]
     now = outcome_options(config)
-    if earlier.keys() != now.keys():
+    if not isinstance(earlier, dict) or earlier.keys() != now.keys():
         raise InputError(f"{record} is not of make_sample.py; move it, or choose another --root")
     before = {config.log, *config.clips(earlier["seed"], earlier["tracks"])}
     changed = [f"--{name} {earlier[name]}" for name in now if earlier[name] != now[name]]
@@ -167,7 +189,13 @@ def finish(config: SampleConfig, clips: dict[Path, Track], played: int) -> None:
     }
     styles = {track.track_id: track.style for track in clips.values()}
     write_json(
-        config.made, {"options": outcome_options(config), "counts": counts, "tracks": styles}
+        config.made,
+        {
+            "options": outcome_options(config),
+            "counts": counts,
+            "tracks": styles,
+            "sha256": {path.name: sha256(path) for path in [config.log, *clips]},
+        },
     )
     print(f"tracks {config.tracks:>9,} of {len(STYLES)} styles, {played:,} of them played")
     print(f"users  {config.users:>9,}")

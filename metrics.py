@@ -39,7 +39,14 @@ if options_are_read(__name__):
     from core.splits import read_split, read_trackids
     from core.users import original_users
     from evaluation.artists import read_artists
-    from evaluation.finished import AGAIN, COMPLETE, read_finished, read_table, refuse_other_split
+    from evaluation.finished import (
+        AGAIN,
+        COMPLETE,
+        read_finished,
+        read_table,
+        refuse_other_split,
+        run_folder,
+    )
     from evaluation.measures import describe, evaluate
 
 
@@ -77,9 +84,7 @@ def main(config: MetricsConfig) -> None:
 
 def measure_again(config: MetricsConfig, name: str, split, artist_of=None) -> None:
     """Compute a run's metrics again from its lists, and export these if that is asked for."""
-    folder = config.root / "runs" / name
-    if not folder.is_dir():
-        raise InputError(f"{folder} is missing; --run takes a folder's name under ROOT/runs")
+    folder = run_folder(config.root, name, "--run")
     with exclusive(folder / ".lock", str(folder)):
         known = read_finished(folder)
         refuse_other_split(config.root, [{**known, "folder": name}], split.fingerprint)

@@ -41,6 +41,7 @@ if options_are_read(__name__):
 
     from core.splits import read_split
     from evaluation.finished import refuse_other_split
+    from evaluation.tables import read_csv
     from reporting.against import KEPT, changes, read_old
     from reporting.answer import answer
     from reporting.drawing import draw_all, figure_metrics
@@ -79,6 +80,8 @@ class ReportConfig:
 
     def __post_init__(self):
         at_least(self, listen_tracks=1, listen_users=1, map_tracks=20, seed=0)
+        if self.pattern and self.audio is None:
+            raise InputError("--pattern needs --audio DIR, the folder it is about")
         if self.copy_audio and self.audio is None:
             raise InputError("--copy-audio needs --audio DIR, the folder to copy from")
         if self.audio is not None and not self.audio.is_dir():
@@ -107,8 +110,10 @@ def main(config: ReportConfig) -> None:
         files = build(config, study, ids, audio, folder)
         for old in set(earlier.get("files", [])) - set(files):
             (folder / old).unlink(missing_ok=True)  # of an earlier report, and of no use now
-        write_json(folder / "report.json", {"made_from": made_from, "files": files})
-    size = sum((folder / name).stat().st_size for name in files if not name.startswith("audio/"))
+        digests = {name: sha256(folder / name) for name in files if not is_copy(name)}
+        record = {"made_from": made_from, "files": files, "sha256": digests}
+        write_json(folder / "report.json", record)
+    size = sum((folder / name).stat().st_size for name in digests)
     print(f"runs    {len(study.runs):>9,}")
     print(f"figures {sum(name.endswith('.pdf') for name in files):>9,} in {folder / 'figures'}")
     print(f"size    {size / 1e6:>9,.1f} MB without audio")
@@ -139,7 +144,7 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
         folder=folder / "data",
     )  # fmt: skip
     gains, more = write_gains(folder / "data", users, metrics, split["train"], tracks)
-    beside += [*more, keep_table(config, folder)]
+    beside += [*more, keep_table(config, study, folder)]
     mentioned = set(data.pop("mentioned"))
     if config.copy_audio:  # the others are found and silent: a report to pass on is not a library
         for place, track in enumerate(data["tracks"]):
@@ -168,11 +173,19 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
     )
 
 
-def keep_table(config: ReportConfig, folder: Path) -> Path:
-    """Copy the table into the report, for a later one to be compared with."""
-    kept = folder / "data" / KEPT
+def keep_table(config: ReportConfig, study: Study, folder: Path) -> Path:
+    """Copy the table into the report, for a later one to be compared with.
+
+    Raises:
+        InputError: it is another one by now than the report was made from.
+    """
+    kept, table = folder / "data" / KEPT, config.root / "tables" / "results.csv"
     with atomic_path(kept) as temporary:
-        shutil.copyfile(config.root / "tables" / "results.csv", temporary)
+        shutil.copyfile(table, temporary)
+        if not read_csv(temporary, "python table.py").equals(study.results):
+            raise InputError(
+                f"{table} was replaced while the report was made; run the same command again"
+            )
     return kept
 
 
@@ -205,8 +218,18 @@ def _earlier(folder: Path) -> dict:
     return read_json(path, "python report.py --overwrite") if path.exists() else {}
 
 
+def is_copy(name: str) -> bool:
+    """Say whether a file of the report is a copy of audio: as many bytes as the library has."""
+    return name.startswith("audio/")
+
+
 def _whole(earlier: dict, folder: Path) -> bool:
-    return all((folder / name).exists() for name in earlier["files"])
+    """Say whether a report's files are those that it wrote; copies of audio need to be there."""
+    told = earlier.get("sha256", {})
+    return all(
+        (folder / name).exists() and (name not in told or sha256(folder / name) == told[name])
+        for name in earlier.get("files", [])
+    )
 
 
 def link(config: ReportConfig, folder: Path) -> str:

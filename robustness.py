@@ -27,7 +27,8 @@ import core.start  # noqa: F401  before what is heavy
 
 from core.artifacts import write_json
 from core.late import options_are_read
-from core.options import InputError, option, run
+from core.names import WITHOUT_FILE, check_name
+from core.options import InputError, at_least, option, run
 from recommenders.run_options import SCALES
 
 if options_are_read(__name__):
@@ -36,6 +37,7 @@ if options_are_read(__name__):
     from evaluation.crossed import difference
     from evaluation.measures import list_metrics
     from extract_item_embeddings.engine.perturb import PERTURBATIONS, perturbed_name
+    from recommenders.embedding_files import read_matrix
     from recommenders.interactions import Split, load_split
     from recommenders.lists import Lists, recommend
     from recommenders.scaling import Scaling
@@ -53,6 +55,12 @@ class RobustnessConfig:
     root: Path = option(Path("."), "folder of all that is read and written")
     scale: Literal[SCALES] = option("standardize", "unit of the vectors, see knn.py")
     seed: int = option(1, "decides which tracks are exchanged in the lists")
+
+    def __post_init__(self):
+        at_least(self, seed=0)
+        for name in self.embeddings:
+            if check_name("embedding", name) in WITHOUT_FILE:
+                raise InputError(f"--embeddings {name} is no file; name one of ROOT/embeddings")
 
 
 def main(config: RobustnessConfig) -> None:
@@ -83,14 +91,12 @@ def robustness(config: RobustnessConfig, name: str, split: Split) -> list[dict]:
             f"extract_item_embeddings.{name} --perturb {'|'.join(PERTURBATIONS)}"
         )
     vectors = load_item_vectors(config.root, name, split, missing="mean")
-    if vectors is None:
-        raise InputError(f"--embeddings {name} has no vectors; name one of ROOT/embeddings")
     scaling = Scaling.of(vectors, config.scale)
     plain = vectors if scaling is None else scaling.apply(vectors)
     before = lists_of(plain, split)
     found = []
     for each, path in there:
-        matrix = np.load(path, mmap_mode="r")
+        matrix = read_matrix(config.root, path.stem).vectors
         if matrix.shape != (split.n_tracks, vectors.shape[1]):
             raise InputError(
                 f"{path} is {matrix.shape}, expected ({split.n_tracks}, {vectors.shape[1]}) as "
@@ -98,6 +104,11 @@ def robustness(config: RobustnessConfig, name: str, split: Split) -> list[dict]:
             )
         own = np.asarray(matrix[split.track_idx], dtype=np.float32)
         drawn = np.flatnonzero(np.isfinite(own).all(axis=1))
+        if not len(drawn):
+            raise InputError(
+                f"{path} has a vector of none of the {len(own):,} tracks of train; extract it "
+                "again with --overwrite, and look at what failed"
+            )
         own = own[drawn] if scaling is None else scaling.apply(own[drawn])
         row = {"embedding": name, "perturb": each, "tracks": len(drawn)}
         row["itself"], row["neighbours"] = neighbours_kept(plain, own, drawn)

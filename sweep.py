@@ -7,11 +7,13 @@
 
 Reads   data/, embeddings/, trackid_sorted.csv; --space, the options that vary (search.yaml)
 Writes  searches/RECOMMENDER-EMBEDDING/study.db      Optuna's record of the trials
+                                       study.json    its fingerprint
                                        trials/NNNN/  each trial's run, as the recommender leaves it
-                                       chosen.yaml   the best options, for --config
+                                       chosen.yaml   the best options, for --config; sealed
                                        search.json   what was searched, budget, outcome; last
         runs/RECOMMENDER-EMBEDDING-tuned-sSEED/      runs with the chosen options (--final-seeds)
         tables/search.csv                            every search: budget, value and choice
+        tables/search.json                           its fingerprint; last
 
 Trials are chosen between on the validation users alone; nothing here looks at test. A trial runs
 the same command as by hand, also under --select METRIC, so its epochs can be compared while it
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -32,9 +35,7 @@ from typing import Literal
 
 import core.start  # noqa: F401  before what is heavy
 
-import yaml
-
-from core.artifacts import atomic_path, exclusive, read_json, read_record, write_json
+from core.artifacts import atomic_path, exclusive, read_json, read_record, sha256, write_json
 from core.late import options_are_read
 from core.names import TUNED, run_name
 from core.options import (
@@ -47,6 +48,7 @@ from core.options import (
     yaml_files,
 )
 from core.registry import RECOMMENDERS
+from core.yamls import PLAIN, dump_sealed, is_plain
 from evaluation.metric_options import check_metric
 from recommenders.run_options import EmbeddingOptions
 
@@ -88,11 +90,15 @@ class SweepConfig:
 
     def __post_init__(self):
         check_metric("--metric", self.metric)
-        at_least(self, trials=1, workers=1)
+        at_least(self, trials=1, workers=1, seed=0)
+        if min(self.final_seeds or (0,)) < 0:
+            raise InputError(f"--final-seeds must be at least 0, got {min(self.final_seeds)}")
 
 
 def main(config: SweepConfig) -> None:
     space = read_space(config.space, config.recommender)
+    for name in GIVEN & set(space):
+        raise InputError(f"--space {config.space}: '{name}' is given by the search; remove it")
     split_hash(config.root)
     made = {}
     for embedding in config.embeddings:
@@ -118,11 +124,13 @@ def search_one(config: SweepConfig, space: dict, embedding: str, folder: Path) -
     record = folder / "begun.json"
     if config.overwrite:
         (folder / "search.json").unlink(missing_ok=True)
-        for path in (folder / "study.db", record, folder / "chosen.yaml"):
+        for name in ("study.json", "study.db", "begun.json", "chosen.yaml"):
+            path = folder / name
             path.unlink(missing_ok=True)
         shutil.rmtree(folder / "trials", ignore_errors=True)
     if record.exists():
-        refuse_changes(folder, read_json(record, "python sweep.py --overwrite"), made_from)
+        begun = read_json(record, "python sweep.py --overwrite", tuple(made_from))
+        refuse_changes(folder, begun, made_from)
     else:
         write_json(record, made_from)
     base = read_base(config)
@@ -130,7 +138,7 @@ def search_one(config: SweepConfig, space: dict, embedding: str, folder: Path) -
     trained = {"select": config.metric} if learns else {}
     settings = folder / "base.yaml"
     with atomic_path(settings) as temporary:
-        temporary.write_text(yaml.safe_dump({config.recommender: {**base, **trained}}))
+        temporary.write_text(dump_sealed({config.recommender: {**base, **trained}}))
     print(f"{folder}: {config.trials} trials, {config.sampler}, {config.workers} at a time")
     outcome = Search(
         root=config.root,
@@ -149,7 +157,7 @@ def search_one(config: SweepConfig, space: dict, embedding: str, folder: Path) -
     chosen, options = folder / "chosen.yaml", {**base, **trained, **outcome["chosen"]}
     (folder / "search.json").unlink(missing_ok=True)  # until choice and runs are of one search
     with atomic_path(chosen) as temporary:
-        temporary.write_text(yaml.safe_dump({config.recommender: options}, sort_keys=False))
+        temporary.write_text(dump_sealed({config.recommender: options}))
     if config.final_seeds:
         final_runs(config, embedding, chosen, options)
     write_outcome(folder / "search.json", made_from, outcome)
@@ -189,6 +197,9 @@ def read_base(config: SweepConfig) -> dict:
         base |= read_yaml_options(path, config.recommender)
     for name in GIVEN & set(base):
         raise InputError(f"--config {config.config}: '{name}' is given by the search; remove it")
+    for name, value in base.items():
+        if not all(map(is_plain, value if isinstance(value, list) else [value])):
+            raise InputError(f"--config {config.config}: '{name}' must be of {PLAIN}, got {value}")
     return base if config.width is None else {**base, "width": config.width}
 
 
@@ -224,7 +235,8 @@ def final_runs(config: SweepConfig, embedding: str, chosen: Path, options: dict)
         command.append("--overwrite")
     done = subprocess.run(list(map(str, command)))
     if done.returncode:
-        raise WorkError(f"the runs with the chosen options failed; again: {' '.join(command[1:])}")
+        again = shlex.join(["python", *map(str, command[1:])])
+        raise WorkError(f"the runs with the chosen options failed; again: {again}")
 
 
 def of_another_choice(folder: Path, options: dict) -> bool:
@@ -246,9 +258,12 @@ def collect(root: Path) -> None:
         budget = [outcome[name] for name in BUDGET]
         lines.append([*heads, outcome["value"], *budget, json.dumps(outcome["chosen"])])
     heads = [*HEADS, "value", *BUDGET, "chosen"]
-    with atomic_path(root / "tables" / "search.csv") as temporary:
+    table = root / "tables" / "search.csv"
+    table.with_suffix(".json").unlink(missing_ok=True)
+    with atomic_path(table) as temporary:
         with open(temporary, "w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([heads, *lines])
+    write_json(table.with_suffix(".json"), {"sha256": {table.stem: sha256(table)}})
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
     python -m benchmarks.stress_files
     python -m benchmarks.stress_files --bits 5 --kills false
 
-A small root is made from a log to the tables. Then each of its files is cut in half, emptied,
-filled with zeros, turned round in single bits and, if it is json, given another shape; every stage
-that reads it is called. And each stage is begun again with --overwrite and stopped before each of
-its renames and removals; every later stage is called. What comes is one of
+A small root is made from a log to the tables (stress_root.py, which also says which stages read a
+file). Then each of its files is cut in half, emptied, filled with zeros, turned round in single
+bits and, if it is json, given another shape; every stage that reads it is called. And each stage is
+begun again with --overwrite and stopped before each of its renames and removals; every later stage
+is called. What comes is one of
 
     named      an error (exit 2 or 1) that names the file, or after a kill any error
     harmless   the same numbers as without the damage (after a kill, those of before or afterwards)
@@ -17,38 +18,47 @@ its renames and removals; every later stage is called. What comes is one of
 Prints a table, file x damage, of how many were named, harmless, and the rest; the last line is one
 json object with the sums. Ends with exit code 1 where anything is silent, unnamed or a traceback.
 
-Measured (all defaults, 40 bits): 1,899 damages of 20 files before 43 readings: 1,888 named, 11
-harmless; 220 readings after kills of five stages at each of their renames and removals: 43 named,
-177 harmless; none silent, unnamed or a traceback. Under ten minutes beside other work.
+Measured with --bits 1: 688 damages of 48 files before 122 readings, 672 named, 16 harmless; after
+kills of five stages at each of their renames and removals 244 readings, 47 named, 197 harmless.
+With 40 bits, of the 20 files from the log to the tables: 1,899 damages before 43 readings, 1,888
+named, 11 harmless. None silent, unnamed or a traceback. The 688 take three minutes of a processor.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import io
 import itertools
 import json
 import os
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from core.artifacts import sha256, write_json
-from core.options import InputError, WorkError, option, parse_config, run
-from evaluation.tables import read_tables
+from benchmarks.stress_root import (
+    AGAIN,
+    DATES,
+    KNN,
+    LOG,
+    METRICS,
+    NEW,
+    READERS,
+    RESUME,
+    STAGE_0,
+    STAGE_1,
+    TABLE,
+    TABLES,
+    Stage,
+    make_root,
+)
+from core.options import InputError, WorkError, option, run
 
 OUTCOMES = ("named", "harmless", "silent", "unnamed", "traceback")
 SHAPES = (b"[]", b"null", b"{}", b"7", b"")
-DATES = ("--train-from", "2019-02-01", "--test-from", "2019-02-15")
-KNN, HALF = "runs/knn-toy-s1", "runs/shallow-toy-s1"
-FIT = ("--embedding", "toy", "--epochs", "3", "--batch-size", "400", "--device", "cpu")
 
 
 class Killed(BaseException):
@@ -57,6 +67,7 @@ class Killed(BaseException):
 
 @dataclass(frozen=True)
 class StressConfig:
+    only: tuple[str, ...] = option((), "parts of the names of the files to damage; auto: all")
     bits: int = option(40, "single bits of each file to turn round")
     damage: bool = option(True, "damage files")
     kills: bool = option(True, "kill stages")
@@ -64,96 +75,10 @@ class StressConfig:
     folder: Path | None = option(None, "where to work; auto: the system's temporary folder")
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A command, and what its numbers are: a function of the root after it."""
-
-    script: str
-    flags: tuple
-    answer: Callable[[Path], object]
-
-    def __call__(self, root: Path):
-        call(self.script, "--root", root, *(str(f).replace("ROOT", str(root)) for f in self.flags))
-        return self.answer(root)
-
-
-def call(script: str, *flags) -> None:
-    """Run a script's main in this process, without its words."""
-    module = importlib.import_module(script)
-    kinds = [v for v in vars(module).values() if isinstance(v, type) and v.__module__ == script]
-    kind = next(v for v in kinds if v.__name__.endswith("Config"))
-    with contextlib.redirect_stdout(io.StringIO()):
-        module.main(parse_config(kind, module.__doc__, list(map(str, flags))))
-
-
-def files(*names: str) -> Callable[[Path], object]:
-    """Return the answer that is the content of files; of json what it says, without its seal."""
-
-    def answer(root: Path):
-        return {name: content(path) for n in names for path in root.glob(n) for name in [path.name]}
-
-    return answer
-
-
-def content(path: Path):
-    """Return what a file says that a later stage could believe."""
-    if path.suffix == ".json":
-        said = json.loads(path.read_text())
-        kept = ("val", "test", "lists", "counts", "config", "rows", "users", "log", "sha256")
-        return {name: said.get(name) for name in kept if name in said}
-    return sha256(path)
-
-
-class Tables:
-    """Stands for the report's reader: its numbers are the tables."""
-
-    script, flags = "report", ()
-
-    def __call__(self, root: Path):
-        return {name: table.to_csv() for name, table in read_tables(root).items()}
-
-
-MADE = "runs/knn-toy-new-s1"
-STAGE_0 = Stage("0_get_plays_pqt", ("--log", "ROOT/log.tsv"), files("data/plays.*"))
-STAGE_1 = Stage(
-    "1_train_test_split", DATES, files("data/t*.pqt", "data/val.pqt", "data/split.json")
-)
-SPLIT = Stage("1_train_test_split", (*DATES, "--overwrite"), STAGE_1.answer)
-AGAIN = Stage("knn", ("--embedding", "toy"), files(f"{KNN}/*.pqt", f"{KNN}/*.json"))
-NEW = Stage(
-    "knn", ("--embedding", "toy", "--tag", "new"), files(f"{MADE}/*.pqt", f"{MADE}/metrics.json")
-)
-RESUME = Stage("train", FIT, files(f"{HALF}/*.pqt"))
-METRICS = Stage(
-    "metrics", ("--run", "knn-toy-s1"), files(f"{KNN}/per_user*", f"{KNN}/metrics.json")
-)
-TABLE = Stage("table", ("--resamples", "100"), files("tables/*.csv"))
-READERS: dict[str, tuple] = {  # of every file, the stages that read it
-    "trackid_sorted.csv": (STAGE_0, STAGE_1, SPLIT, NEW, METRICS),
-    "data/plays.pqt": (STAGE_0, STAGE_1, SPLIT),
-    "data/plays.json": (STAGE_0, SPLIT),
-    **{f"data/{part}.pqt": (STAGE_1, NEW, METRICS) for part in ("train", "val", "test")},
-    "data/split.json": (STAGE_1, NEW, METRICS),
-    "embeddings/toy.npy": (NEW, AGAIN),
-    "embeddings/toy.json": (NEW,),
-    f"{KNN}/config.yaml": (AGAIN, METRICS, TABLE),
-    f"{KNN}/metrics.json": (AGAIN, METRICS, TABLE),
-    f"{KNN}/recs.pqt": (AGAIN, METRICS),
-    f"{KNN}/per_user_test.pqt": (AGAIN, TABLE),
-    f"{KNN}/segments_test.pqt": (AGAIN, TABLE),
-    f"{HALF}/last.pt": (RESUME,),
-    f"{HALF}/best.pt": (RESUME,),
-    f"{HALF}/config.yaml": (RESUME,),
-    "tables/results.csv": (Tables(),),
-    "tables/comparisons.csv": (Tables(),),
-    "tables/tables.json": (Tables(),),
-}
-
-
 def main(config: StressConfig) -> None:
     counts: dict[tuple, Counter] = defaultdict(Counter)
     with tempfile.TemporaryDirectory(dir=config.folder) as name:
-        root = make_root(Path(name) / "root", config.seed)
+        root = stopped_root(Path(name) / "root", config.seed)
         if config.damage:
             damage_files(root, Path(name) / "damaged", config, counts)
         if config.kills:
@@ -167,24 +92,9 @@ def main(config: StressConfig) -> None:
         raise WorkError("something was believed that was not made, or said nothing of use; above")
 
 
-def make_root(root: Path, seed: int) -> Path:
-    """Make a root of every stage: a finished run, a training that was stopped, tables."""
-    rng = np.random.default_rng(seed)
-    (root / "embeddings").mkdir(parents=True)
-    times = pd.to_timedelta(rng.integers(0, 28 * 86_400, 2_000), unit="s")
-    tracks = (rng.random(2_000) ** 2 * 60).astype(int)
-    log = {"user_id": rng.integers(0, 40, 2_000), "track_id": [f"track{t:04d}" for t in tracks]}
-    log = pd.DataFrame(log).assign(timestamp=pd.Timestamp("2019-02-01") + times)
-    log.to_csv(root / "log.tsv", sep="\t", index=False)
-    STAGE_0(root), STAGE_1(root)
-    vectors = rng.standard_normal((60, 8), dtype=np.float32)
-    np.save(root / "embeddings" / "toy.npy", vectors)
-    ids = sha256(root / "trackid_sorted.csv")
-    facts = {"sha256": sha256(root / "embeddings" / "toy.npy"), "trackids_sha256": ids}
-    write_json(root / "embeddings" / "toy.json", facts)
-    AGAIN(root)
-    call("knn", "--root", root, "--embedding", "noise", "--width", "8")
-    TABLE(root)
+def stopped_root(root: Path, seed: int) -> Path:
+    """Make a root of every stage in which a training was stopped as well."""
+    make_root(root, seed)
     with steps(3 + 2 * 3, replaced=True):  # config, and two epochs' checkpoints and more
         with contextlib.suppress(Killed):
             RESUME(root)
@@ -240,6 +150,8 @@ def damage_files(root: Path, work: Path, config: StressConfig, counts) -> None:
     """Count what comes of each damage of each file."""
     rng = np.random.default_rng(config.seed)
     for file, stages in READERS.items():
+        if config.only and not any(part in file for part in config.only):
+            continue
         whole = (root / file).read_bytes()
         for stage in stages:
             expected = {repr(on_copy(root, work, stage))}
@@ -254,12 +166,10 @@ def damage_files(root: Path, work: Path, config: StressConfig, counts) -> None:
 
 def kill_stages(root: Path, work: Path, counts) -> None:
     """Count what later stages make of each moment at which a stage was killed."""
-    later = {"NEW": NEW, "METRICS": METRICS, "TABLE": TABLE, "REPORT": Tables()}
+    later = {"NEW": NEW, "METRICS": METRICS, "TABLE": TABLE, "REPORT": TABLES}
     again = Stage("1_train_test_split", (*DATES, "--seed", 7, "--overwrite"), STAGE_1.answer)
     killed = {
-        "stage 0": Stage(
-            "0_get_plays_pqt", ("--log", "ROOT/log.tsv", "--overwrite"), STAGE_0.answer
-        ),
+        "stage 0": Stage("0_get_plays_pqt", (*LOG, "--overwrite"), STAGE_0.answer),
         "stage 1": again,
         "knn": Stage("knn", (*AGAIN.flags, "--scale", "rms", "--overwrite"), AGAIN.answer),
         "metrics": Stage("metrics", (*METRICS.flags, "--k", "7"), METRICS.answer),

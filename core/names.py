@@ -25,6 +25,15 @@ def check_name(what: str, name: str) -> str:
     return name
 
 
+def check_new_embedding(name: str) -> str:
+    """Return the name of an embedding that is to be a file; one with a meaning is refused."""
+    if name in (*WITHOUT_FILE, NONE):
+        raise InputError(
+            f"embedding '{name}' is the name of one that has no file; choose another --name"
+        )
+    return check_name("embedding", name)
+
+
 def shuffled_tag(tag: str | None) -> str:
     """Return the tag of the shuffled control of a row with that tag."""
     if tag and tag != SHUFFLED and not tag.endswith(f"_{SHUFFLED}"):

@@ -33,10 +33,10 @@ import yaml
 
 from core.late import import_the_rest
 from core.registry import ALL
-from core.yamls import load_yaml
+from core.yamls import MOST, load_yaml
 
 UNSET = dataclasses.MISSING
-MOST = 2**63  # whole numbers from here on are none that an array holds
+NOTHING = ("none", "null", "auto")  # texts that stand for no value, where there may be none
 HERE = Path(__file__).resolve().parents[1]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 # What numpy and torch say, in errors of kinds that say something else as well.
@@ -75,6 +75,7 @@ def option(
     read: bool = True,
     before=UNSET,
     bare: str | None = None,
+    is_name: bool = False,
 ):
     """Declare one option of a script's dataclass.
 
@@ -87,9 +88,12 @@ def option(
         before: of an option that came later: its value in everything that was made without it, so
             that this stays finished. Without one, what does not record the option is another thing.
         bare: the value of a flag that stands alone, where it may.
+        is_name: what is given becomes part of a file's name, so that `null` is no way to give none.
     """
-    metadata = {"help": help, "outcome": outcome, "read": read, "before": before, "bare": bare}
-    return dataclasses.field(default=default, metadata=metadata)
+    metadata = {"help": help, "outcome": outcome, "read": read, "before": before}
+    return dataclasses.field(
+        default=default, metadata={**metadata, "bare": bare, "is_name": is_name}
+    )
 
 
 def at_least(config, **least: float) -> None:
@@ -165,6 +169,8 @@ def parse_config(config_class, doc: str, argv: list[str] | None = None):
 
     for name, text in given.items():
         _refuse_nul(name, text)
+        if fields[name].metadata.get("is_name") and text.lower() in NOTHING:
+            raise InputError(f"{_flag(name)} {text} would be none; leave it away, or name another")
     values = {}
     if "config" in fields and fields["config"].metadata.get("read", True):
         section = getattr(config_class, "section", None)
@@ -210,7 +216,10 @@ def read_yaml_options(path: Path, section: str | None) -> dict:
     """
     refuse_special(path, f"--config {path}")
     try:
-        content = load_yaml(path.read_text(encoding="utf-8")) or {}
+        text = path.read_text(encoding="utf-8")
+        if not text:
+            raise InputError(f"--config {path} is empty; expected 'key: value' lines")
+        content = load_yaml(text) or {}
     except OSError as error:
         raise InputError(f"--config {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -402,7 +411,7 @@ def _convert(name: str, value, kind):
     """Return the value as the field's type, from text (flags) or from yaml's own types."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() in ("none", "null", "auto")):
+        if value is None or (isinstance(value, str) and value.lower() in NOTHING):
             return None
         return _convert(name, value, next(k for k in args if k is not types.NoneType))
     if origin is typing.Literal:
@@ -422,6 +431,8 @@ def _convert(name: str, value, kind):
     if value is None or isinstance(value, bool | dict | list):
         raise InputError(f"{_flag(name)} must be {_kind_name(kind)}, got {value!r}")
     _refuse_nul(name, value)
+    if kind is Path and not str(value).strip():  # which would be the folder one happens to be in
+        raise InputError(f"{_flag(name)} must be a path, got {value!r}; the folder here is .")
     try:
         converted = kind(str(value).strip())
     except ValueError as error:

@@ -6,11 +6,16 @@ stand for billions of values.
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Hashable
 
 import yaml
 
 DEEPEST = 20  # levels
+SEALED = "# sealed:"
+MOST = 2**63  # whole numbers from here on are none that an array holds
+PLAIN = "text, finite numbers below 2^63, true, false and null"
 
 
 class _Loader(yaml.SafeLoader):
@@ -47,10 +52,31 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def is_plain(value) -> bool:
+    """Say whether a value is PLAIN; dates, NaN and what holds others are not."""
+    if isinstance(value, int | float):
+        return math.isfinite(value) and abs(value) < MOST
+    return value is None or isinstance(value, str)
+
+
+def dump_sealed(content) -> str:
+    """Return the content as yaml whose first line, a comment, is the fingerprint of the others."""
+    text = yaml.safe_dump(content, sort_keys=False)
+    return f"{SEALED} {hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
 def load_yaml(text: str):
     """Return the content of a yaml text.
 
     Raises:
-        yaml.YAMLError: no yaml, a key that stands twice, a reference, or too many levels.
+        yaml.YAMLError: no yaml, a key that stands twice, a reference, too many levels, or not what
+            dump_sealed returned.
     """
+    if text.startswith(SEALED):
+        first, _, rest = text.partition("\n")
+        if first != f"{SEALED} {hashlib.sha256(rest.encode()).hexdigest()}":
+            raise yaml.YAMLError(
+                "it is not what was written, it was damaged or edited; make it again, or remove "
+                "its first line if the edit is meant"
+            )
     return yaml.load(text, _Loader)  # noqa: S506  a SafeLoader

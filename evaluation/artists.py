@@ -8,7 +8,9 @@ in the file is in none of the groups.
 from __future__ import annotations
 
 import csv
+import io
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +35,8 @@ def read_artists(path: Path, trackids: list[str]) -> np.ndarray:
         InputError: it cannot be read, has no such columns, or knows none of the tracks.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--artists {path} cannot be read ({error})") from error
     known = _of_json(path, text) if Path(path).suffix == ".json" else _of_csv(path, text)
@@ -49,27 +52,50 @@ def read_artists(path: Path, trackids: list[str]) -> np.ndarray:
 
 
 def _of_json(path: Path, text: str) -> dict[str, str]:
+    pairs = []
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=lambda found: pairs.append(found) or found)
     except (ValueError, RecursionError) as error:
         raise InputError(f"--artists {path} is no json ({error})") from error
-    if not isinstance(content, dict):
+    if not pairs or content is not pairs[-1]:  # the outermost comes last
         raise InputError(f"--artists {path} must hold {{track id: artist}}")
-    return {str(key): str(value) for key, value in content.items() if value}
+    for track, artist in content:
+        if not isinstance(artist, str | int | None):
+            raise InputError(f"--artists {path}: '{track}' must have a name, got {artist!r:.60}")
+    return _once(path, ((track, str(artist or "").strip()) for track, artist in content))
 
 
 def _of_csv(path: Path, text: str) -> dict[str, str]:
-    lines = text.splitlines()
-    dialect = "\t" if lines and "\t" in lines[0] else ","
-    reader = csv.DictReader(lines, delimiter=dialect)
-    heads = {name.strip().lower(): name for name in reader.fieldnames or ()}
+    # A quote in a table of tabs is a letter: the song "Heroes" would end no field, and hide rows.
+    tabs = "\t" in text.partition("\n")[0]
+    quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+    delimiter = "\t" if tabs else ","
+    try:
+        file = io.StringIO(text, newline="")
+        reader = csv.DictReader(file, delimiter=delimiter, quoting=quoting, strict=True)
+        rows, names = list(reader), reader.fieldnames or ()
+    except csv.Error as error:
+        raise InputError(f"--artists {path} cannot be read as a table ({error})") from error
+    heads = {name.strip().lower(): name for name in names}
     ids = next((heads[name] for name in ID_COLUMNS if name in heads), None)
     if ids is None or ARTIST not in heads:
         raise InputError(
             f"--artists {path} needs a column {' or '.join(ID_COLUMNS)} and one named {ARTIST}, "
             f"has {', '.join(heads) or 'none'}"
         )
-    return {row[ids]: (row[heads[ARTIST]] or "").strip() for row in reader}
+    return _once(path, ((row[ids], (row[heads[ARTIST]] or "").strip()) for row in rows))
+
+
+def _once(path: Path, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return {track: artist} of those that have one; a track of two artists is an InputError."""
+    known: dict[str, str] = {}
+    for track, artist in pairs:
+        if artist and known.setdefault(track, artist) != artist:
+            raise InputError(
+                f"--artists {path}: '{track}' stands twice, as of '{known[track]}' and of "
+                f"'{artist}'; expected one artist a track"
+            )
+    return known
 
 
 def novelty(train: pd.DataFrame, truth: pd.DataFrame, artist_of: np.ndarray) -> np.ndarray:

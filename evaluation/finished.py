@@ -29,6 +29,18 @@ def fingerprints(folder: Path) -> dict[str, str]:
     return {path.name: sha256(path) for path in sorted(names) if path.exists()}
 
 
+def run_folder(root: Path, name: str, flag: str) -> Path:
+    """Return the folder of a run by its name; what is none is an InputError.
+
+    Args:
+        flag: that the name came with.
+    """
+    folder = root / "runs" / name
+    if Path(name).name != name or name in ("", "..") or not folder.is_dir():
+        raise InputError(f"{folder} is missing; {flag} takes a folder's name under ROOT/runs")
+    return folder
+
+
 def read_finished(folder: Path) -> dict:
     """Return what config.yaml and metrics.json hold, in one dict.
 

@@ -13,11 +13,13 @@ LIST_LENGTH = 100  # tracks kept for each user, at most; the largest --k
 KS = (10, 20, 50, 100)
 
 
-def check_lengths(ks) -> None:
+def check_lengths(ks, what: str = "--k") -> None:
     """Raise InputError if a k is below 1 or beyond the length of list that is kept."""
     for k in ks:
         if not 1 <= k <= LIST_LENGTH:
-            raise InputError(f"--k must be between 1 and {LIST_LENGTH}, a list's length, got {k}")
+            raise InputError(
+                f"{what} must be between 1 and {LIST_LENGTH}, a list's length, got {k}"
+            )
 
 
 def check_metric(flag: str, name: str, others: tuple[str, ...] = ()) -> None:
@@ -30,4 +32,4 @@ def check_metric(flag: str, name: str, others: tuple[str, ...] = ()) -> None:
         said = f"{', '.join(others)} or one of" if others else "one of"
         shown = name if len(name) < 60 else f"{name[:57]}..."
         raise InputError(f"{flag} must be {said} {', '.join(METRICS)} with @k, got '{shown}'")
-    check_lengths([int(name.split("@")[1][:9])])
+    check_lengths([int(name.split("@")[1][:9])], f"{flag} METRIC@k: k")

@@ -80,7 +80,7 @@ HEADS = {  # first columns of what table.py writes
     *(("section", "recommender", "embedding"), ("",)),
 }
 SEAL = "tables.json"  # written last
-ELSEWHERE = {"search"}  # sweep.py's
+ELSEWHERE = {"search": "its last python sweep.py"}  # tables of others, and what makes them
 METRIC = re.compile(r"\w+@\d+")
 KEYS = ["recommender", "embedding", "tag"]
 
@@ -99,11 +99,22 @@ def read_tables(root: Path) -> dict[str, pd.DataFrame]:
     again = f"python table.py --root {root}"
     if not (folder / "results.csv").exists():
         raise InputError(f"{folder / 'results.csv'} is missing; make it with {again}")
-    sealed = _sealed(folder, again)
+    sealed = _sealed(folder / SEAL, again)
+    for name, remedy in ELSEWHERE.items():
+        sealed |= _sealed(folder / f"{name}.json", remedy)
     paths = {path.stem: path for path in sorted(folder.glob("*.csv"))}
     for name in sealed:
         paths.setdefault(name, folder / f"{name}.csv")
-    return {name: read_csv(path, again, sealed.get(name)) for name, path in paths.items()}
+    return {
+        name: read_csv(path, ELSEWHERE.get(name, again), sealed.get(name))
+        for name, path in paths.items()
+    }
+
+
+def read_results(root: Path) -> pd.DataFrame:
+    """Return root/tables/results.csv alone, as read_tables does."""
+    folder, again = Path(root) / "tables", f"python table.py --root {root}"
+    return read_csv(folder / "results.csv", again, _sealed(folder / SEAL, again).get("results"))
 
 
 def seal_tables(folder: Path) -> None:
@@ -126,13 +137,13 @@ def remove_tables(folder: Path) -> None:
                 path.unlink()
 
 
-def _sealed(folder: Path, again: str) -> dict:
+def _sealed(path: Path, again: str) -> dict:
     """Return {name: sha256} as tables.json has it; nothing without one."""
-    if not (folder / SEAL).exists():
+    if not path.exists():
         return {}
-    sealed = read_json(folder / SEAL, again, ("sha256",))["sha256"]
+    sealed = read_json(path, again, ("sha256",))["sha256"]
     if not isinstance(sealed, dict):
-        raise InputError(f"{folder / SEAL} is damaged; make it again with {again}")
+        raise InputError(f"{path} is damaged; make it again with {again}")
     return sealed
 
 

@@ -26,7 +26,6 @@ from pathlib import Path
 
 import core.start  # noqa: F401  before what is heavy
 
-import torch
 from torch import Tensor
 
 from core.artifacts import sha256
@@ -99,7 +98,6 @@ class Mule(TorchBackbone):
             raise InputError(f"{path} cannot be loaded ({error}); fetch {ADDRESS} again") from error
 
     def load(self, device: str) -> None:
-        torch.backends.cudnn.allow_tf32 = False  # else a GPU's convolutions round to 10 bits
         self.slices = Slices().to(device)
         self.model = self.read(lambda path: MuleNetwork(read_layers(path))).eval().to(device)
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from core.downloads import read_download
 from core.options import InputError
 from listening_log.fields import read_text_user
 from listening_log.large_tables import TableFile
@@ -237,6 +238,8 @@ def fingerprint(path: Path) -> Iterator[Callable[[], dict]]:
         sha = hashing.result()
         if _identity(path) != before:
             raise InputError(f"{path} changed while it was read; run the same command again")
+        if path.is_file():
+            read_download(path, sha)
         return {"path": str(path), **before, "sha256": sha}
 
     with ThreadPoolExecutor(1) as pool:

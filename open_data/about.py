@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.artifacts import atomic_path
+from core.artifacts import atomic_path, sha256, write_json
 from core.options import InputError
 from core.trackids import read_trackids
 from open_data.sources import Source
@@ -21,6 +21,8 @@ IDS = "music4all_onion_id"
 
 def write_about(root: Path, folder: Path, sources: dict[str, Source], threads: int) -> str:
     """Write ROOT/about.tsv: id, artist, genres of the tracks that are known; return what to print.
+
+    Its fingerprint is in about.json, written last.
 
     Args:
         folder: of downloads; what is not there is left out.
@@ -42,12 +44,14 @@ def write_about(root: Path, folder: Path, sources: dict[str, Source], threads: i
     if (root / "trackid_sorted.csv").exists():
         known = {track: known[track] for track in read_trackids(root) if track in known}
     path = root / "about.tsv"
+    path.with_suffix(".json").unlink(missing_ok=True)
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write("id\tartist\tgenres\n")
         for track in sorted(known):
             facts = known[track]
             fields = (track, facts.get("artist", ""), facts.get("genres", ""))
             file.write("\t".join(" ".join(field.split()) for field in fields) + "\n")
+    write_json(path.with_suffix(".json"), {"sha256": sha256(path)})
     counts = {name: sum(name in facts for facts in known.values()) for name in ("genres", "artist")}
     return (
         f"{path}: {len(known):,} tracks, {counts['genres']:,} with a genre, "

@@ -9,16 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.artifacts import read_json, write_json
+from core.downloads import REMEDY, record_of
 from core.options import InputError, WorkError
 from open_data.sources import Source
 from open_data.transfer import Interrupted, Mismatch, Part, Transfer, Unreachable, verify
-
-REMEDY = "python get_data.py"
-
-
-def record_of(target: Path) -> Path:
-    """Return the json that tells what a downloaded file is."""
-    return target.with_name(f"{target.name}.json")
 
 
 def is_here(source: Source, target: Path) -> bool:

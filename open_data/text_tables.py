@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,7 +75,7 @@ class TextTable:
         types = {name: pa.float32() for name in names} | {names[self.id_at]: pa.string()}
         try:
             table = pyarrow.csv.read_csv(
-                io.BytesIO(text),
+                pa.BufferReader(text),  # of a file of Python's, threads may outlive the process
                 pyarrow.csv.ReadOptions(
                     column_names=names, use_threads=True, block_size=len(text) + 1
                 ),

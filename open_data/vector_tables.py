@@ -27,9 +27,14 @@ def open_table(
     except OSError as error:
         raise InputError(f"--table {path} cannot be read: {error}") from error
     if start.startswith(b"\x93NUMPY"):
+        for flag, value in (("--id-column", id_column), ("--vector-column", vector_column)):
+            if value is not None:
+                raise InputError(f"{flag} is for a table with columns; {path} has none")
         return ArrayTable(path, ids)
     if ids is not None:
         raise InputError(f"--ids is for a .npy table; {path} names its tracks itself")
     if start.startswith(b"PAR1"):
         return ParquetTable(path, id_column, vector_column)
+    if vector_column is not None:
+        raise InputError(f"--vector-column is for a parquet table; {path} is none")
     return TextTable(path, id_column, threads)

@@ -45,7 +45,7 @@ class RunOptions:
     root: Path = option(Path("."), "folder of all that is read and written", outcome=False)
     seed: int = option(1, "decides every random choice of the run")
     seeds: tuple[int, ...] | None = option(None, "several runs, as 1,2,3", outcome=False)
-    tag: str | None = option(None, "more for the run's name, as -TAG", outcome=False)
+    tag: str | None = option(None, "more for the run's name, as -TAG", outcome=False, is_name=True)
     overwrite: bool = option(False, "make a finished run again", outcome=False)
     k: tuple[int, ...] = option(KS, "list lengths of the metrics, at most 100", outcome=False)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from core.names import WITHOUT_FILE
+from core.names import NONE, WITHOUT_FILE
 from core.options import InputError
 from recommenders.cores import by_parts
 from recommenders.embedding_files import check_rows, matrix_shape, read_matrix
@@ -26,10 +26,13 @@ def embedding_hash(root: Path, name: str, width: int) -> str:
     """Return the fingerprint of an embedding: its file's, or the recipe of one without a file.
 
     Raises:
-        InputError: there is none, or it is not the one that its json tells of.
+        InputError: there is none, it is not the one that its json tells of, or a file has the name
+            of one without.
     """
     if BESIDE in name:
         return BESIDE.join(embedding_hash(root, part, width) for part in parts_of(name))
+    if name in (*WITHOUT_FILE, NONE) and (path := root / "embeddings" / f"{name}.npy").exists():
+        raise InputError(f"{path} is of no use: '{name}' has a meaning; give it another name")
     if name in WITHOUT_FILE:
         return f"{name}-{width}"
     return read_matrix(root, name).sha256

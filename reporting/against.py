@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from core.artifacts import read_json
 from core.options import InputError
 from evaluation.measures import HEADLINE
-from evaluation.tables import KEYS, metric_names, read_csv
+from evaluation.tables import KEYS, metric_names, read_csv, read_results
 from reporting.findings import number
 from reporting.gains import row_name
 
@@ -20,11 +21,16 @@ def read_old(path: Path) -> pd.DataFrame:
     """Return the results of an earlier root or report.
 
     Raises:
-        InputError: the folder is neither.
+        InputError: the folder is neither, or the table is not the one that it tells of.
     """
-    for table in (path / "tables" / "results.csv", path / "data" / KEPT):
-        if table.exists():
-            return read_csv(table, "python table.py in the root it was made from")
+    table = path / "tables" / "results.csv"
+    if table.exists():
+        return read_results(path)
+    table = path / "data" / KEPT
+    if table.exists():
+        remedy, record = "python report.py in the root it was made from", path / "report.json"
+        told = read_json(record, remedy).get("sha256", {}) if record.exists() else {}
+        return read_csv(table, remedy, told.get(f"data/{KEPT}"))
     raise InputError(
         f"--against {path} is no root with tables/results.csv and no report with data/{KEPT}; "
         "name the folder of an earlier study, or of its report"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core.artifacts import read_json
+from core.artifacts import read_json, read_sealed
 from core.options import InputError
 
 KINDS = 8  # colours that can be told apart; what is rarer is `other`
@@ -56,7 +56,7 @@ def read_tracks(root: Path, ids: list[str], train: pd.DataFrame, about: tuple[Pa
     genres = {track: _first(facts["genres"]) for track, facts in known.items() if "genres" in facts}
     what, names = "genre", genres
     if not genres and (root / "sample.json").exists():
-        what, names = "style", read_json(root / "sample.json", "make_sample.py").get("tracks", {})
+        what, names = "style", styles(root / "sample.json")
     found = [names.get(track, "") for track in ids]
     counts = Counter(filter(None, found))
     # By frequency, then by name, so that colours do not depend on the order of a file.
@@ -70,9 +70,25 @@ def read_tracks(root: Path, ids: list[str], train: pd.DataFrame, about: tuple[Pa
     return Tracks(ids, plays, kinds, kind, what if kinds else "", titles)
 
 
+def styles(path: Path) -> dict[str, str]:
+    """Return the style of each track of a sample.
+
+    Raises:
+        InputError: sample.json is damaged.
+    """
+    return read_json(path, "python make_sample.py --overwrite", ("tracks",))["tracks"]
+
+
 def found_about(root: Path) -> tuple[Path, ...]:
-    """Return what get_data.py --about wrote of the tracks, if it did."""
-    path = root / "about.tsv"
+    """Return what get_data.py --about wrote of the tracks, if it did.
+
+    Raises:
+        InputError: it is another file than was written.
+    """
+    path, remedy = root / "about.tsv", "python get_data.py --about"
+    if path.with_suffix(".json").exists():
+        digest = read_json(path.with_suffix(".json"), remedy, ("sha256",))["sha256"]
+        read_sealed(path, digest, f"make it with {remedy}, or remove about.json if it is meant")
     return (path,) if path.exists() else ()
 
 

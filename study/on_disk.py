@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from core.artifacts import read_json
 from core.names import run_name
 from core.options import InputError
-from extract_item_embeddings.engine.parts import PENDING, Parts
+from extract_item_embeddings.engine.parts import PENDING, UNREADABLE, Parts
 from extract_item_embeddings.engine.shards import shard_windows
 
 
@@ -25,7 +24,7 @@ def missing_shards(root: Path, name: str, shards: int) -> list[int]:
     ids = root / "trackid_sorted.csv"
     if not (folder / "plan.json").exists() or not ids.exists():
         return everything
-    made = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    made = read_plan(folder)
     if made["shards"] != shards:
         raise InputError(
             f"{folder} was begun with --shards {made['shards']}, now {shards}; go on with that "
@@ -44,7 +43,7 @@ def tracks_of_shard(root: Path, name: str, shards: int, shard: int) -> tuple[int
     folder, ids = root / "embeddings" / f"{name}.parts", root / "trackid_sorted.csv"
     if not (folder / "plan.json").exists() or not ids.exists():
         return None
-    made = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    made = read_plan(folder)
     with open(ids, encoding="utf-8") as file:
         n_tracks = sum(1 for _ in file) - 1
     windows = Parts(folder, n_tracks, made["width"], made["window"], shards).windows()
@@ -53,12 +52,22 @@ def tracks_of_shard(root: Path, name: str, shards: int, shard: int) -> tuple[int
     return sum(map(len, saved)), sum(map(len, own))
 
 
+def read_plan(folder: Path) -> dict:
+    """Return what an extraction's parts were begun with: shards, width and window among it.
+
+    Raises:
+        InputError: the plan is damaged.
+    """
+    keys = ("shards", "width", "window")
+    return read_json(folder / "plan.json", "the same command once the folder is removed", keys)
+
+
 def _reasons(path: Path) -> list[str]:
     """Return why rows of a part have no vector, without reading the vectors."""
     try:
         with np.load(path) as part:
             return part["reasons"].tolist()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except UNREADABLE:
         return [PENDING]
 
 

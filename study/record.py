@@ -47,10 +47,14 @@ class Record:
 
     @classmethod
     def read(cls, root: Path) -> Record:
-        """Return the record; a new one where there is none, or one that came with a copied root."""
+        """Return the record; a new one where there is none, or one that came with a copied root.
+
+        Raises:
+            InputError: it is damaged. A new one in its place would forget jobs that are running.
+        """
         path, place = study_file(root), str(root.resolve())
-        made = read_json(path, AGAIN) if path.exists() else {}
-        if made.get("root") != place or "id" not in made:
+        made = read_json(path, AGAIN, ("root", "id", "stages")) if path.exists() else {}
+        if made.get("root") != place:
             return cls(root, uuid.uuid4().hex[:12], getpass.getuser(), made.get("flags", []))
         names = ("id", "user", "flags", "audio", "round", "stages")
         return cls(root, **{name: made[name] for name in names if name in made})

@@ -3,7 +3,9 @@
 A trial is the recommender's own command in a process of its own, under the root
 SEARCH/trials/NNNN, whose data and embeddings are links to the study's: so a trial is a run like any
 other, continues after a kill as a run does, and stays out of the study's runs and tables. Optuna
-proposes the options, keeps the record in SEARCH/study.db and says which trials are hopeless.
+proposes the options, keeps the record in SEARCH/study.db and says which trials are hopeless. The
+record's fingerprint is in study.json, which is away while a search is at it; after a kill the
+record is compared with the trials' own runs, as it always is.
 """
 
 from __future__ import annotations
@@ -24,14 +26,15 @@ from pathlib import Path
 
 import optuna
 import yaml
+from optuna.exceptions import StorageInternalError
 from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from core.artifacts import read_json, write_json
+from core.artifacts import disk_full, read_json, read_sealed, sha256, write_json
 from core.options import InputError, WorkError, refuse_special
 from core.registry import RECOMMENDERS
-from core.yamls import load_yaml
+from core.yamls import PLAIN, is_plain, load_yaml
 from evaluation.finished import read_finished
 
 FORGET = "sweep.py --overwrite forgets the search and begins it again"
@@ -40,6 +43,10 @@ LINKED = ("data", "embeddings", "trackid_sorted.csv")
 POLL = 0.2  # seconds between looks at a trial's log
 REPEATS = "repeats"  # attribute of a proposal that was made before: the number of that trial
 MOST_REPEATS = 200  # proposals in a row that were made before, after which a search ends
+UNWRITTEN = (  # what SQLite says of a disk, and not of the file
+    *("disk is full", "readonly database", "unable to open database", "database is locked"),
+    "disk I/O error",
+)
 INTERRUPTED = (130, 143, -2, -15)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -107,7 +114,10 @@ def read_space(path: Path, recommender: str) -> dict[str, Choice]:
 
 def _choice(path: Path, name: str, entry) -> Choice:
     what = f"{path}: '{name}'"
-    if isinstance(entry, list) and entry and not any(isinstance(v, list | dict) for v in entry):
+    if isinstance(entry, list) and entry:
+        for value in entry:
+            if not is_plain(value):
+                raise InputError(f"{what}: {PLAIN} are tried, got {value!r}")
         return Choice(values=tuple(entry))
     if not isinstance(entry, dict) or not {"low", "high"} <= set(entry):
         raise InputError(f"{what} must be a list of values or {{low: x, high: y}}, got {entry!r}")
@@ -118,10 +128,14 @@ def _choice(path: Path, name: str, entry) -> Choice:
     for key in {"low", "high", "step"} & set(entry):
         value = entry[key]
         value = float(value) if isinstance(value, str) and _is_number(value) else value  # 1e-4
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InputError(f"{what}: {key} must be a number, got {entry[key]!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not is_plain(value):
+            raise InputError(f"{what}: {key} must be a finite number, got {entry[key]!r}")
         bounds[key] = value
-    choice = Choice(**bounds, log=bool(entry.get("log", False)))
+    if not isinstance(entry.get("log", False), bool):
+        raise InputError(f"{what}: log must be true or false, got {entry['log']!r}")
+    if bounds.get("step", 1) <= 0:
+        raise InputError(f"{what}: step must be above 0, got {entry['step']!r}")
+    choice = Choice(**bounds, log=entry.get("log", False))
     if choice.low > choice.high or (choice.log and (choice.low <= 0 or choice.step)):
         raise InputError(
             f"{what}: low must not be above high, and with log above 0 and without step; got "
@@ -140,7 +154,7 @@ class Search:
 
     Attributes:
         root: of the study.
-        folder: of the search; study.db, trials/, search.json (written last).
+        folder: of the search; study.db, study.json, trials/, search.json (written last).
         flags: of every trial, beside those of its own options.
         script: that makes a trial; None: the recommender's.
         metric: of the validation users, as NDCG@50; larger is better.
@@ -177,6 +191,21 @@ class Search:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         study = self._open_study()
+        self.seal.unlink(missing_ok=True)  # from here on the study changes
+        path = self.folder / "study.db"
+        try:
+            return self._search(study)
+        except (SQLAlchemyError, StorageInternalError) as error:
+            raise _unwritten(path, error) from error
+        finally:
+            write_json(self.seal, {"sha256": sha256(path)})
+
+    @property
+    def seal(self) -> Path:
+        """The fingerprint of study.db, while no search is at it and none was killed."""
+        return self.folder / "study.json"
+
+    def _search(self, study) -> dict:
         # A process that was killed left trials unfinished: they are continued first.
         left = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         unfinished = [Trial(study, trial._trial_id) for trial in left]
@@ -190,8 +219,9 @@ class Search:
                     return
                 self._make(study, *trial)
 
-        with ThreadPoolExecutor(self.workers) as pool:
-            tasks = [pool.submit(work) for _ in range(self.workers)]
+        workers = int(min(self.workers, self.trials, points(self.space)))
+        with ThreadPoolExecutor(workers) as pool:
+            tasks = [pool.submit(work) for _ in range(workers)]
             try:
                 for task in tasks:
                     task.result()
@@ -206,6 +236,8 @@ class Search:
             InputError: the file is damaged, or tells of other trials than the folder holds.
         """
         path = self.folder / "study.db"
+        if self.seal.exists():
+            read_sealed(path, read_json(self.seal, FORGET, ("sha256",))["sha256"], FORGET)
         pruners = {"median": optuna.pruners.MedianPruner, "none": optuna.pruners.NopPruner}
         try:
             study = optuna.create_study(
@@ -216,7 +248,9 @@ class Search:
                 load_if_exists=True,
             )
             known = study.get_trials()
-        except (SQLAlchemyError, ValueError, KeyError) as error:
+        except (SQLAlchemyError, StorageInternalError, ValueError, KeyError) as error:
+            if any(words in str(error) for words in UNWRITTEN):
+                raise _unwritten(path, error) from error
             said = str(error).splitlines()[0]
             raise InputError(f"{path} is damaged ({said}); {FORGET}") from error
         there = {int(each.name) for each in self.folder.glob("trials/[0-9]*")}
@@ -271,7 +305,7 @@ class Search:
     def _propose(self, study, number: int, trial: Trial) -> dict:
         # Seeded by the trial's number: a search that was interrupted draws as one that was not.
         samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
-        study.sampler = samplers[self.sampler](seed=self.seed * 1_000_003 + number)
+        study.sampler = samplers[self.sampler](seed=(self.seed * 1_000_003 + number) % 2**32)
         return {name: choice.suggest(trial, name) for name, choice in self.space.items()}
 
     def _make(self, study, trial: Trial, options: dict) -> None:
@@ -372,6 +406,15 @@ class Search:
         seconds = round(sum(t.user_attrs.get("seconds", 0) for t in trials), 1)
         chosen = {"chosen": best.params, "value": best.value, "number": best.number}
         return {**chosen, "trials": len(trials), **counts, "seconds": seconds}
+
+
+def _unwritten(path: Path, error: Exception) -> WorkError:
+    """Return the error for a record that the database could not write."""
+    while error.__cause__ and not isinstance(error, sqlite3.Error):
+        error = error.__cause__
+    if UNWRITTEN[0] in str(error):
+        return disk_full(path)
+    return WorkError(f"{path} cannot be written ({error}); mend that, and the same command goes on")
 
 
 def write_outcome(path: Path, made_from: dict, outcome: dict) -> None:

@@ -163,8 +163,6 @@ class PretrainedBackbone(TorchBackbone):
                     f"{folder} is not {self.repository}: it {fault} {len(keys):,} weights, for "
                     f"example {keys[0]}; {self.advice}"
                 )
-        # On a GPU convolutions would otherwise round to 10 bits, also where float32 is asked for.
-        torch.backends.cudnn.allow_tf32 = False
         try:
             self.model = model.eval().to(device)
         except torch.OutOfMemoryError as error:

@@ -46,6 +46,9 @@ def embed_in_torch(embed):
     @functools.wraps(embed)
     def wrapper(self, audio: np.ndarray) -> np.ndarray:
         device = next(self.model.parameters()).device
+        # Else a GPU's convolutions round to 10 bits, unless another backbone of the same command
+        # has asked for all of them: alone or together, the vectors are the same.
+        torch.backends.cudnn.allow_tf32 = False
 
         @torch.inference_mode()
         def forward(clips: np.ndarray) -> np.ndarray:

@@ -11,7 +11,9 @@ import json
 import os
 import shutil
 import socket
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,10 @@ from core.artifacts import atomic_path, read_json, write_json
 from core.options import WorkError
 
 PENDING = "not computed yet"
+UNREADABLE = (  # what damage makes of reading a part: numpy's errors, and all that zipfile has
+    *(OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error),
+    struct.error,
+)
 
 
 @dataclass
@@ -108,7 +114,8 @@ class Parts:
         return changed
 
     def _plan(self) -> dict:
-        return read_json(self.folder / "plan.json", "the same command with --overwrite")
+        keys = ("window", "shards")
+        return read_json(self.folder / "plan.json", "the same command with --overwrite", keys)
 
     def windows(self) -> list[range]:
         """Return the track_idx of every window, in order."""
@@ -128,7 +135,7 @@ class Parts:
                     int(file["peak_memory"]),
                     str(file["devices"]),
                 )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except UNREADABLE:
             return Part.empty(len(window), self.width)
         fits = part.vectors.shape == (len(window), self.width)
         return part if fits else Part.empty(len(window), self.width)

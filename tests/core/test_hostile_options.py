@@ -75,6 +75,22 @@ def test_yaml_that_people_write_is_read():
             "--seed must be a whole number below 2",
         ),
         ("knn", ("--embedding", "toy", "--seed", "9" * 5_000), "--seed must be a whole number"),
+        ("make_sample", ("--tracks", 10**15), "--tracks must be at most 1,000,000, got 1,000,000"),
+        ("make_sample", ("--plays", 10**11), "--plays must be at most 100,000,000"),
+        ("report", ("--pattern", "*.mp3"), "--pattern needs --audio DIR"),
+        ("report", ("--audio", ""), "--audio must be a path, got ''"),
+        ("metrics", ("--run", "knn-toy-s1", "--export", " "), "--export must be a path, got ' '"),
+        ("artist_controls", ("--embedding", "toy", "--artists", "."), "--artists . cannot be read"),
+        ("artist_controls", ("--embedding", "toy", "--artists", ".", "--seed", "-1"), "at least 0"),
+        (
+            "robustness",
+            ("--embeddings", "toy", "--seed", "-1"),
+            "--seed must be at least 0, got -1",
+        ),
+        ("robustness", ("--embeddings", "x" * 300), "100 at most"),
+        ("robustness", ("--embeddings", "noise"), "noise is no file"),
+        ("knn", ("--embedding", "toy", "--tag", "null"), "--tag null would be none; leave it away"),
+        ("train", ("--embedding", "toy", "--tag", "Auto"), "--tag Auto would be none"),
     ],
 )
 def test_numbers_without_sense_are_refused(toy_root, call, script, flags, message):

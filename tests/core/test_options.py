@@ -385,3 +385,12 @@ def test_what_was_made_before_an_option_was_there_is_as_it_says():
     known = options.recorded_options({"old": 1}, Later())
     assert known == {"old": 1, "new": "good"}
     assert options.recorded_options({"old": 1, "new": "best"}, Later())["new"] == "best"
+
+
+@pytest.mark.parametrize("script", ["make_sample", "report", "get_data", "1_train_test_split"])
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_root_is_not_the_folder_one_is_in(tmp_path, monkeypatch, call, script, text):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="--root must be a path, got"):
+        call(script, "--root", text)
+    assert not list(tmp_path.iterdir())

@@ -7,8 +7,11 @@ import pandas as pd
 import pytest
 from conftest import call_main, make_root
 
+import artist_controls
 from artist_controls import artist_means, exchanged
+from core.artifacts import exclusive
 from core.options import InputError
+from core.trackids import read_trackids
 from evaluation.artists import novelty, read_artists
 from evaluation.results import average_seeds, read_runs
 from evaluation.tables import read_tables
@@ -75,3 +78,62 @@ def test_sound_gains_over_the_artists_mean_only_where_it_says_more(tmp_path, bey
     segments = tables["segments"][tables["segments"].by == "artist"]
     assert segments.group.isin(["user", "train", "new"]).all() and len(segments)
     assert len(average_seeds(read_runs(root))) == 3
+
+
+def test_a_quote_in_a_table_of_tabs_hides_no_row(tmp_path):
+    table = tmp_path / "id_information.csv"
+    table.write_text('id\tartist\tsong\na\tBowie\t"Heroes\nb\t"Weird Al"\tx\u2028y\nc\tCan\tz\n')
+    assert read_artists(table, ["a", "b", "c"]).tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", 'id,artist\na,x\n"b,y\nc,z\n', "cannot be read as a table"),
+        ("a.csv", "id,artist\na," + "x" * 200_000 + "\n", "cannot be read as a table"),
+        ("a.csv", "id,artist\na,x\nb,y\na,z\n", "'a' stands twice, as of 'x' and of 'z'"),
+        ("a.json", '{"a": "x", "a": "z"}', "'a' stands twice, as of 'x' and of 'z'"),
+        ("a.json", '{"a": {"name": "x"}}', "'a' must have a name, got "),
+        ("a.json", '[{"a": "x"}]', "must hold {track id: artist}"),
+        ("a.json", "null", "must hold {track id: artist}"),
+        ("a.json", "[" * 99_999, "is no json"),
+    ],
+)
+def test_a_table_that_would_be_misread_is_refused(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_artists(tmp_path / name, ["a", "b", "c"])
+
+
+def test_a_control_that_is_made_again_never_stands_beside_the_json_of_another(
+    tmp_path, monkeypatch
+):
+    root, artists = make_root(tmp_path / "root"), tmp_path / "artists.csv"
+    ids = read_trackids(root)
+    artists.write_text("id,artist\n" + "".join(f"{t},a{i % 9}\n" for i, t in enumerate(ids)))
+    flags = ("--root", root, "--artists", artists, "--embedding", "toy")
+    call_main("artist_controls", *flags)
+    record = root / "embeddings" / "toy_artist_mean.json"
+    assert record.exists()
+
+    def killed(path, matrix):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(artist_controls, "write_npy", killed)
+    with pytest.raises(KeyboardInterrupt):
+        call_main("artist_controls", *flags, "--seed", 2)
+    assert not record.exists()
+    with exclusive(record.with_name(".toy_artist_mean.lock"), "it"):
+        with pytest.raises(InputError, match="another process is working on .*toy_artist_mean"):
+            call_main("artist_controls", *flags)
+
+
+def test_a_name_that_would_be_too_long_is_refused_before_anything_is_written(tmp_path):
+    root, name = make_root(tmp_path / "root"), "t" * 95
+    (root / "embeddings" / "toy.npy").rename(root / "embeddings" / f"{name}.npy")
+    artists = tmp_path / "artists.csv"
+    artists.write_text(f"id,artist\n{read_trackids(root)[0]},a\n")
+    flags = ("--root", root, "--artists", artists, "--embedding", name)
+    with pytest.raises(InputError, match="100 at most"):
+        call_main("artist_controls", *flags)
+    assert len(list((root / "embeddings").glob("*.npy"))) == 2

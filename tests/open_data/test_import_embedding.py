@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core.artifacts import sha256
 from core.options import InputError, WorkError
 from open_data import binary_tables, text_tables
 from open_data.placement import Matrix
@@ -202,7 +203,7 @@ def test_a_blank_last_line_is_none(tmp_path, root, rows, call):
 
 def test_what_is_no_table(tmp_path, root, rows, call):
     def imported(path, *flags):
-        call("import_embedding", "--root", root, "--table", path, "--name", "none", *flags)
+        call("import_embedding", "--root", root, "--table", path, "--name", "nothing", *flags)
 
     path = tmp_path / "t"
     for content, what in (
@@ -241,7 +242,7 @@ def test_what_is_no_table(tmp_path, root, rows, call):
 
 def test_parquet_files_that_do_not_fit(tmp_path, root, rows, call):
     def imported(*flags):
-        flags = ("--name", "none", "--id-column", "item", *flags)
+        flags = ("--name", "nothing", "--id-column", "item", *flags)
         call("import_embedding", "--root", root, "--table", tmp_path / "t.parquet", *flags)
 
     lists = pa.list_(pa.float32())
@@ -316,14 +317,16 @@ def test_finished_is_not_done_again_and_another_table_is_refused(
     load(call, root, tmp_path, rows, name="once")
     assert "once.npy is finished; --overwrite" in capsys.readouterr().out
     changed = (rows[0], rows[1] + 1)
-    with pytest.raises(InputError, match="other than now were: source"):
+    with pytest.raises(InputError, match="other than now were: --table"):
         load(call, root, tmp_path, changed, name="once")
     load(call, root, tmp_path, changed, "--overwrite", name="once")
 
 
 def test_the_licence_is_what_get_data_recorded(tmp_path, root, rows, call):
+    load(call, root, tmp_path, rows, name="unlicensed")
     told = tmp_path / "table.tsv.json"
-    told.write_text(json.dumps({"licence": "CC BY 4.0"}))
+    digest = sha256(tmp_path / "table.tsv")
+    told.write_text(json.dumps({"licence": "CC BY 4.0", "sha256": digest}))
     facts = load(call, root, tmp_path, rows, name="free")[1]
     assert facts["source"]["licence"] == "CC BY 4.0" and len(facts["source"]["sha256"]) == 64
 

@@ -88,5 +88,15 @@ def test_what_cannot_be_blended_is_refused(root, call):
         call("blend", "--root", root, "--runs", "knn-toy-s1")
     with pytest.raises(InputError, match="an embedding first, then one that hears nothing"):
         call("blend", "--root", root, "--runs", "ease-none-s1,knn-toy-s1")
-    with pytest.raises(InputError, match="absent is missing; --runs takes folders' names"):
+    with pytest.raises(InputError, match="absent is missing; --runs takes a folder's name"):
         call("blend", "--root", root, "--runs", "absent,ease-none-s1")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "knn-toy-s1/", "../runs/knn-toy-s1", "/etc", ""])
+def test_a_path_is_no_name_of_a_run(toy_root, call, name):
+    root = toy_root()
+    call("knn", "--root", root, "--embedding", "toy")
+    with pytest.raises(InputError, match="is missing; --runs takes a folder's name|takes two runs"):
+        call("blend", "--root", root, "--runs", f"{name},popular-none-s1")
+    with pytest.raises(InputError, match="is missing; --run takes a folder's name"):
+        call("metrics", "--root", root, "--run", name)

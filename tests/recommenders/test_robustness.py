@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.artifacts import read_json
+from core.artifacts import read_json, sha256, write_json
 from core.options import InputError
 
 
@@ -38,4 +38,25 @@ def test_what_cannot_be_compared_is_refused(toy_root, call):
         call("robustness", "--root", root, "--embeddings", "toy")
     np.save(root / "embeddings" / "toy_lowpass.npy", np.ones((3, 8), "f4"))
     with pytest.raises(InputError, match=r"toy_lowpass.npy is \(3, 8\), expected \(160, 8\)"):
+        call("robustness", "--root", root, "--embeddings", "toy")
+
+
+def test_perturbed_vectors_are_those_that_were_extracted_and_some_are_there(toy_root, call):
+    root = toy_root()
+    path = root / "embeddings" / "toy_noise20.npy"
+    np.save(path, np.load(root / "embeddings" / "toy.npy"))
+    write_json(path.with_suffix(".json"), {"sha256": sha256(path)})
+    call("robustness", "--root", root, "--embeddings", "toy")
+    whole = path.read_bytes()
+    for content, message in (
+        (whole[:-1] + bytes([whole[-1] ^ 1]), "is not the file toy_noise20.json describes"),
+        (whole[:99], "toy_noise20.npy cannot be read as a numpy array"),
+        (b"", "toy_noise20.npy cannot be read as a numpy array"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            call("robustness", "--root", root, "--embeddings", "toy")
+    path.with_suffix(".json").unlink()
+    np.save(path, np.full((160, 8), np.nan, "f4"))
+    with pytest.raises(InputError, match="toy_noise20.npy has a vector of none of the"):
         call("robustness", "--root", root, "--embeddings", "toy")

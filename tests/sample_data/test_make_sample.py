@@ -343,6 +343,23 @@ def test_a_finished_sample_is_left_alone(sample, call, capsys):
     }
 
 
+@pytest.mark.parametrize("damage", ["cut", "one bit"])
+@pytest.mark.parametrize(
+    "name", ["userid_trackid_timestamp.tsv", f"audio/{describe(0, 0).track_id}.mp3"]
+)
+def test_a_damaged_file_is_not_called_finished(sample, tmp_path, call, name, damage):
+    root = tmp_path / "copy"
+    subprocess.run(["cp", "-r", sample, root], check=True)
+    whole = (root / name).read_bytes()
+    changed = whole[:-1] + bytes([whole[-1] ^ 1])
+    (root / name).write_bytes(whole[:-100] if damage == "cut" else changed)
+    with pytest.raises(InputError, match=f"{name} is not the file that was written.*--overwrite"):
+        call("make_sample", "--root", root, *LEAST)
+    (root / "sample.json").write_text("{}")
+    with pytest.raises(InputError, match="sample.json does not hold options"):
+        call("make_sample", "--root", root, *LEAST)
+
+
 def test_other_options_are_refused_by_name_and_overwrite_obeys(sample, tmp_path, call):
     root = tmp_path / "copy"
     subprocess.run(["cp", "-r", sample, root], check=True)
