@@ -7,7 +7,6 @@ rates.csv, which benchmarks/rates.py writes. What has no rate has no estimate, a
 from __future__ import annotations
 
 import csv
-import re
 from pathlib import Path
 
 import pyarrow.parquet
@@ -17,6 +16,7 @@ from core.audio_folder import scan
 from core.registry import ALL
 from study import cluster
 from study.config import HERE, StudyConfig
+from study.fit import gpus_of
 from study.graph import Node
 from study.submission import cluster_options
 from study.tree import tree
@@ -41,7 +41,7 @@ def foretell(config: StudyConfig, nodes: list[Node]) -> list[str]:
         return f" {array}{_resources(asked[node.stage.name])}; {about}"
 
     known = {name: took for name, took in hours.items() if took is not None}
-    on_gpu = sum(took * n_gpus(asked[name]) for name, took in known.items())
+    on_gpu = sum(took * gpus_of(asked[name]) for name, took in known.items())
     tasks = sum(len(node.todo) for node in nodes)
     lines = tree(nodes, more)
     lines.append(f"would submit {len(asked)} jobs of {tasks} tasks; nothing was submitted")
@@ -55,11 +55,6 @@ def ask(config: StudyConfig, node: Node) -> dict[str, str]:
     """Return what each of a stage's tasks would ask Slurm for."""
     batch = node.stage.batch
     return cluster.resources(batch, node.stage.script[0], cluster_options(config, node))
-
-
-def n_gpus(asked: dict[str, str]) -> int:
-    found = re.search(r"gpu(?::[^:,]+)?(?::(\d+))?", asked.get("gres", ""))
-    return int(found[1] or 1) if found else 0
 
 
 def sizes(config: StudyConfig, nodes: list[Node]) -> dict[str, int]:
@@ -142,7 +137,7 @@ def _recommenders(node: Node) -> list[str]:
 
 def _resources(asked: dict[str, str]) -> str:
     memory = asked.get("mem") or f"{asked.get('mem-per-cpu')} a cpu"
-    gpus = n_gpus(asked)
+    gpus = gpus_of(asked)
     said = [f"{asked['cpus-per-task']} cpus", memory, f"at most {asked['time']}"]
     said += [f"{gpus} GPU"] if gpus else []
     said += [asked["partition"]] if "partition" in asked else []

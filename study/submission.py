@@ -13,12 +13,14 @@ from extract_item_embeddings.engine.shards import array_expression
 from study import cluster
 from study.config import StudyConfig, command_line, flags_of
 from study.endings import more_memory, setting_of
+from study.fit import check_fit, check_taken
 from study.graph import Node, decide, look
 from study.limits import Asked, check_limits, read_site
 from study.preflight import check_places, check_work
 from study.record import Record, study_file
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # its weights are in the cache
+VARIED = ("--job-name", "--array")  # of jobs that ask for the same
 WAVE = "wave"  # stands for the job that submits the rest, where stages have their names
 
 
@@ -89,14 +91,19 @@ def prepare(config: StudyConfig, record: Record, queue: list[cluster.Task]) -> l
 
 
 def check_site(config: StudyConfig, nodes: list[Node]) -> None:
-    """Raise InputError unless the site's partitions and QOS take what is to be submitted."""
+    """Raise InputError unless Slurm takes what is to be submitted, and the site's limits too."""
     site, asked = read_site(), []
-    if not site.limits_anything():
-        return
+    known: dict[tuple, dict[str, str]] = {}  # what stages ask for that ask for the same
     for stage, node in ((node.stage, node) for node in nodes if node.todo):
-        wanted = cluster.resources(stage.batch, stage.script[0], cluster_options(config, node))
-        asked.append(Asked(stage.name, setting_of(stage), wanted, len(node.todo)))
-    check_limits(site, asked, sum(len(node.let_go) for node in nodes), config.at_most)
+        options = cluster_options(config, node)
+        kind = (stage.batch, stage.script[0], *(o for o in options if not o.startswith(VARIED)))
+        if kind not in known:
+            wanted = known[kind] = cluster.resources(stage.batch, stage.script[0], options)
+            check_taken(stage.name, cluster.refusal(stage.batch, options, list(stage.script)))
+            check_fit(stage.name, setting_of(stage), wanted, site.partition_of(wanted))
+        asked.append(Asked(stage.name, setting_of(stage), known[kind], len(node.todo)))
+    if site.limits_anything():
+        check_limits(site, asked, sum(len(node.let_go) for node in nodes), config.at_most)
 
 
 def jobs_of_another(record: Record) -> list[cluster.Task]:

@@ -124,7 +124,7 @@ def test_a_site_sets_resources_and_the_dry_run_tells_them(tmp_path, queue, monke
     monkeypatch.setattr(forecast.cluster, "HERE", tmp_path)
     asked = forecast.cluster.resources("train.sh", "train.py", ["--gres=none"])
     assert asked["time"] == "1:00:00" and asked["partition"] == "gpu" and "mem" not in asked
-    assert forecast.n_gpus(asked) == 0 and asked["cpus-per-task"] == "4"
+    assert forecast.gpus_of(asked) == 0 and asked["cpus-per-task"] == "4"
 
 
 def test_a_wave_belongs_to_the_round_of_who_submitted(tmp_path, queue):
