@@ -186,7 +186,12 @@ def _call(words: list[str], **environment: str) -> str:
             timeout=PATIENCE,
         )
     except subprocess.TimeoutExpired as error:
-        raise WorkError(f"{name} failed: no answer within {PATIENCE} s") from error
+        raise WorkError(
+            f"{name} failed: no answer within {PATIENCE} s; Slurm is busy or down: try again later"
+        ) from error
     if done.returncode:
-        raise WorkError(f"{name} failed: {(done.stderr or done.stdout).strip()}")
+        said = " ".join((done.stderr or done.stdout).split())
+        if re.search("unable to contact|connection refused|connect failure", said, re.I):
+            said += "; Slurm itself is down: try again once `scontrol ping` says UP"
+        raise WorkError(f"{name} failed: {said}")
     return done.stdout

@@ -41,7 +41,7 @@ def foretell(config: StudyConfig, nodes: list[Node]) -> list[str]:
         n = len(node.todo)
         array = "" if not node.stage.array else "1 task, " if n == 1 else f"{n} tasks, each "
         took = hours[node.stage.name]
-        about = "no estimate" if took is None else f"about {_hours(took)} in all"
+        about = "no estimate" if took is None else f"{_hours(took)} in all"
         return f" {array}{_resources(asked[node.stage.name])}; {about}"
 
     known = {name: took for name, took in hours.items() if took is not None}
@@ -49,7 +49,8 @@ def foretell(config: StudyConfig, nodes: list[Node]) -> list[str]:
     tasks = sum(len(node.todo) for node in nodes)
     lines = tree(nodes, more)
     lines.append(f"would submit {len(asked)} jobs of {tasks} tasks; nothing was submitted")
-    lines.append(f"about {_hours(sum(known.values()))}, {_hours(on_gpu)} of GPUs")
+    on_gpus = f"{_hours(on_gpu)} of GPUs" if on_gpu else "none of GPUs"
+    lines.append(f"{_hours(sum(known.values()))}, {on_gpus}")
     used = dict.fromkeys(kind for n in nodes if n.stage.name in known for kind in kinds_of(n))
     if foreign := [kind for kind in used if kind in table and kind not in own]:
         where = dict.fromkeys(place for kind, place in places(RATES).items() if kind in foreign)
@@ -168,5 +169,5 @@ def _resources(asked: dict[str, str]) -> str:
 
 def _hours(hours: float) -> str:
     if hours < 1 / 60:
-        return "a minute"
-    return f"{hours:,.1f} h" if hours >= 0.1 else f"{hours * 60:,.1f} min"
+        return "under a minute"
+    return f"about {hours:,.1f} h" if hours >= 0.1 else f"about {hours * 60:,.1f} min"

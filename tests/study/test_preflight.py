@@ -4,7 +4,7 @@ import pytest
 from made_up_slurm import SMALL, made_up_queue, study, touch
 
 from core.options import InputError
-from study import cluster
+from study import cluster, preflight
 from study.fit import memory_of
 from study.submission import submit_study
 
@@ -63,6 +63,26 @@ def test_a_job_that_no_node_can_hold(tmp_path, queue, monkeypatch):
     said = refused(tmp_path, queue)
     assert "asks for 4 cpus, 20,480 MB and 1 GPUs" in said and "give --gpus 0" in said
     submit_study(study(tmp_path, *SMALL, "--gpus", "0"))
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("GPU_FLAGS=--partition=gpu --gres=gpu:1", "--gres=gpu:1: command not found"),
+        ("if true; then", "syntax error"),
+        ("module load python", ""),
+        ('CPU_FLAGS="--partition=cpu --qos=x"', ""),
+    ],
+)
+def test_a_setting_that_bash_would_leave_out(tmp_path, monkeypatch, line, told):
+    monkeypatch.setattr(preflight, "HERE", tmp_path)
+    preflight.check_settings()
+    (tmp_path / "cluster.env").write_text(f"TIME=1:00:00\n{line}\n")
+    if not told:
+        preflight.check_settings()
+        return
+    with pytest.raises(InputError, match=f"cluster.env: line [23]: .*{told}.*need quotes"):
+        preflight.check_settings()
 
 
 def test_what_sbatch_refuses_but_not_what_it_could_not_start_today(tmp_path, queue, monkeypatch):
