@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import os
 import shutil
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,44 +73,35 @@ def main(config: RatesConfig) -> None:
 
 
 def timed(config: RatesConfig) -> dict[str, tuple[str, float]]:
-    """Return the rates of the stages that are done again, without the start of Python."""
+    """Return the rates of the stages that are done again, in seconds of a processor.
+
+    So that other work on the machine does not count; nor does the start of Python.
+    """
     if not config.stages:
         return {}
     log = Path(read_json(config.root / "data" / "plays.json", "stage 0")["log"]["path"])
-    audio = config.audio or config.root / "audio"
-    found = {}
+    audio, found = config.audio or config.root / "audio", {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "root"
-        shutil.copytree(config.root, root, ignore=shutil.ignore_patterns("audio"))
-        shutil.rmtree(root / "report", ignore_errors=True)
-        study = StudyConfig(root=root, log=log, audio=audio, embeddings=())
+        shutil.copytree(config.root, root, ignore=shutil.ignore_patterns("audio", "report"))
         runs = len(list(root.glob("runs/*/metrics.json")))
-        count = {"track": CLIPS, "play": _rows(root / "data" / "plays.pqt"), "run": runs}
-        flags = ("--root", f"{root}/made", "--tracks", str(CLIPS))
-        commands = {"sample": ("make_sample.py", flags)} | {
-            stage.name: (stage.script[0], stage.flags) for stage in plan(study)
-        }
+        plays = pyarrow.parquet.read_metadata(root / "data" / "plays.pqt").num_rows
+        count = {"track": CLIPS, "play": plays, "run": max(1, runs)}
+        study = StudyConfig(root=root, log=log, audio=audio, embeddings=())
+        commands = {stage.name: (stage.script[0], stage.flags) for stage in plan(study)}
+        small = ("--root", f"{root}/made", "--tracks", str(CLIPS))
+        commands["sample"] = ("make_sample.py", small)
         for name in config.stages:
             script, flags = commands[name]
-            module, options = options_of(
-                script, (*flags, *(["--overwrite"] if name in ("plays", "split") else []))
-            )
-            started = time.perf_counter()
+            again = ("--overwrite",) if name in ("plays", "split") else ()
+            module, options = options_of(script, (*flags, *again))
+            before = sum(os.times()[:4])
             with contextlib.redirect_stdout(sys.stderr):
                 module.main(options)
-            found[name] = (
-                UNITS[name],
-                (time.perf_counter() - started) / max(1, count[UNITS[name]]),
-            )
-            print(
-                f"{name}: {found[name][1]:.3g} s a {UNITS[name]}, {count[UNITS[name]]:,} of them",
-                flush=True,
-            )
+            unit = UNITS[name]
+            found[name] = (unit, (sum(os.times()[:4]) - before) / count[unit])
+            print(f"{name}: {found[name][1]:.3g} s a {unit}, {count[unit]:,} of them", flush=True)
     return found
-
-
-def _rows(table: Path) -> int:
-    return pyarrow.parquet.read_metadata(table).num_rows
 
 
 if __name__ == "__main__":
