@@ -15,7 +15,7 @@ from study.stage import Stage
 NO_ARRAY = 4294967294  # what stands for a task's number in the log of a job that is no array
 TAIL = 4000  # characters of a log in which Slurm's last words are
 WORDS = {
-    "OUT_OF_MEMORY": r"oom[_-]kill|Out Of Memory",
+    "OUT_OF_MEMORY": r"oom[_-]kill|Out Of Memory|[Ee]xceeded (job )?memory limit",
     "TIMEOUT": r"DUE TO TIME LIMIT",
     "NODE_FAIL": r"DUE TO NODE FAILURE",
 }

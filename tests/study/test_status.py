@@ -93,6 +93,7 @@ def test_what_was_cancelled_is_not_said_to_have_failed(tmp_path, queue, logs):
     ("last_words", "advice"),
     [
         ("slurmstepd: error: Detected 1 oom_kill event in StepId=9.batch", "set MEM_stage"),
+        ("slurmstepd: error: StepId=9.batch exceeded memory limit (9 > 6), being", "set MEM_stage"),
         ("error: *** JOB 9 ON n CANCELLED AT 1 DUE TO TIME LIMIT ***", "TIMEOUT: set TIME_"),
         ("slurmstepd: *** JOB 9 DUE TO NODE FAILURE, SEE SLURMCTLD LOG ***", "nothing is wrong"),
     ],
