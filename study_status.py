@@ -62,11 +62,12 @@ def show(config: StatusConfig, *, last: bool) -> bool:
     queue = queue_of(record)
     known, queue = queue is not None, queue or []
     nodes = look(parse_config(StudyConfig, "", record.flags), record, queue)
-    wave = [task for task in record.own(WAVE, queue) if task.active]
+    wave = next((task for task in record.own(WAVE, queue) if task.active), None)
+    now = {"wave": wave, "this_round": record.round, "queue_known": known}
     states = Counter()
     by_name = {node.stage.name: node for node in nodes}
     for node in nodes:
-        state, lines = describe(node, by_name, config.lines, wave=wave, queue_known=known)
+        state, lines = describe(node, by_name, config.lines, **now)
         states[state] += 1
         print("\n".join(lines))
     print(", ".join(f"{n} {state}" for state, n in states.items()))

@@ -20,7 +20,8 @@ def describe(
     by_name: dict[str, Node],
     n_lines: int,
     *,
-    wave: list[Task] = (),
+    wave: Task | None = None,
+    this_round: int = 0,
     queue_known: bool = True,
 ) -> tuple[str, list[str]]:
     """Return the state of a stage, and the lines that tell it.
@@ -28,7 +29,7 @@ def describe(
     Args:
         by_name: all stages of the study.
         n_lines: of each failed job's log.
-        wave: jobs in the queue that submit what has not been.
+        wave: job in the queue that submits what has had no job in this round.
         queue_known: Slurm has answered; else only what is done is known.
     """
     active, name = node.active(), node.stage.name
@@ -40,7 +41,11 @@ def describe(
     if node.changed and not active:
         why = next(iter(node.changed.values())).partition("; --overwrite")[0]
         return "changed", [f"CHANGED    {name}: {why}"]
-    failed = [index for index in node.open() if node.last_job(index)]
+    failed = [
+        index
+        for index in node.open()
+        if (job := node.last_job(index)) and not (wave and job["round"] < this_round)
+    ]
     held = [n for n in node.stage.needs if not by_name[n].done and not by_name[n].active()]
     ran = [index for index in failed if find_log(node, index)]
     if failed and held and not ran:
@@ -62,7 +67,7 @@ def describe(
     if active:
         return "waiting", [f"waiting    {name}: {_where(active)}{_left(node)}"]
     if wave:
-        return "later", [f"later      {name}: wave {wave[0].name} submits it"]
+        return "later", [f"later      {name}: wave {wave.name} submits it"]
     return "not submitted", [f"missing    {name}: not submitted"]
 
 

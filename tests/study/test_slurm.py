@@ -24,7 +24,7 @@ from benchmarks.stress_extraction import make_root as make_noises
 from core.artifacts import sha256
 
 BUDGET = """
-shallow: {epochs: 3, batch_size: 500}
+shallow: {epochs: 1, batch_size: 500}
 bert4rec: {epochs: 2, batch_size: 32}
 elsa: {epochs: 2, factors: 16}
 """

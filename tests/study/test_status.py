@@ -172,6 +172,20 @@ def test_what_a_wave_will_submit_is_neither_missing_nor_to_be_submitted(tmp_path
     assert study_status.show(study_status.StatusConfig(root=tmp_path), last=False), "it goes on"
 
 
+def test_what_had_failed_is_later_once_a_wave_will_submit_it_again(tmp_path, queue, logs, capsys):
+    submit_study(study(tmp_path, *SMALL))
+    for task in queue.tasks[:]:
+        queue.becomes("CANCELLED" if task.comment.endswith("table") else "FAILED", task.job)
+    with pytest.raises(WorkError, match="stages failed"):
+        study_status.main(study_status.StatusConfig(root=tmp_path))
+    assert "cancelled  table" in capsys.readouterr().out
+    submit_study(study(tmp_path, *SMALL, "--at-most", "2"))
+    study_status.main(study_status.StatusConfig(root=tmp_path))
+    out = capsys.readouterr().out
+    assert "later      table: wave " in out and "later      split: wave " in out
+    assert "FAILED" not in out and "go on" not in out
+
+
 def test_more_memory_that_somebody_has_set_is_not_doubled(tmp_path, queue, logs, monkeypatch):
     root = tmp_path / "root"
     touch(root, *DATA, "embeddings/mfcc.npy", "embeddings/mfcc.json")
