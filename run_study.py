@@ -47,7 +47,10 @@ def main(config: StudyConfig) -> None:
     if config.fetch or (config.slurm and hub_is_offline()):
         for stage in plan(config):
             if words := fetching(stage):
-                call(dataclasses.replace(stage, script=words, flags=()), as_jobs=config.slurm)
+                try:
+                    call(dataclasses.replace(stage, script=words, flags=()), as_jobs=config.slurm)
+                except (InputError, WorkError) as error:
+                    raise InputError(without_weights(words)) from error
         if not config.slurm:
             return
     if config.slurm:
@@ -87,6 +90,16 @@ def fetching(stage: Stage) -> tuple[str, ...]:
     flags = stage.flags
     own = flags[flags.index("--weights") :][:2] if "--weights" in flags else ()
     return ("-m", "study.weights", "--backbone", module[2], *own)
+
+
+def without_weights(words: tuple[str, ...]) -> str:
+    """Return what to do when the weights of a backbone cannot be brought here."""
+    name = words[words.index("--backbone") + 1]
+    return (
+        f"the weights of {name} are not here, see above; nothing was submitted. Put them into "
+        f"DIR/{name}/ and give --weights DIR, or run this with --fetch on a machine that reaches "
+        "the hub and shares HF_HOME with this one"
+    )
 
 
 def call(stage: Stage, *, as_jobs: bool = False) -> None:

@@ -11,4 +11,5 @@
 [ -f cluster.sh ] || cd "${SLURM_SUBMIT_DIR:-.}" || exit 2
 . ./cluster.sh || { echo "$0: call it from the project's folder" >&2; exit 2; }
 
+[ $# -gt 0 ] || { echo "stage.sh: which script? as ./stage.sh table.py --root R" >&2; exit 2; }
 job python "$@"

@@ -10,6 +10,7 @@ Reads   runs/study.json and the finished files under the root, logs/, the queue 
 Exit code 1 when something has failed. What is done is judged from the files alone.
 """
 
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from study.record import Record, study_file
 if options_are_read(__name__):
     from study.graph import look
     from study.progress import describe
+    from study.submission import WAVE
 
 CLEAR = "\033[H\033[2J"  # a terminal's screen
 
@@ -44,7 +46,7 @@ class StatusConfig:
 def main(config: StatusConfig) -> None:
     while show(config, last=config.watch is None):
         time.sleep(config.watch)
-        print(CLEAR, end="")
+        print(CLEAR if sys.stdout.isatty() else "", flush=True)
 
 
 def show(config: StatusConfig, *, last: bool) -> bool:
@@ -57,36 +59,40 @@ def show(config: StatusConfig, *, last: bool) -> bool:
     again = command_line("--slurm", "--root", config.root.absolute(), "...")
     read_json(study_file(config.root), again, ("flags", "id"))
     record = Record.read(config.root)
-    nodes = look(parse_config(StudyConfig, "", record.flags), record, queue_of(record))
+    queue = queue_of(record)
+    known, queue = queue is not None, queue or []
+    nodes = look(parse_config(StudyConfig, "", record.flags), record, queue)
+    wave = next((task for task in record.own(WAVE, queue) if task.active), None)
+    now = {"wave": wave, "this_round": record.round, "queue_known": known}
     states = Counter()
     by_name = {node.stage.name: node for node in nodes}
     for node in nodes:
-        state, lines = describe(node, by_name, config.lines)
+        state, lines = describe(node, by_name, config.lines, **now)
         states[state] += 1
         print("\n".join(lines))
     print(", ".join(f"{n} {state}" for state, n in states.items()))
     command = command_line(*record.flags)
-    if not last and any(node.active() for node in nodes):
+    if not last and (wave or states["not known"] or any(node.active() for node in nodes)):
         return True
     if states["failed"]:
         raise WorkError(f"{states['failed']} of {len(nodes)} stages failed; mend it: {command}")
     if states["changed"]:
         print(f"make what has changed again: {command} --overwrite")
-    elif not set(states) <= {"done", "running", "waiting"}:
+    elif known and not set(states) <= {"done", "running", "waiting", "later"}:
         print(f"go on: {command}")
     return False
 
 
-def queue_of(record: Record) -> list[cluster.Task]:
-    """Return the jobs of who submitted the study; where Slurm cannot say, say so."""
+def queue_of(record: Record) -> list[cluster.Task] | None:
+    """Return the jobs of who submitted the study; where Slurm cannot say, say so: None."""
     if not cluster.there_is_slurm():
         print("no Slurm on this machine: what is in the queue is not known")
-        return []
+        return None
     try:
         return cluster.tasks(record.user)
     except WorkError as error:
         print(f"Slurm does not answer ({error}): what is in the queue is not known")
-        return []
+        return None
 
 
 if __name__ == "__main__":

@@ -55,6 +55,17 @@ def submit(batch: str, options: list[str], arguments: list[str], **environment: 
     return int(_call(words, **environment).split()[-1].partition(";")[0])
 
 
+def refusal(batch: str, options: list[str], arguments: list[str]) -> str:
+    """Return why Slurm would not take such a job now; '' if it would. Nothing is submitted."""
+    words = ["bash", "-c", '. ./cluster.sh && submit "$@"', "cluster.sh", batch, "--test-only"]
+    try:
+        _call([*words, *options, "--", *arguments])
+    except WorkError as error:
+        said = re.split(r"\s*(?:sbatch: error|sbatch failed|allocation failure): ", str(error))
+        return ", ".join(line.strip() for line in said if line.strip())
+    return ""
+
+
 def tasks(user: str | None = None) -> list[Task]:
     """Return all jobs of a user, else of this one, that Slurm remembers, also ended ones.
 
@@ -128,6 +139,16 @@ def cancel(which: list[Task]) -> None:
     _call(["scancel", *(task.name for task in which)])
 
 
+def nodes(partition: str = "") -> set[tuple[int, int, int]]:
+    """Return (processors, MB, GPUs) of the nodes of a partition, else of all, in any state."""
+    some, found = (["-p", partition] if partition else []), set()
+    for line in _call(["sinfo", "-h", "-N", *some, "-o", "%G|%c|%m"]).splitlines():
+        resources, cores, memory = line.strip().split("|")
+        counts = re.findall(r"(?:^|,)gpu(?::[^:,()]+)?:(\d+)", resources)
+        found.add((int(cores.rstrip("+")), int(memory.rstrip("+")), sum(map(int, counts))))
+    return found
+
+
 def node_share(gpus: int, batch: str) -> list[str]:
     """Return the options that let as many jobs of a batch file share a node as it has GPUs.
 
@@ -137,17 +158,13 @@ def node_share(gpus: int, batch: str) -> list[str]:
     Raises:
         InputError: no node has so many.
     """
-    nodes = set()
-    for line in _call(["sinfo", "-h", "-N", "-o", "%G|%c|%m"]).splitlines():
-        resources, cores, memory = line.strip().split("|")
-        counts = re.findall(r"(?:^|,)gpu(?::[^:,()]+)?:(\d+)", resources)
-        nodes.add((sum(map(int, counts)), int(cores.rstrip("+")), int(memory.rstrip("+"))))
-    fitting = [node for node in nodes if node[0] >= gpus]
+    found = nodes()
+    fitting = [node for node in found if node[2] >= gpus]
     if not fitting:
-        largest = max((node[0] for node in nodes), default=0)
+        largest = max((node[2] for node in found), default=0)
         raise InputError(f"--gpus {gpus}: no node has so many, the largest has {largest}")
-    cores = min(node[1] for node in fitting) // gpus
-    memory = int(min(node[2] for node in fitting) * 0.95) // gpus  # some is kept for the system
+    cores = min(node[0] for node in fitting) // gpus
+    memory = int(min(node[1] for node in fitting) * 0.95) // gpus  # some is kept for the system
     text = (HERE / batch).read_text(encoding="utf-8")
     wanted_cores = int(re.search(r"--cpus-per-task=(\d+)", text)[1])
     wanted_memory = 1024 * int(re.search(r"--mem=(\d+)G", text)[1])
@@ -169,7 +186,12 @@ def _call(words: list[str], **environment: str) -> str:
             timeout=PATIENCE,
         )
     except subprocess.TimeoutExpired as error:
-        raise WorkError(f"{name} failed: no answer within {PATIENCE} s") from error
+        raise WorkError(
+            f"{name} failed: no answer within {PATIENCE} s; Slurm is busy or down: try again later"
+        ) from error
     if done.returncode:
-        raise WorkError(f"{name} failed: {(done.stderr or done.stdout).strip()}")
+        said = " ".join((done.stderr or done.stdout).split())
+        if re.search("unable to contact|connection refused|connect failure", said, re.I):
+            said += "; Slurm itself is down: try again once `scontrol ping` says UP"
+        raise WorkError(f"{name} failed: {said}")
     return done.stdout

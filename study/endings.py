@@ -7,6 +7,7 @@ from pathlib import Path
 
 from study import cluster
 from study.cluster import HERE
+from study.fit import memory_of
 from study.graph import Node
 from study.record import number_in
 from study.stage import Stage
@@ -14,7 +15,7 @@ from study.stage import Stage
 NO_ARRAY = 4294967294  # what stands for a task's number in the log of a job that is no array
 TAIL = 4000  # characters of a log in which Slurm's last words are
 WORDS = {
-    "OUT_OF_MEMORY": r"oom[_-]kill|Out Of Memory",
+    "OUT_OF_MEMORY": r"oom[_-]kill|Out Of Memory|[Ee]xceeded (job )?memory limit",
     "TIMEOUT": r"DUE TO TIME LIMIT",
     "NODE_FAIL": r"DUE TO NODE FAILURE",
 }
@@ -71,11 +72,12 @@ def setting_of(stage: Stage) -> str:
 def more_memory(node: Node, options: list[str]) -> int | None:
     """Return the MB that a stage's next job is to have, if one that it repeats had too little.
 
-    It is twice what the file and the site ask for; None if that was tried, or nothing ran out.
+    It is twice what that one had; None if that was tried, if by now the file and the site ask for
+    more than it had, or nothing ran out.
     """
     short = [i for i in node.taken or node.todo if last_state(node, i) == "OUT_OF_MEMORY"]
     if not short or any("memory" in node.last_job(index) for index in short):
         return None
-    asked = cluster.resources(node.stage.batch, node.stage.script[0], options).get("mem", "")
-    found = re.fullmatch(r"(\d+)([MGT]?)", asked)
-    return 2 * int(found[1]) * 1024 ** " MGT".index(found[2] or "M") // 1024 if found else None
+    now = memory_of(cluster.resources(node.stage.batch, node.stage.script[0], options))
+    had = max(node.last_job(index).get("asked", now) for index in short)
+    return 2 * had if now <= had and had else None

@@ -26,7 +26,8 @@ class Node:
         todo: tasks to submit; `decide` sets it.
         let_go: jobs to cancel first: they differ, or wait for jobs that have failed.
         remade: it is done again because of what has changed.
-        memory: MB that its next job asks for, since one ran out of what the file says; or None.
+        asked: MB that its next job asks for; 0: it says nothing.
+        memory: MB that its next job asks for, since one ran out of what it had; or None.
         taken: tasks that were submitted just now, as the job `submitted`.
     """
 
@@ -41,6 +42,7 @@ class Node:
     let_go: list[Task] = field(default_factory=list)
     remade: bool = False
     submitted: int | None = None
+    asked: int = 0
     memory: int | None = None
     taken: list[int] = field(default_factory=list)
 

@@ -42,10 +42,14 @@ class Site:
             limited += [row[name] for name in row if name.startswith(("Max", "Grp"))]
         return any(value not in NO_LIMIT for value in limited)
 
+    def partition_of(self, asked: dict[str, str]) -> str:
+        """Return where a job would run: what it asks for, else the partition of the others."""
+        usual = next((n for n, each in self.partitions.items() if each["Default"] == "YES"), "")
+        return asked.get("partition", usual)
+
     def rules(self, asked: dict[str, str]) -> list[tuple[str, str, dict[str, str]]]:
         """Return (QOS, account or partition, its name, its limits) of all that applies to a job."""
-        usual = next((n for n, each in self.partitions.items() if each["Default"] == "YES"), "")
-        name = asked.get("partition", usual)
+        name = self.partition_of(asked)
         partition = self.partitions.get(name, {})
         mine = [
             row

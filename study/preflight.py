@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -26,6 +28,28 @@ def check_places(root: Path) -> None:
                 f"{getpass.getuser()} need that: choose another --root, a checkout of your own, or "
                 "ask for the right to write"
             ) from error
+
+
+def check_settings() -> None:
+    """Raise InputError unless bash reads cluster.env to its end, and knows what it calls.
+
+    A value with a space and no quotes is a command to bash: it would be left out without a word.
+    """
+    if not (HERE / "cluster.env").exists():
+        return
+    done = subprocess.run(
+        ["bash", "-c", ". ./cluster.env"], cwd=HERE, capture_output=True, text=True
+    )
+    for line in done.stderr.splitlines():
+        if re.search(r"syntax error|unexpected EOF|command not found|No such file", line) and not (
+            re.search(
+                r": (module|ml): command", line
+            )  # a shell of this kind may lack it; jobs tell
+        ):
+            raise InputError(
+                f"cluster.env cannot be read: {line.removeprefix('./')}; values with spaces need "
+                'quotes, as GPU_FLAGS="--partition=gpu --gres=gpu:1"'
+            )
 
 
 def _whose(folder: Path) -> str:

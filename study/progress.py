@@ -15,20 +15,37 @@ MOST_BARS = 10  # running tasks of an array whose bars are shown
 SHOWN = 3  # failed tasks of an array whose logs are shown
 
 
-def describe(node: Node, by_name: dict[str, Node], n_lines: int) -> tuple[str, list[str]]:
+def describe(
+    node: Node,
+    by_name: dict[str, Node],
+    n_lines: int,
+    *,
+    wave: Task | None = None,
+    this_round: int = 0,
+    queue_known: bool = True,
+) -> tuple[str, list[str]]:
     """Return the state of a stage, and the lines that tell it.
 
     Args:
         by_name: all stages of the study.
         n_lines: of each failed job's log.
+        wave: job in the queue that submits what has had no job in this round.
+        queue_known: Slurm has answered; else only what is done is known.
     """
     active, name = node.active(), node.stage.name
     if node.done:
         return "done", [f"done       {name}"]
+    if node.jobs and not queue_known:
+        ids = ", ".join(dict.fromkeys(str(job["id"]) for job in node.jobs[-2:]))
+        return "not known", [f"not known  {name}: submitted as {ids}"]
     if node.changed and not active:
         why = next(iter(node.changed.values())).partition("; --overwrite")[0]
         return "changed", [f"CHANGED    {name}: {why}"]
-    failed = [index for index in node.open() if node.last_job(index)]
+    failed = [
+        index
+        for index in node.open()
+        if (job := node.last_job(index)) and not (wave and job["round"] < this_round)
+    ]
     held = [n for n in node.stage.needs if not by_name[n].done and not by_name[n].active()]
     ran = [index for index in failed if find_log(node, index)]
     if failed and held and not ran:
@@ -49,6 +66,8 @@ def describe(node: Node, by_name: dict[str, Node], n_lines: int) -> tuple[str, l
         return "running", lines + _bars(node)
     if active:
         return "waiting", [f"waiting    {name}: {_where(active)}{_left(node)}"]
+    if wave:
+        return "later", [f"later      {name}: wave {wave.name} submits it"]
     return "not submitted", [f"missing    {name}: not submitted"]
 
 
@@ -63,7 +82,8 @@ def _bars(node: Node) -> list[str]:
 
 
 def _left(node: Node) -> str:
-    return f"; {len(node.missing)} tasks are not done" if node.stage.array else ""
+    total = len(node.stage.labels)
+    return f"; {total - len(node.missing)} of {total} tasks done" if total > 1 else ""
 
 
 def _where(tasks: list[Task]) -> str:

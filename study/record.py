@@ -33,8 +33,8 @@ class Record:
         audio: the folder whose files were looked at.
         round: how often somebody has submitted; what a wave submits belongs to the same.
         stages: {name: jobs, oldest first}; a job is a dict of id (None: being submitted), tasks,
-            labels (of its tasks), command, submitted (when), round, memory (MB, if raised) and
-            cancelled (labels).
+            labels (of its tasks), command, submitted (when), round, asked (MB),
+            memory (MB, if raised) and cancelled (labels).
     """
 
     root: Path

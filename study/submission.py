@@ -13,12 +13,14 @@ from extract_item_embeddings.engine.shards import array_expression
 from study import cluster
 from study.config import StudyConfig, command_line, flags_of
 from study.endings import more_memory, setting_of
+from study.fit import check_fit, check_taken, memory_of
 from study.graph import Node, decide, look
 from study.limits import Asked, check_limits, read_site
-from study.preflight import check_places, check_work
+from study.preflight import check_places, check_settings, check_work
 from study.record import Record, study_file
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # its weights are in the cache
+VARIED = ("--job-name", "--array")  # of jobs that ask for the same
 WAVE = "wave"  # stands for the job that submits the rest, where stages have their names
 
 
@@ -76,6 +78,7 @@ def foresee_study(config: StudyConfig) -> list[Node]:
 
 def prepare(config: StudyConfig, record: Record, queue: list[cluster.Task]) -> list[Node]:
     """Return all stages with what is to be submitted, once everything has been checked."""
+    check_settings()
     if others := jobs_of_another(record):
         raise InputError(
             f"{config.root} holds the study of {record.user}, who has {len(others)} jobs of it in "
@@ -89,14 +92,20 @@ def prepare(config: StudyConfig, record: Record, queue: list[cluster.Task]) -> l
 
 
 def check_site(config: StudyConfig, nodes: list[Node]) -> None:
-    """Raise InputError unless the site's partitions and QOS take what is to be submitted."""
+    """Raise InputError unless Slurm takes what is to be submitted, and the site's limits too."""
     site, asked = read_site(), []
-    if not site.limits_anything():
-        return
+    known: dict[tuple, dict[str, str]] = {}  # what stages ask for that ask for the same
     for stage, node in ((node.stage, node) for node in nodes if node.todo):
-        wanted = cluster.resources(stage.batch, stage.script[0], cluster_options(config, node))
-        asked.append(Asked(stage.name, setting_of(stage), wanted, len(node.todo)))
-    check_limits(site, asked, sum(len(node.let_go) for node in nodes), config.at_most)
+        options = cluster_options(config, node)
+        kind = (stage.batch, stage.script[0], *(o for o in options if not o.startswith(VARIED)))
+        if kind not in known:
+            wanted = known[kind] = cluster.resources(stage.batch, stage.script[0], options)
+            check_taken(stage.name, cluster.refusal(stage.batch, options, list(stage.script)))
+            check_fit(stage.name, setting_of(stage), wanted, site.partition_of(wanted))
+        node.asked = memory_of(known[kind])
+        asked.append(Asked(stage.name, setting_of(stage), known[kind], len(node.todo)))
+    if site.limits_anything():
+        check_limits(site, asked, sum(len(node.let_go) for node in nodes), config.at_most)
 
 
 def jobs_of_another(record: Record) -> list[cluster.Task]:
@@ -117,12 +126,17 @@ def cancel_study(config: StudyConfig) -> int:
     """Cancel the jobs of the root's study that are in the queue; return how many.
 
     Raises:
-        InputError: it has no study.
+        InputError: it has no study, or somebody else's jobs work on it.
     """
     if not study_file(config.root).exists():
         raise InputError(f"{config.root} has no runs/study.json: nothing was submitted from it")
     with _one_at_a_time(config):
         record, queue = Record.read(config.root), cluster.tasks()
+        if others := jobs_of_another(record):
+            raise InputError(
+                f"{config.root} holds the study of {record.user}, whose {len(others)} jobs only "
+                f"{record.user} can cancel"
+            )
         mine = []
         for name in list(record.stages):
             tasks = [task for task in record.own(name, queue) if task.active]
@@ -180,6 +194,7 @@ def _submit(config: StudyConfig, record: Record, node: Node, needs: list[Node]) 
     labels = [stage.labels[index] for index in node.taken]
     command = stage.python + (" --overwrite" if node.remade else "")
     job = record.begin(stage.name, tasks=node.taken, labels=labels, command=command)
+    job["asked"] = node.asked
     if node.memory:
         job["memory"] = node.memory
     job["id"] = node.submitted = cluster.submit(

@@ -32,13 +32,16 @@ def _label(node: Node, by_name: dict[str, Node]) -> str:
         return f"{node.stage.name}: done"
     jobs = dict.fromkeys(task.job for task in node.active())
     known = f" in the queue as {', '.join(map(str, jobs))}" if jobs else ""
+    gone = dict.fromkeys(task.job for task in node.let_go)
     new = f" {node.submitted}" if node.submitted else ""
     if node.submitted and node.stage.array:
         new += f"_[{array_expression(node.jobs[-1]['tasks'])}]"
+    if gone and node.submitted:
+        known += f" in place of {', '.join(map(str, gone))}"
     others = [n for n in node.stage.needs if not by_name[n].done][:-1]
     more = f" (and after {len(others)} others)" if len(others) > 2 else ""
     if 0 < len(others) <= 2:
         more = f" (and after {', '.join(others)})"
     if node.memory:
-        more += f" with {node.memory:,} MB, twice as much, as it ran out of memory"
+        more += f", with {node.memory:,} MB, twice as much, as it ran out of memory"
     return f"{node.stage.name}:{new}{known}{more}"

@@ -70,6 +70,8 @@ def made_up_queue(monkeypatch):
     monkeypatch.setattr(cluster, "tasks", lambda user=None: queue.tasks)
     monkeypatch.setattr(cluster, "limits", dict)
     monkeypatch.setattr(cluster, "ask", lambda *words: "")  # no partition or QOS has limits
+    monkeypatch.setattr(cluster, "refusal", lambda *_: "")
+    monkeypatch.setattr(cluster, "nodes", lambda *_: set())
     # the files are made up as well: what they are made from is asked in test_checks.py
     monkeypatch.setattr(checks, "of_data", lambda script, *_: queue.says(script))
     monkeypatch.setattr(checks, "of_embedding", lambda _, name, __: queue.says(name))

@@ -67,11 +67,11 @@ class Cluster:
         lines = self.call(f"squeue -h -r -t all -o '%i %T'{some}").splitlines()
         return dict(line.split() for line in lines)
 
-    def wait(self, *jobs: int, seconds: float = 150) -> dict[str, str]:
+    def wait(self, *jobs: int, seconds: float = 200) -> dict[str, str]:
         """Wait until jobs (none: all) are over; return their states."""
         return self.until(lambda states: states and set(states.values()) <= OVER, *jobs, t=seconds)
 
-    def until(self, reached, *jobs: int, t: float = 60) -> dict[str, str]:
+    def until(self, reached, *jobs: int, t: float = 120) -> dict[str, str]:
         """Wait until the states are as they should be; return them."""
         end = time.monotonic() + t
         while not reached(states := self.states(*jobs)):

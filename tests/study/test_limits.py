@@ -93,12 +93,11 @@ def test_the_qos_of_a_partition_counts_where_the_site_sends_jobs_there(
     )
 
 
-def test_a_site_without_limits_is_asked_no_more(tmp_path, queue, site, monkeypatch):
+def test_a_site_without_limits_takes_all(tmp_path, queue, site, monkeypatch):
     monkeypatch.setitem(SHOWN, "qos", "normal|||\n")
     monkeypatch.setitem(SHOWN, "partition", PARTITION.format("main", "YES", "N/A", "UNLIMITED"))
     site()
     assert not read_site().limits_anything()
-    monkeypatch.setattr(cluster, "resources", lambda *_: pytest.fail("it is asked"))
     assert submit_study(study(tmp_path, *SMALL))
 
 

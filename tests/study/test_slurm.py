@@ -23,7 +23,11 @@ from slurm_cluster import OVER, start_cluster
 from benchmarks.stress_extraction import make_root as make_noises
 from core.artifacts import sha256
 
-BUDGET = "shallow: {epochs: 3, batch_size: 500}\nbert4rec: {epochs: 2, batch_size: 32}\n"
+BUDGET = """
+shallow: {epochs: 1, batch_size: 500}
+bert4rec: {epochs: 2, batch_size: 32}
+elsa: {epochs: 2, factors: 16}
+"""
 PROBE = """
 import os, pathlib, signal, sys, time
 name = f"{os.environ['SLURM_JOB_ID']}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
@@ -42,7 +46,9 @@ def slurm(tmp_path_factory):
     cluster = None
     for cluster in start_cluster(tmp_path_factory.mktemp("cluster")):
         (cluster.project / "probe.py").write_text(PROBE)
+        (cluster.project / "budget.yaml").write_text(BUDGET)
         add_backbone(cluster.project)
+        slow_epochs(cluster.project)
         yield cluster
 
 
@@ -61,6 +67,15 @@ def add_backbone(project):
     text = (folder / "mfcc.sh").read_text().replace("mfcc", "toy")
     (folder / "toy.sh").write_text(text)
     (folder / "toy.sh").chmod(0o755)
+
+
+def slow_epochs(project):
+    """Let SECONDS_AN_EPOCH draw epochs out, so that few of them are enough to be preempted in."""
+    loop, line = project / "training" / "loop.py", "        clock = time.monotonic()\n"
+    text = loop.read_text()
+    assert text.count(line) == 1
+    wait = "        time.sleep(float(__import__('os').environ.get('SECONDS_AN_EPOCH', 0)))\n"
+    loop.write_text(text.replace(line, line + wait))
 
 
 @pytest.fixture(scope="module")
@@ -136,20 +151,18 @@ def test_an_array_killed_requeued_and_preempted_at_random_ends_in_the_same_bytes
     rng = np.random.default_rng(int(os.environ.get("SLURM_SEED", 0)))
     root, shards = fresh(noises, tmp_path / "root"), 4
     toy = f"extract_item_embeddings/toy.sh --root {root} --audio {root}/audio --shards {shards}"
-    array = "TOY_SECONDS_A_BATCH=0.3 sbatch -p spare --array"
+    array = "TOY_SECONDS_A_BATCH=0.4 sbatch -p spare --array"
     jobs, parts = [slurm.submit(f"{array}=0-{shards - 1}%2 {toy}")], root / "embeddings/toy.parts"
 
     def saved():
         return len(list(parts.glob("*.npz")))
 
-    for what in rng.permutation(["kill", "kill", "warn", "warn", "preempt", "preempt"]):
-        # mostly just after a file was written, now and then at any moment, before the first one too
-        before = saved()
+    events = rng.permutation(["kill", "kill", "warn", "warn", "preempt", "preempt"])
+    sudden = rng.integers(len(events))  # at any moment, the others just after a file was written
+    for number, what in enumerate(events):
+        before = -1 if number == sudden else saved()
         states = slurm.until(
-            lambda states, n=before: (
-                "RUNNING" in states.values() and (saved() > n or rng.random() < 0.1)
-            ),
-            *jobs,
+            lambda states, n=before: "RUNNING" in states.values() and saved() > n, *jobs
         )
         task = rng.choice([name for name, state in states.items() if state == "RUNNING"])
         if what == "kill":
@@ -202,21 +215,8 @@ def active(states):
     return {"PENDING", "RUNNING", "COMPLETING"} & set(states.values())
 
 
-EPOCHS = 100  # enough for three preemptions, each seconds after the job has started
+EPOCHS = 20
 TRAINING = f"--embedding toy --epochs {EPOCHS} --early-stop {EPOCHS} --batch-size 8 --device cpu"
-
-
-@pytest.fixture(scope="module")
-def trained(slurm, tmp_path_factory):
-    """A root with a training that nothing has disturbed."""
-    root = make_root(tmp_path_factory.mktemp("trained") / "root")
-    slurm.call(f"{sys.executable} train.py --root {root} {TRAINING}")
-    return root
-
-
-def untrained(trained, target):
-    shutil.copytree(trained, target, ignore=shutil.ignore_patterns("runs"))
-    return target
 
 
 def epochs(root) -> list[tuple]:
@@ -226,36 +226,41 @@ def epochs(root) -> list[tuple]:
     return [(e["epoch"], e["train_loss"], e["val_loss"]) for e in map(json.loads, lines)]
 
 
-def test_a_training_preempted_three_times_ends_as_an_undisturbed_one(slurm, trained, tmp_path):
-    root = untrained(trained, tmp_path / "root")
-    job = slurm.submit(f"sbatch -p spare train.sh --root {root} {TRAINING}")
-    seen = 0
+def test_trainings_preempted_or_of_two_processes_end_as_an_undisturbed_one(slurm, tmp_path):
+    """All three at once: one here, one on node1 that is preempted three times, two on node2."""
+    alone, root, both = (make_root(tmp_path / name) for name in ("alone", "root", "both"))
+    slow, pair = "SECONDS_AN_EPOCH={} sbatch", "--ntasks=2 --gres=gpu:2"
+    job = slurm.submit(f"{slow.format(0.4)} -p spare -w node1 train.sh --root {root} {TRAINING}")
+    two = slurm.submit(f"{slow.format(0.8)} -w node2 {pair} train.sh --root {both} {TRAINING}")
+    words = [sys.executable, "train.py", "--root", str(alone), *TRAINING.split()]
+    here = subprocess.Popen(words, cwd=slurm.project, stdout=subprocess.DEVNULL)
+    warned, seen = [], 0
+
+    def gets_on(states, number):
+        if not warned and len(epochs(both)) > 1:
+            slurm.warn(two)
+            warned.append(two)
+        return len(epochs(root)) > number
+
     for restart in range(3):
-        slurm.until(lambda _, n=seen: len(epochs(root)) > n)
-        node = slurm.call(f"squeue -h -j {job} -o %N").strip()
-        slurm.wait(slurm.submit(f"sbatch -w {node} -c 16 -o /dev/null --wrap true"))
+        slurm.until(lambda states, n=seen: gets_on(states, n))
+        slurm.wait(slurm.submit("sbatch -w node1 -c 16 -o /dev/null --wrap true"))
         slurm.until(lambda _, n=restart: slurm.log(job).count("== requeued") == n + 1)
         seen = len(epochs(root))
         assert seen < EPOCHS, "it was over before it was preempted"
-    assert slurm.wait(job) == {str(job): "COMPLETED"}, slurm.log(job)
+    slurm.until(lambda states: gets_on(states, 0) and warned)
+    assert here.wait(150) == 0
+    assert slurm.wait(job, two) == {str(job): "COMPLETED", str(two): "COMPLETED"}
     assert slurm.log(job).count("continuing after epoch") == 3
-    assert epochs(root) == epochs(trained) and len(epochs(root)) == EPOCHS
+    assert epochs(root) == epochs(alone) and len(epochs(root)) == EPOCHS
     for name in ("recs.pqt", "per_user_val.pqt", "per_user_test.pqt"):
-        made = [r / "runs" / "shallow-toy-s1" / name for r in (root, trained)]
+        made = [r / "runs" / "shallow-toy-s1" / name for r in (root, alone)]
         assert sha256(made[0]) == sha256(made[1]), name
-
-
-def test_two_processes_of_a_job_train_together_and_go_on_after_a_warning(slurm, trained, tmp_path):
-    root = untrained(trained, tmp_path / "root")
-    job = slurm.submit(f"sbatch --ntasks=2 --gres=gpu:2 train.sh --root {root} {TRAINING}")
-    slurm.until(lambda _: len(epochs(root)) > 1)
-    slurm.warn(job)
-    assert slurm.wait(job) == {str(job): "COMPLETED"}, slurm.log(job)
-    said = slurm.log(job)
+    said = slurm.log(two)
     assert said.count("== requeued") == said.count("continuing after epoch") == 1
-    assert len(epochs(root)) == EPOCHS
-    # later epochs amplify what another order of the sums rounds
-    np.testing.assert_allclose(epochs(root)[:40], epochs(trained)[:40], rtol=1e-4)
+    # the sums are of another order, and later epochs amplify what that rounds
+    assert len(epochs(both)) == EPOCHS
+    np.testing.assert_allclose(epochs(both), epochs(alone), rtol=1e-4)
 
 
 def test_an_array_trains_every_embedding_with_every_seed(slurm, tmp_path):
@@ -269,20 +274,20 @@ def test_an_array_trains_every_embedding_with_every_seed(slurm, tmp_path):
     assert "ask for 4 runs; submit with --array=0-3" in slurm.log(job, 4)
 
 
+GRAPH = "--embeddings mfcc --recommenders knn,bert4rec --config budget.yaml"
+
+
 def test_the_study_as_a_graph_on_two_nodes_ends_in_the_table_of_one_without_slurm(slurm, tmp_path):
     sizes = "--tracks 40 --users 60 --plays 3000"
     slurm.call(f"{sys.executable} make_sample.py --root sample {sizes}")
-    (slurm.project / "budget.yaml").write_text(BUDGET)
     graph, alone = slurm.project / "sample", tmp_path / "alone"
-    flags = f"--embeddings mfcc --config budget.yaml --log {graph}/userid_trackid_timestamp.tsv"
-    flags += f" --audio {graph}/audio --root"
-    study = f"{sys.executable} run_study.py {flags}"
-    slurm_flags = "--slurm --shards 2 --gpus 2"
+    flags = f"{GRAPH} --log {graph}/userid_trackid_timestamp.tsv --audio {graph}/audio --root"
+    study, slurm_flags = f"{sys.executable} run_study.py {flags}", "--slurm --shards 2 --gpus 2"
     said = slurm.call(f"{study} {graph} {slurm_flags}")
     n_stages = int(re.search(r"(\d+) jobs submitted", said)[1])
     assert n_stages > 12 and "└─ embedding mfcc: " in said
     assert "0 jobs submitted" in slurm.call(f"{study} {graph} {slurm_flags}")
-    words = f"{study} {alone}".split()
+    words = [sys.executable, "-m", "tests.study.one_process", *f"{flags} {alone}".split()]
     here = subprocess.Popen(words, cwd=slurm.project, stdout=subprocess.DEVNULL)
     nodes, shared = set(), set()
 
@@ -299,16 +304,16 @@ def test_the_study_as_a_graph_on_two_nodes_ends_in_the_table_of_one_without_slur
                 shared.update(used if len(set(used)) == 2 else ())
         return states and not active(states)
 
-    states = slurm.until(watch, t=240)
+    states = slurm.until(watch, t=300)
     assert set(states.values()) >= {"COMPLETED"}
-    assert here.wait(240) == 0
+    assert here.wait(300) == 0
     status = slurm.call(f"{sys.executable} study_status.py --root {graph}")
     assert status.splitlines()[-1] == f"{n_stages} done"
     assert nodes == {"node1", "node2"} and shared == {"0", "1"}
     for name in ("tables/results.csv", "embeddings/mfcc.npy", "runs/bert4rec-mfcc-s1/recs.pqt"):
         assert sha256(graph / name) == sha256(alone / name), name
     rows = pd.read_csv(graph / "tables/results.csv")
-    assert len(rows) == 2 * 3 + 2 + len(CONTROL_RUNS), "two shuffled, and what hears nothing"
+    assert len(rows) == 2 * 2 + 1 + len(CONTROL_RUNS), "one shuffled, and what hears nothing"
 
 
 def documented() -> list[str]:
@@ -336,10 +341,10 @@ def test_the_commands_of_the_page_on_slurm_are_taken_and_done(slurm):
         if "run_all.sh" in line:  # which would first make a .venv in the project's copy
             line = line.replace(
                 "bash run_all.sh",
-                "python run_study.py --embeddings mfcc --audio sample/audio "
+                f"python run_study.py {GRAPH} --audio sample/audio "
                 "--log sample/userid_trackid_timestamp.tsv",
             )
-            said = slurm.call(f"{here} {line} --config budget.yaml --shards 2")
+            said = slurm.call(f"{here} {line} --shards 2")
             assert "0 jobs submitted" in said or "would submit 0 jobs" in said
         elif "study_status" in line:
             assert "done" in slurm.call(f"{here} {line}")
@@ -351,53 +356,27 @@ def test_the_commands_of_the_page_on_slurm_are_taken_and_done(slurm):
     assert (slurm.project / "sample/runs/shallow-noise-s2/metrics.json").exists()
 
 
-def test_a_failing_task_leaves_the_rest_finished_and_submitting_again_finishes_the_study(
-    slurm, noises, tmp_path
-):
-    root = fresh(noises, tmp_path / "root")
+def test_the_first_days_of_a_study_on_a_cluster(slurm, noises, tmp_path):
+    """Dry run, submit, another's root, a seed more, a dead node, cancel, go on; a task fails, is
+    mended and submitted again; other input, and no Slurm at all."""
+    root = fresh(noises, tmp_path / "a study")
     write_log(root)
     audio = root / "audio"
     audio.unlink()
     shutil.copytree(noises / "audio", audio)
     broken = audio / "t00300.wav"
     broken.write_text("not audio")
-    study = (
-        f"{sys.executable} run_study.py --slurm --root {root} --log {root}/log.tsv --audio {audio} "
-        "--embeddings toy --recommenders knn --shards 3"
-    )
-    slurm.call(study)
-    slurm.wait()
-    status = f"{sys.executable} study_status.py --root {root}"
-    said = slurm.call(status, code=1)
-    assert "FAILED     shards of toy tasks 2\n" in said
-    assert re.search(r"\| == \S*toy\S*: exit code 1", said), said
-    assert re.search(r"\| .*1 of 128 tracks have no vector.*t00300", said), said
-    for name in ("embedding toy: it needs shards", "knn toy: it needs", "table: it needs knn toy"):
-        assert f"cancelled  {name}" in said
-    for name in ("plays", "split", *CONTROL_STAGES, "knn noise"):
-        assert f"done       {name}\n" in said
-    assert f"mend it: bash {slurm.project}/run_all.sh --root {root}" in said.splitlines()[-1]
-    states = slurm.states()
-    assert "PENDING" not in states.values(), "a dependant waits for ever"
-
-    shutil.copy(noises / "audio" / "t00300.wav", broken)
-    again = slurm.call(study)
-    assert "6 jobs submitted" in again and re.search(r"shards of toy: \d+_\[2\]", again)
-    slurm.wait()
-    assert re.fullmatch(r"\d+ done", slurm.call(status).splitlines()[-1])
-    assert sha256(root / "embeddings/toy.npy") == sha256(noises / "embeddings/toy.npy")
-    assert set(pd.read_csv(root / "tables/results.csv").embedding) == {"toy", "noise", "none"}
-
-
-def test_the_first_days_of_a_study_on_a_cluster(slurm, noises, tmp_path):
-    """Dry run, submit, another's root, a seed more, a dead node, cancel, go on, status."""
-    root = fresh(noises, tmp_path / "a study")
-    write_log(root)
-    flags = f"--log '{root}/log.tsv' --audio '{root}/audio' --embeddings toy --recommenders knn"
+    flags = f"--log '{root}/log.tsv' --audio '{audio}' --embeddings toy --recommenders knn"
+    flags += " --shuffled none --shards 4 --config budget.yaml"
     begin = f"{sys.executable} run_study.py --slurm --root"
-    study = f"TOY_SECONDS_A_BATCH=100 {begin} '{root}' {flags} --shuffled none --shards 4"
+    study = f"TOY_SECONDS_A_BATCH=100 {begin} '{root}' {flags}"
     said = slurm.call(f"{study} --dry-run")
     assert "shards of toy: 4 tasks, each" in said and "nothing was submitted" in said
+    assert not slurm.states() or set(slurm.states().values()) <= OVER
+
+    too_large = f"MEM_toy=99G {study}"
+    assert "no node of main has so much" in slurm.call(too_large, code=2)
+    assert "not be taken by Slurm" in slurm.call(f"SBATCH_PARTITION=nowhere {study}", code=2)
     assert not slurm.states() or set(slurm.states().values()) <= OVER
 
     assert re.search(r"\d+ jobs submitted", slurm.call(study))
@@ -405,7 +384,7 @@ def test_the_first_days_of_a_study_on_a_cluster(slurm, noises, tmp_path):
     assert {"shards-of-toy.a_study", "knn-toy.a_study"} <= set(names)
 
     copy = tmp_path / "copy"
-    shutil.copytree(root, copy, symlinks=True)
+    shutil.copytree(root, copy)
     assert slurm.call(f"{begin} {copy} --cancel").startswith("0 jobs")
     assert active(slurm.states())
 
@@ -415,7 +394,8 @@ def test_the_first_days_of_a_study_on_a_cluster(slurm, noises, tmp_path):
         return [line.split()[0] for line in running if "shards-of" in line]
 
     slurm.until(shards)
-    assert "jobs submitted" in slurm.call(f"{study} --seeds 1,2")
+    said = slurm.call(f"{study} --seeds 1,2")
+    assert "jobs submitted" in said and re.search(r"knn toy: \d+ in place of \d+", said)
     slurm.until(shards)
     slurm.call("scontrol update NodeName=node1 State=DOWN Reason=test")
     slurm.call("scontrol update NodeName=node1 State=RESUME || true")  # it may be back already
@@ -431,12 +411,31 @@ def test_the_first_days_of_a_study_on_a_cluster(slurm, noises, tmp_path):
     pasted = command.removeprefix("go on: ").replace(
         f"bash {slurm.project}/run_all.sh", f"{sys.executable} {slurm.project}/run_study.py"
     )
-    assert re.search(r"[1-9]\d* jobs submitted", slurm.call(f"cd / && {pasted} --at-most 8"))
-    assert len([s for s in slurm.states().values() if s in ("PENDING", "RUNNING")]) <= 8
-    slurm.wait(seconds=400)
+    assert re.search(r"[1-9]\d* jobs submitted", slurm.call(f"cd / && {pasted}"))
+    assert "PENDING" not in slurm.wait(seconds=300).values(), "a dependant waits for ever"
+    said = slurm.call(status, code=1)
+    assert "FAILED     shards of toy tasks 3\n" in said
+    assert re.search(r"\| == \S*toy\S*: exit code 1", said), said
+    assert re.search(r"\| .*1 of 96 tracks have no vector.*t00300", said), said
+    for name in ("embedding toy: it needs shards", "knn toy: it needs", "table: it needs knn toy"):
+        assert f"cancelled  {name}" in said
+    for name in ("plays", "split", *CONTROL_STAGES, "knn noise"):
+        assert f"done       {name}\n" in said
+    end = f"mend it: bash {slurm.project}/run_all.sh --root '{root}'"
+    assert end in said.splitlines()[-1]
+
+    shutil.copy(noises / "audio" / "t00300.wav", broken)
+    again = slurm.call(f"{pasted} --at-most 4")
+    assert "3 jobs submitted" in again and re.search(r"shards of toy: \d+_\[3\]", again)
+    assert len([s for s in slurm.states().values() if s in ("PENDING", "RUNNING")]) <= 4
+    assert re.search(r"later      table: wave \d+ submits it", slurm.call(status))
+    slurm.wait(seconds=300)
     assert re.fullmatch(r"\d+ done", slurm.call(status).splitlines()[-1])
+    assert sha256(root / "embeddings/toy.npy") == sha256(noises / "embeddings/toy.npy")
     rows = pd.read_csv(root / "tables/results.csv").set_index(["recommender", "embedding"])
     assert rows.seeds["knn", "toy"] == rows.seeds["knn", "noise"] == 2
+    assert set(rows.index.get_level_values("embedding")) == {"toy", "noise", "none"}
+
     other = study.replace("log.tsv", "other.tsv")
     (root / "other.tsv").write_text((root / "log.tsv").read_text() + "0\tt00001\t2020-01-01\n")
     assert "other.tsv is not the log it was made from" in slurm.call(other, code=2)

@@ -37,9 +37,7 @@ def test_the_tree_is_the_one_that_is_printed(sample):
 
 def test_the_line_of_the_dry_run_is_printed(sample):
     (line,) = block("   ├─ shards of mfcc")
-    pattern = re.escape(line).replace("RATE", r"[\d.]+ (h|min)")
-    said = forecast.foretell(sample, foresee_study(sample))
-    assert any(re.fullmatch(pattern, each) for each in said), said
+    assert line in forecast.foretell(sample, foresee_study(sample))
 
 
 @pytest.mark.parametrize("row", re.findall(r"^\| `(\w+\.sh)`.*? \| (.*) \|$", PAGE, re.M))

@@ -93,6 +93,7 @@ def test_what_was_cancelled_is_not_said_to_have_failed(tmp_path, queue, logs):
     ("last_words", "advice"),
     [
         ("slurmstepd: error: Detected 1 oom_kill event in StepId=9.batch", "set MEM_stage"),
+        ("slurmstepd: error: StepId=9.batch exceeded memory limit (9 > 6), being", "set MEM_stage"),
         ("error: *** JOB 9 ON n CANCELLED AT 1 DUE TO TIME LIMIT ***", "TIMEOUT: set TIME_"),
         ("slurmstepd: *** JOB 9 DUE TO NODE FAILURE, SEE SLURMCTLD LOG ***", "nothing is wrong"),
     ],
@@ -138,6 +139,78 @@ def test_without_an_answer_of_slurm_the_files_tell_the_status(tmp_path, queue, c
         submit_study(study(tmp_path, *SMALL))
 
 
+def test_what_began_before_slurm_went_down_is_not_said_to_have_failed(
+    tmp_path, queue, logs, capsys, monkeypatch
+):
+    submit_study(study(tmp_path, *SMALL))
+    plays = queue.job("plays")["id"]
+    logs(plays, "half way\n")
+
+    def down(user=None):
+        raise WorkError("squeue failed")
+
+    monkeypatch.setattr(cluster, "tasks", down)
+    study_status.main(study_status.StatusConfig(root=tmp_path))
+    out = capsys.readouterr().out
+    assert f"not known  plays: submitted as {plays}\n" in out and "FAILED" not in out
+    assert "go on" not in out
+
+
+def test_slurm_that_is_down_is_said_to_be_and_what_to_wait_for(monkeypatch):
+    line = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
+    monkeypatch.setattr(cluster, "HERE", ".")
+    with pytest.raises(WorkError, match=r"Slurm itself is down: .*scontrol ping"):
+        cluster._call(["bash", "-c", f"echo '{line}' >&2; exit 1"])
+
+
+def test_what_a_wave_will_submit_is_neither_missing_nor_to_be_submitted(tmp_path, queue, capsys):
+    submit_study(study(tmp_path, *SMALL, "--at-most", "2"))
+    study_status.main(study_status.StatusConfig(root=tmp_path))
+    out, wave = capsys.readouterr().out, queue.job("wave")["id"]
+    assert f"later      split: wave {wave} submits it\n" in out and "go on" not in out
+    queue.tasks = [task for task in queue.tasks if task.job == wave]
+    assert study_status.show(study_status.StatusConfig(root=tmp_path), last=False), "it goes on"
+
+
+def test_what_had_failed_is_later_once_a_wave_will_submit_it_again(tmp_path, queue, logs, capsys):
+    submit_study(study(tmp_path, *SMALL))
+    for task in queue.tasks[:]:
+        queue.becomes("CANCELLED" if task.comment.endswith("table") else "FAILED", task.job)
+    with pytest.raises(WorkError, match="stages failed"):
+        study_status.main(study_status.StatusConfig(root=tmp_path))
+    assert "cancelled  table" in capsys.readouterr().out
+    submit_study(study(tmp_path, *SMALL, "--at-most", "2"))
+    study_status.main(study_status.StatusConfig(root=tmp_path))
+    out = capsys.readouterr().out
+    assert "later      table: wave " in out and "later      split: wave " in out
+    assert "FAILED" not in out and "go on" not in out
+
+
+def test_more_memory_that_somebody_has_set_is_not_doubled(tmp_path, queue, logs, monkeypatch):
+    root = tmp_path / "root"
+    touch(root, *DATA, "embeddings/mfcc.npy", "embeddings/mfcc.json")
+    submit_study(study(root, *SMALL))
+    queue.becomes("OUT_OF_MEMORY", queue.job("shallow mfcc")["id"])
+    real = cluster.resources
+    monkeypatch.setattr(cluster, "resources", lambda *a: real(*a) | {"mem": "30G"})
+    submit_study(study(root, *SMALL))
+    assert "mem" not in queue.job("shallow mfcc")
+    queue.becomes("OUT_OF_MEMORY", queue.job("shallow mfcc")["id"])
+    submit_study(study(root, *SMALL))
+    assert queue.job("shallow mfcc")["mem"] == "61440M"
+
+
+def test_memory_for_each_processor_is_doubled_too(tmp_path, queue, logs, monkeypatch):
+    root = tmp_path / "root"
+    touch(root, *DATA, "embeddings/mfcc.npy", "embeddings/mfcc.json")
+    asked = {"mem-per-cpu": "3G", "cpus-per-task": "4", "time": "1:00:00"}
+    monkeypatch.setattr(cluster, "resources", lambda *_: asked)
+    submit_study(study(root, *SMALL))
+    queue.becomes("OUT_OF_MEMORY", queue.job("shallow mfcc")["id"])
+    submit_study(study(root, *SMALL))
+    assert queue.job("shallow mfcc")["mem"] == f"{2 * 4 * 3072}M"
+
+
 def test_it_is_watched_until_no_job_is_left(tmp_path, queue, capsys, monkeypatch):
     submit_study(study(tmp_path, *SMALL))
     looks = []
@@ -148,6 +221,7 @@ def test_it_is_watched_until_no_job_is_left(tmp_path, queue, capsys, monkeypatch
             queue.tasks = []
 
     monkeypatch.setattr(study_status.time, "sleep", sleep)
+    monkeypatch.setattr(study_status.sys.stdout, "isatty", lambda: True)
     study_status.main(study_status.StatusConfig(root=tmp_path, watch=2))
     assert looks == [2, 2, 2] and capsys.readouterr().out.count("\033[2J") == 3
     with pytest.raises(InputError, match="--watch must be at least 1"):

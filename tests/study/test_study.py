@@ -224,8 +224,9 @@ def test_another_study_does_not_get_in_the_way(tmp_path, queue):
 
 
 def test_trainings_share_a_node_of_n_gpus(tmp_path, queue, monkeypatch):
-    nodes = "gpu:tesla:2(S:0-1),gpu:a100:2|64|256000\n(null)|8|4000\ngpu:v100:4|12|64000+\n"
-    monkeypatch.setattr(cluster, "_call", lambda words: nodes)
+    monkeypatch.setattr(
+        cluster, "nodes", lambda *_: {(64, 256000, 4), (8, 4000, 0), (12, 64000, 4)}
+    )
     assert node_share(4, "train.sh") == ["--cpus-per-task=3", "--mem=15200M"]
     assert node_share(2, "train.sh") == ["--cpus-per-task=4", "--mem=20480M"], "no more than usual"
     with pytest.raises(InputError, match="--gpus 8: no node has so many, the largest has 4"):

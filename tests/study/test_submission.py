@@ -230,6 +230,9 @@ def test_the_jobs_of_another_person_keep_a_second_one_out(inputs, queue, monkeyp
     monkeypatch.setattr(submission.getpass, "getuser", lambda: "zoe")
     with pytest.raises(InputError, match="holds the study of .*, who has 1. jobs of it"):
         submit_study(study(root, *SMALL))
+    with pytest.raises(InputError, match="whose 1. jobs only .* can cancel"):
+        cancel_study(study(root, *SMALL))
+    assert not queue.cancelled
     queue.tasks = []
     submit_study(study(root, *SMALL))
     assert Record.read(root).user == "zoe"

@@ -1,13 +1,15 @@
 """What a study would ask for, how it goes on in waves where queues are short, and its end."""
 
+import dataclasses
 import json
 
 import pytest
 from made_up_slurm import N_STAGES, SMALL, made_up_queue, study, touch
 
-from core.options import InputError
+from core.options import InputError, parse_config
+from core.registry import RECOMMENDERS
 from study import forecast
-from study.config import HERE, flags_of
+from study.config import HERE, StudyConfig, flags_of
 from study.record import Record, study_file
 from study.submission import cancel_study, foresee_study, submit_study
 
@@ -92,20 +94,28 @@ def test_what_one_command_does_is_not_what_a_study_is(tmp_path):
 
 def test_a_dry_run_tells_what_would_be_asked_for_and_submits_nothing(tmp_path, queue, monkeypatch):
     rates = tmp_path / "rates.csv"
-    rates.write_text("what,unit,seconds,where\nmfcc,track,36,x\nshallow,pair,360,x\n")
+    rates.write_text("what,unit,seconds,where\nmfcc,track,36,a card\nshallow,pair,360,a card\n")
     monkeypatch.setattr(forecast, "RATES", rates)
     config = study(tmp_path / "root", *SMALL, "--dry-run", "--seeds", "1,2")
     (tmp_path / "root/trackid_sorted.csv").write_text("idx,trackid\n" + "0,a\n" * 100)
     (tmp_path / "root/log.tsv").write_text("x" * forecast.LINE * 20)
-    lines = forecast.foretell(config, foresee_study(config))
+    nodes = foresee_study(config)
+    lines = forecast.foretell(config, nodes)
+    rated = ("shards of mfcc", "embedding mfcc", "shallow mfcc", "shallow noise")
+    unknown = [node.stage.name for node in nodes if node.stage.name not in rated]
     said = "\n".join(lines)
     assert "shards of mfcc: 4 tasks, each 8 cpus, 12G, at most 10:00:00; about 1.0 h in all" in said
-    assert "embedding mfcc: 8 cpus, 12G, at most 10:00:00; about 0.0 min in all" in said
+    assert "embedding mfcc: 8 cpus, 12G, at most 10:00:00; under a minute in all" in said
     assert "2 tasks, each 4 cpus, 20G, at most 48:00:00, 1 GPU; about 4.0 h" in next(
         line for line in lines if "shallow mfcc:" in line
     )
-    assert f"would submit {N_STAGES} jobs of" in lines[-2] and "nothing was submitted" in lines[-2]
-    assert lines[-1].startswith("about 9.0 h, 8.0 h of GPUs, without ")
+    end = lines[-4:]
+    assert f"would submit {N_STAGES} jobs of" in end[0] and "nothing was submitted" in end[0]
+    assert end[1:] == [
+        "about 9.0 h, about 8.0 h of GPUs",
+        "by rates of study/rates.csv, measured on: a card",
+        f"without what has no rate: {', '.join(unknown)}",
+    ]
     assert not queue.submitted and not study_file(tmp_path / "root").exists()
 
 
@@ -117,6 +127,25 @@ def test_rates_are_those_of_this_root_where_it_has_some(tmp_path):
     assert forecast.rates_of(tmp_path) == {"x": ("track", 0.5)}
 
 
+def test_the_table_of_rates_covers_every_stage_of_the_sample(tmp_path, queue):
+    flags = ["--slurm", "--root", str(tmp_path / "sample")]
+    known = ("mfcc", "musicnn")  # backbones that were measured
+    names = ",".join(name for name in RECOMMENDERS if name in forecast.read_rates(forecast.RATES))
+    config = parse_config(StudyConfig, "", [*flags, "--recommenders", names])
+    assert config.embeddings == known and names.count(",") >= 6
+    lines = forecast.foretell(config, foresee_study(config))
+    assert not any(line.startswith("without") for line in lines)
+
+
+def test_a_packed_log_has_more_plays_than_its_bytes_say(tmp_path, queue):
+    config = study(tmp_path, *SMALL)
+    (tmp_path / "log.tsv").write_text("x" * 45 * 20)
+    assert forecast.sizes(config, [])["play"] == 20
+    packed = dataclasses.replace(config, log=tmp_path / "log.tsv.bz2")
+    (tmp_path / "log.tsv").rename(packed.log)
+    assert forecast.sizes(packed, [])["pair"] == 100
+
+
 def test_a_site_sets_resources_and_the_dry_run_tells_them(tmp_path, queue, monkeypatch):
     for name in ("cluster.sh", "train.sh", "stage.sh"):
         (tmp_path / name).write_text((HERE / name).read_text())
@@ -124,7 +153,7 @@ def test_a_site_sets_resources_and_the_dry_run_tells_them(tmp_path, queue, monke
     monkeypatch.setattr(forecast.cluster, "HERE", tmp_path)
     asked = forecast.cluster.resources("train.sh", "train.py", ["--gres=none"])
     assert asked["time"] == "1:00:00" and asked["partition"] == "gpu" and "mem" not in asked
-    assert forecast.n_gpus(asked) == 0 and asked["cpus-per-task"] == "4"
+    assert forecast.gpus_of(asked) == 0 and asked["cpus-per-task"] == "4"
 
 
 def test_a_wave_belongs_to_the_round_of_who_submitted(tmp_path, queue):

@@ -74,7 +74,7 @@ def test_without_a_hub_weights_are_looked_at_before_the_first_job(tmp_path, monk
         raise InputError("no weights here")
 
     monkeypatch.setattr(run_study, "call", refuse)
-    with pytest.raises(InputError, match="no weights here"):
+    with pytest.raises(InputError, match="weights of mert are not here.*DIR/mert/"):
         run_study.main(study(tmp_path, "--slurm", "--embeddings", "mert"))
     assert calls.stages == ["python -m study.weights --backbone mert"] and not queue.environments
 
