@@ -20,7 +20,7 @@ import pandas as pd
 
 from core.names import is_published, is_shuffled, plain_tag
 from core.registry import ALL, CONTROLS
-from evaluation.crossed import ENOUGH, detectable, difference
+from evaluation.crossed import ENOUGH, Difference, detectable, difference
 from evaluation.paired import (
     bootstrap_interval,
     effects,
@@ -187,6 +187,13 @@ def unit(one: Row, other: Row) -> str:
     """
     seeds = [len(row.runs) for row in (one, other) if _is_random(row)]
     return USERS if min(seeds, default=0) < ENOUGH else BOTH
+
+
+def over_seeds(one: Row, other: Row, metric: str) -> Difference | None:
+    """Return the difference of two rows over users and seeds; None where seeds are too few."""
+    if not (isinstance(one, Row) and isinstance(other, Row)) or unit(one, other) == USERS:
+        return None
+    return difference(_seeds(one, metric), _seeds(other, metric))
 
 
 def is_trained(recommender: str) -> bool:

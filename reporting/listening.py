@@ -151,7 +151,7 @@ def _people(study: Study, split: dict, users: np.ndarray, shelf: Shelf) -> tuple
     people, dates = [], has_dates(study.root)
     names = original_users(study.root, users)
     for user, called in zip(users, names, strict=True):
-        own, wanted = histories[user], truth[user].track_idx.to_numpy()
+        own, wanted = histories.get(user, train[:0]), truth[user].track_idx.to_numpy()
         listed = [recs.get(user, np.array([], dtype=int)) for recs in recommended]
         newest = own.head(HISTORY)
         days = days_in_words(newest.timestamp, dates)

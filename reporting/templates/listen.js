@@ -133,12 +133,14 @@ let active = -1;
 // the shorter one found.
 let texts = null, last = { text: "", all: null };
 function searched() {
-  texts ??= tracks.slice(0, reach).map(({ id, title, style }) => `${id} ${title} ${style}`.toLowerCase());
+  texts ??= tracks.slice(0, reach).map(({ id, title, style }) => plain(`${id} ${title} ${style}`));
   return texts;
 }
 (window.requestIdleCallback ?? setTimeout)(searched);
+// Without case and accents, so that bjork finds Björk.
+const plain = (text) => text.normalize("NFD").replace(/\p{Mn}/gu, "").toLowerCase();
 function matches(text) {
-  const about = searched(), words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  const about = searched(), words = plain(text).split(/\s+/).filter(Boolean);
   const among = last.all && text.startsWith(last.text) ? last.all : tracks.slice(0, reach).map(({ place }) => place);
   const all = words.length ? among.filter((place) => words.every((word) => about[place].includes(word))) : among;
   last = { text, all };
@@ -243,5 +245,5 @@ function follow() {
   else if (mode === "map") showMaps(shown);
   else showTrack(shown);
 }
-addEventListener("hashchange", follow);
+followAddress(follow);
 dark.addEventListener("change", follow);
