@@ -29,6 +29,7 @@ from reporting.tables import results_table
 from reporting.theme import LIGHT
 from reporting.users import compared
 
+pytest_plugins = ("browsing",)
 METRIC = "HitRate@50"
 METRICS = ("HitRate@50", "NDCG@50", "HitRate@10", "NDCG@10")
 CONTROL = ("noise", "random")
@@ -346,3 +347,18 @@ def test_differences_that_are_told_are_those_of_the_matrix(tmp_path):
     pairs.append(pair("knn", ("b", ""), ("c", ""), -0.1, 0.01))
     text = significance_text(made(tmp_path, rows, pairs), METRIC)
     assert text.endswith("KNN: a above b; c above b; 1 of 3 pairs are not told apart.")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path
+
+
+def test_lists_cut_at_one_length_are_filtered_too(visit, folder):
+    rows = [result(kind, "mfcc") for kind in ("knn", "shallow")]
+    rows = [{k: v for k, v in row.items() if "@10" not in k} for row in rows]
+    page_of(made(folder, rows), folder)
+    page = visit("index.html")
+    page.locator("#filters [name=recommender][value=knn] + span").click()
+    assert page.locator("#table-results tbody.rows tr:visible").count() == 1
+    assert page.url.endswith("#recommender=knn")
