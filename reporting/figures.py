@@ -139,9 +139,10 @@ def rank_figure(rows: pd.DataFrame):
         return None
 
     def draw(theme: Theme, narrow: bool) -> Figure:
-        n = rows.embedding.nunique()
+        n, kinds = rows.embedding.nunique(), rows.recommender.nunique()
         longest = max(map(len, rows.embedding))
-        height = max(2.5, 1.3 + 0.075 * longest + 0.28 * n)
+        of_rank = max(0.28, 0.08 + 0.075 * kinds)  # marks of one rank do not cover each other
+        height = max(2.5, 1.3 + 0.075 * longest + of_rank * n)
         figure, axes = panels(len(shown), narrow, height, columns=2)
         drawn = []
         for axis, (column, (title, text)) in zip(axes, shown.items(), strict=True):
@@ -150,7 +151,7 @@ def rank_figure(rows: pd.DataFrame):
             axis.set_xlabel(text)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(
-            handles, labels, loc="outside lower center", ncols=min(len(labels), 3 if narrow else 6)
+            handles, labels, loc="outside lower center", ncols=min(len(labels), 2 if narrow else 4)
         )
         settled(figure)
         for axis, texts in zip(axes, drawn, strict=True):

@@ -47,7 +47,11 @@ def forest_figure(fields: list[Field], metric: str):
                         gid=f"{row}|{control}",
                     )  # fmt: skip
                 if not tests:
-                    axis.plot(0, y, "", color=theme.soft)
+                    told = "not tested" if row in each.rows else "not run"
+                    axis.annotate(
+                        told, (0, y), (4, 0), textcoords="offset points", va="center", size=7.5,
+                        color=theme.soft,
+                    )  # fmt: skip
             axis.set(title=each.label, ylim=(len(order) - 0.5, -0.5))
             axis.set_yticks(range(len(order)), order)
             axis.grid(axis="x")

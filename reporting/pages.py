@@ -126,7 +126,9 @@ def _write(path: Path, template: str, **values) -> Path:
 
 def _facts(study: Study) -> list[tuple[str, str]]:
     users = sorted({int(n) for n in study.results.users})
-    seeds = sorted({int(n) for n in study.results.seeds})
+    keys = zip(study.results.recommender, study.results.embedding, study.results.tag, strict=True)
+    own = study.results[[not control_kind(*key) for key in keys]]  # a control has seeds of its own
+    seeds = sorted({int(n) for n in (own if len(own) else study.results).seeds})
     span = " to ".join(dict.fromkeys((f"{seeds[0]}", f"{seeds[-1]}")))
     return [
         (" or ".join(f"{n:,}" for n in users), "test users"),

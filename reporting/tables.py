@@ -73,8 +73,9 @@ def results_table(study: Study) -> dict:
                     cells.append(cell(NOTHING))
                     continue
                 spread = row.get(f"{name}_seed_sd", float("nan"))
-                note = f"± {number(row[f'{name}_ci95'])}"
-                note += "" if math.isnan(spread) else f", seeds {number(spread)}"
+                note = f"±\N{NO-BREAK SPACE}{number(row[f'{name}_ci95'])}"
+                if not math.isnan(spread):
+                    note += f", seeds\N{NO-BREAK SPACE}{number(spread)}"
                 place = places.get((*key, name))
                 shown = cell(number(row[name]), row[name], note, place == 1)
                 cells.append(

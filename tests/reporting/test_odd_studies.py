@@ -20,13 +20,14 @@ from reporting.against import changes, name_of
 from reporting.alternatives import metric_text, rank_text, significance_text
 from reporting.answer import answer
 from reporting.citing import bibtex
-from reporting.figures import metric_figure, rank_rows
+from reporting.figures import metric_figure, rank_figure, rank_rows
 from reporting.forest import forest_figure, forest_text
 from reporting.in_words import for_whom, in_words
+from reporting.matrices import significance_figure
 from reporting.pages import trained_names, write_index
 from reporting.study import Study
 from reporting.tables import results_table
-from reporting.theme import LIGHT
+from reporting.theme import LIGHT, MARKERS
 from reporting.users import compared
 
 pytest_plugins = ("browsing",)
@@ -311,6 +312,23 @@ def test_trained_rows_are_named_whatever_their_tag(tmp_path):
     assert f"<b>Trained</b> ({named})" in page_of(study, tmp_path)
 
 
+def test_seeds_are_told_of_what_is_compared(tmp_path):
+    """A control of five shuffles beside rows of one seed: nothing was trained five times."""
+    rows = [result("knn", "mfcc"), result("knn", "mfcc", "shuffled", seeds=5)]
+    page = page_of(made(tmp_path, rows), tmp_path)
+    assert "<b>1</b> seed each" in page and "One seed each: nothing is known" in page
+
+
+def test_the_forest_says_of_each_gap_why_it_is_one(tmp_path):
+    rows = [result("knn", "a"), result("knn", "b"), result("shallow", "a")]
+    shuffled = [against_itself(kind, "a", "", 0.1, 0.001) for kind in ("knn", "shallow")]
+    study = made(tmp_path, rows, shuffled=shuffled)
+    fields = [card["field"] for card in answer(study, METRIC)["cards"]]
+    figure = forest_figure(fields, METRIC)(LIGHT, False)
+    gaps = [[text.get_text() for text in axis.texts] for axis in figure.axes[:2]]
+    assert gaps == [["not tested"], ["not run"]]
+
+
 def test_controls_that_were_run_are_named_where_helping_is_explained(tmp_path):
     rows = [result("shallow", "mfcc"), result("shallow", "random"), result("shallow", "noise")]
     assert "know nothing of sound (noise, random)" in page_of(made(tmp_path, rows), tmp_path)
@@ -347,6 +365,35 @@ def test_differences_that_are_told_are_those_of_the_matrix(tmp_path):
     pairs.append(pair("knn", ("b", ""), ("c", ""), -0.1, 0.01))
     text = significance_text(made(tmp_path, rows, pairs), METRIC)
     assert text.endswith("KNN: a above b; c above b; 1 of 3 pairs are not told apart.")
+
+
+def test_controls_stand_last_and_grey_in_a_matrix(tmp_path):
+    rows = [result("knn", name) for name in ("a", "noise", "b")]
+    pairs = [pair("knn", ("a", ""), ("noise", ""), -0.2, 0.001)]
+    pairs.append(pair("knn", ("b", ""), ("noise", ""), -0.1, 0.3))
+    pairs.append(pair("knn", ("b", ""), ("a", ""), 0.1, 0.3))
+    study = made(tmp_path, rows, pairs)
+    axis = significance_figure(study, METRIC)(LIGHT, False).axes[0]
+    labels = {tick.get_text(): tick.get_color() for tick in axis.get_yticklabels()}
+    assert list(labels)[-1] == "noise" and labels["noise"] == LIGHT.soft
+    assert labels["a"] != LIGHT.soft
+
+
+def test_marks_of_one_rank_lie_beside_each_other(tmp_path):
+    """All recommenders rank ten representations alike: every mark is seen."""
+    kinds = ("knn", "shallow", "bert4rec", "bimodal_collaborative", "bimodal_average", "hybrid")
+    rows = [result(k, f"name{n}", mean=1 / (n + 2), width=2**n) for k in kinds for n in range(10)]
+    figure = rank_figure(rank_rows(made(tmp_path, rows), METRIC, {}))(LIGHT, True)
+    axis = figure.axes[0]
+    heights = [
+        axis.transData.transform((0, line.get_ydata()[0]))[1] * 72 / figure.dpi
+        for line in axis.lines
+        if line.get_marker() in MARKERS
+    ]
+    apart = np.diff(np.sort(heights))
+    assert len(heights) == len(kinds) and apart.min() > 4.5
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
 
 
 @pytest.fixture

@@ -197,3 +197,10 @@ def test_paper_holds_the_answer_whole(visit):
     board = page.locator("#table-results")
     height = board.evaluate("each => each.parentElement.clientHeight - each.clientHeight")
     assert height >= 0, "no row of the leaderboard is left behind a scroll bar"
+
+
+def test_all_metrics_and_the_deviation_of_seeds_fit_a_desktop(visit):
+    page = visit("index.html")
+    board = page.locator(".board")
+    assert "seeds" in board.locator("tbody.rows small").first.inner_text()
+    assert board.evaluate("each => each.scrollWidth - each.clientWidth") <= 0
