@@ -5,6 +5,24 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
+BROKEN = """() => {
+  const found = [];
+  for (const cell of document.querySelectorAll("th, td, .plot dt, legend, summary")) {
+    if (!cell.checkVisibility()) continue;
+    const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+      for (const word of texts.currentNode.data.matchAll(/[A-Za-z@0-9]{2,14}/g)) {
+        const range = document.createRange();
+        range.setStart(texts.currentNode, word.index);
+        range.setEnd(texts.currentNode, word.index + word[0].length);
+        const tops = new Set([...range.getClientRects()].map((box) => Math.round(box.top)));
+        if (tops.size > 1) found.push(word[0]);
+      }
+    }
+  }
+  return found;
+}"""
+
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
@@ -25,3 +43,8 @@ def violations(page, of: str | None = None) -> list[tuple]:
 
 def unfold(page) -> None:
     page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
+
+
+def broken_words(page) -> list[str]:
+    """Return the words and numbers of tables, cards and headings that stand on two lines."""
+    return page.evaluate(BROKEN)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import call_main
-from pages import SIZES, unfold, violations
+from pages import SIZES, broken_words, unfold, violations
 from studies import add_audio, add_comparisons, add_styles, make_study
 
 from core.trackids import read_trackids
@@ -285,25 +285,6 @@ def test_who_gains_is_told_of_any_two_rows(visit):
     )
 
 
-BROKEN = """() => {
-  const found = [];
-  for (const cell of document.querySelectorAll("th, td, .plot dt, legend, summary")) {
-    if (!cell.checkVisibility()) continue;
-    const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
-    while (texts.nextNode()) {
-      for (const word of texts.currentNode.data.matchAll(/[A-Za-z@0-9]{2,14}/g)) {
-        const range = document.createRange();
-        range.setStart(texts.currentNode, word.index);
-        range.setEnd(texts.currentNode, word.index + word[0].length);
-        const tops = new Set([...range.getClientRects()].map((box) => Math.round(box.top)));
-        if (tops.size > 1) found.push(word[0]);
-      }
-    }
-  }
-  return found;
-}"""
-
-
 @pytest.mark.parametrize("size", ["desktop", "phone", "paper"])
 def test_no_word_of_a_table_is_broken_and_all_metrics_fit(visit, size):
     page = visit("index.html", "desktop" if size == "paper" else size)
@@ -312,7 +293,7 @@ def test_no_word_of_a_table_is_broken_and_all_metrics_fit(visit, size):
         page.set_viewport_size({"width": 688, "height": 1000})
     page.locator("#gains").evaluate("each => { each.open = true; }")
     page.wait_for_function("document.getElementById('gains-told').textContent.includes('better')")
-    assert page.evaluate(BROKEN) == []
+    assert broken_words(page) == []
     if size != "phone":
         board = page.locator(".board")
         assert board.evaluate("each => each.scrollWidth - each.clientWidth") <= 0

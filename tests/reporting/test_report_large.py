@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from conftest import call_main
 from matplotlib.image import imsave
-from pages import SIZES, unfold, violations
+from pages import SIZES, broken_words, unfold, violations
 from studies import BACKBONES, SIX, add_styles, make_large_study
 
 from core.registry import RECOMMENDERS
@@ -196,6 +196,7 @@ def test_paper_holds_the_answer_whole(visit):
     assert page.evaluate("document.documentElement.scrollWidth") <= 688
     board = page.locator("#table-results")
     height = board.evaluate("each => each.parentElement.clientHeight - each.clientHeight")
+    assert broken_words(page) == []
     assert height >= 0, "no row of the leaderboard is left behind a scroll bar"
 
 
