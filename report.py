@@ -9,7 +9,7 @@ Reads   tables/*.csv (table.py), runs/*/{config.yaml,metrics.json,log.jsonl,recs
         embeddings/*.{npy,json}, data/{train,val,test}.pqt, trackid_sorted.csv
 Writes  report/index.html     the answer, tables that sort, figures, every run's configuration
         report/listen.html    tracks and their neighbours, users and their lists, to hear
-        report/data/          every track's neighbours, maps: loaded by that page when asked for
+        report/data/          every track's neighbours, maps, users' lists: loaded when asked for
         report/figures/       every figure as NAME.pdf and NAME.png; -dark, -narrow for the page
         report/audio/         copies of the audio files that the page links to (--copy-audio only)
         report/report.json    what it was made from; written last

@@ -15,7 +15,7 @@ from core.names import WITHOUT_FILE, row_label
 from core.registry import CONTROLS, label
 from core.users import original_users
 from evaluation.finished import read_table
-from reporting.beside import write_map, write_neighbours
+from reporting.beside import write_lists, write_map, write_neighbours
 from reporting.neighbours import BLOCK
 from reporting.study import Study
 from reporting.tracks import Tracks
@@ -106,6 +106,7 @@ def listening_data(
     for user in people:
         mentioned.update(place for place, _, _ in user["history"])
         mentioned.update(place for places in (user["truth"], *user["lists"]) for place in places)
+    files.append(write_lists(folder, [user.pop("lists") for user in people], study.k))
     return {
         "kinds": tracks.kinds,
         "what": tracks.what,

@@ -197,7 +197,12 @@ byId("user").append(...data.users.map((user, at) => el("option", { value: at },
 byId("group").append(...groups.map((name, at) => el("label", {},
   el("input", { type: "radio", name: "group", value: name, checked: at === 0, on: { change: () => { group = name; showUser(person); } } }),
   el("span", {}, name))));
-function showUser(user) {
+async function listed(user) {
+  const { k, lists, users } = data, places = new Uint32Array(await load("lists"));
+  const start = users.indexOf(user) * lists.length * k;
+  return lists.map((_, at) => [...places.subarray(start + at * k, start + (at + 1) * k)].filter((place) => place < tracks.length));
+}
+async function showUser(user) {
   person = user;
   byId("user").value = data.users.indexOf(user);
   const heard = user.history.map(([place]) => place);
@@ -207,9 +212,12 @@ function showUser(user) {
     column("History", `${partly}by first play; with this user's plays`, history, heard, true),
     column("Held out", `${many(user.truth.length, "track")} the user came to play later`, user.truth.map((place) => trackRow(place)), user.truth, true));
   const wanted = new Set(user.truth);
+  let lists;
+  try { lists = await listed(user); } catch (error) { byId("lists").replaceChildren(); say(error.message); return; }
+  if (person !== user) return; // another was chosen meanwhile
   byId("lists").replaceChildren(...data.lists.flatMap((list, at) => {
     if (list.group !== group) return [];
-    const places = user.lists[at], hits = user.hits[at];
+    const places = lists[at], hits = user.hits[at];
     const all = [];
     if ("hits" in list.mean) all.push(`${list.mean.hits} hits on average`);
     if ("HitRate" in list.mean) all.push(`HitRate@${data.k} ${cosine3(list.mean.HitRate)}`);

@@ -411,7 +411,8 @@ def test_a_users_history_and_lists_are_shown_with_hits_marked_and_heard(visit):
     assert page.locator("#known section").first.locator("li").count() == 12
     for group, columns in (("Shallow Net", 2), ("Controls", 3), ("KNN", 2)):
         page.locator("#group").get_by_text(group).click()
-        assert page.locator("#lists section").count() == columns
+        count = "document.querySelectorAll('#lists section').length"
+        page.wait_for_function(f"{count} === {columns}")
     for column in page.locator("#lists section").all():
         names = column.locator(".name > :first-child").all_inner_texts()
         hits = column.locator("li.hit .name > :first-child").all_inner_texts()

@@ -183,7 +183,7 @@ def test_ten_columns_of_neighbours_lists_of_six_recommenders_and_ten_maps(visit)
     groups = page.locator("#group label").all_inner_texts()
     assert groups == [RECOMMENDERS[name].label for name in SIX] + ["Controls"]
     page.locator("#group").get_by_text("Hybrid").click()
-    assert page.locator("#lists section").count() == 21
+    page.wait_for_function("document.querySelectorAll('#lists section').length === 21")
     page.locator("#mode").get_by_text("a map").click()
     page.locator("#maps canvas").nth(9).wait_for()
     assert page.locator("#maps canvas").count() == 10
