@@ -9,7 +9,7 @@ Reads   tables/*.csv (table.py), runs/*/{config.yaml,metrics.json,log.jsonl,recs
         embeddings/*.{npy,json}, data/{train,val,test}.pqt, trackid_sorted.csv
 Writes  report/index.html     the answer, tables that sort, figures, every run's configuration
         report/listen.html    tracks and their neighbours, users and their lists, to hear
-        report/data/          every track's neighbours, maps: loaded by that page when asked for
+        report/data/          every track's neighbours, maps, users' lists: loaded when asked for
         report/figures/       every figure as NAME.pdf and NAME.png; -dark, -narrow for the page
         report/audio/         copies of the audio files that the page links to (--copy-audio only)
         report/report.json    what it was made from; written last
@@ -42,7 +42,7 @@ if options_are_read(__name__):
     from core.splits import read_split
     from evaluation.finished import refuse_other_split
     from evaluation.tables import read_csv
-    from reporting.against import KEPT, changes, read_old
+    from reporting.against import KEPT, changes, name_of, read_old
     from reporting.answer import answer
     from reporting.drawing import draw_all, figure_metrics
     from reporting.factors import factor_table
@@ -130,14 +130,14 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
 
     changed = None
     if config.against:
-        changed = changes(study.results, read_old(config.against), config.against.name)
+        changed = changes(study.results, read_old(config.against), name_of(config.against))
         print(changed["told"])
     metrics = figure_metrics(study)
     users = user_rows(study)
     told = answer(study, metrics[0], users)
     told["words"] = in_words(study, metrics[0], rows)
     fields = [card["field"] for card in told["cards"]]
-    figures = draw_all(study, fields, tracks, rows, folder / "figures")
+    figures = draw_all(study, metrics[0], fields, tracks, rows, folder / "figures")
     data, beside = listening_data(
         study, tracks, split, audio, n_tracks=config.listen_tracks, n_users=config.listen_users,
         n_map=config.map_tracks, of_all=config.neighbours == "all", seed=config.seed,

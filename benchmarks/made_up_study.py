@@ -184,7 +184,7 @@ def _write_run(root, split: str, row: Row, seed: int, users, chance, group_of_us
         "width": row.width,
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    if ALL[row.recommender].learns:
+    if row.recommender in ALL and ALL[row.recommender].learns:
         losses = 0.1 + (0.3 + 0.02 * rng.normal()) / np.arange(1, EPOCHS + 1)
         log = [
             {"epoch": at + 1, "train_loss": loss, "val_loss": loss, "best_epoch": EPOCHS - 1}

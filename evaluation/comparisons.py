@@ -20,7 +20,7 @@ import pandas as pd
 
 from core.names import is_published, is_shuffled, plain_tag
 from core.registry import ALL, CONTROLS
-from evaluation.crossed import ENOUGH, detectable, difference
+from evaluation.crossed import ENOUGH, Difference, detectable, difference
 from evaluation.paired import (
     bootstrap_interval,
     effects,
@@ -137,13 +137,15 @@ def _paired(
         )
     values = np.stack([rows[i].column(metric) for metric, i in used], axis=1)
     of = np.array([(column[m, a], column[m, b]) for m, a, b in cells])
+    plain, crossed = (np.flatnonzero(table.unit == each) for each in (USERS, BOTH))
     means = values.mean(axis=0)
     table["mean_a"], table["mean_b"] = means[of[:, 0]], means[of[:, 1]]
     if not tests_alone:
         for name, found in effects(values, of).items():
             table[name] = found
-        table["ci_low"], table["ci_high"] = bootstrap_interval(
-            values, of, resamples=resamples, seed=seed
+        table["ci_low"], table["ci_high"] = np.nan, np.nan
+        table.loc[plain, "ci_low"], table.loc[plain, "ci_high"] = bootstrap_interval(
+            *_only(values, of[plain]), resamples=resamples, seed=seed
         )
     if relative:
         second = np.where(table.mean_b > 0, table.mean_b, np.nan)
@@ -153,9 +155,9 @@ def _paired(
         )
     families = table.groupby(["recommender", "metric"], sort=False).indices
     flips = enough_permutations(max(map(len, families.values())), resamples)
-    table["p"] = permutation_p(values, of, permutations=flips, seed=seed)
+    table["p"] = np.nan
+    table.loc[plain, "p"] = permutation_p(*_only(values, of[plain]), permutations=flips, seed=seed)
     of_seeds, freedom = np.zeros(len(table)), np.full(len(table), len(values) - 1.0)
-    crossed = np.flatnonzero(table.unit == BOTH)
     found = []
     for metric, a, b in (cells[at] for at in crossed):
         found.append(difference(*(_seeds(rows[i], metric) for i in (a, b))))
@@ -180,6 +182,12 @@ def _paired(
     return table
 
 
+def _only(values: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the columns that are in the pairs, and the pairs of these."""
+    used, at = np.unique(pairs, return_inverse=True)
+    return values[:, used], at.reshape(-1, 2)
+
+
 def unit(one: Row, other: Row) -> str:
     """Return what a comparison of two rows draws at random: BOTH, or USERS where seeds are few.
 
@@ -187,6 +195,13 @@ def unit(one: Row, other: Row) -> str:
     """
     seeds = [len(row.runs) for row in (one, other) if _is_random(row)]
     return USERS if min(seeds, default=0) < ENOUGH else BOTH
+
+
+def over_seeds(one: Row, other: Row, metric: str) -> Difference | None:
+    """Return the difference of two rows over users and seeds; None where seeds are too few."""
+    if not (isinstance(one, Row) and isinstance(other, Row)) or unit(one, other) == USERS:
+        return None
+    return difference(_seeds(one, metric), _seeds(other, metric))
 
 
 def is_trained(recommender: str) -> bool:

@@ -118,11 +118,12 @@ def detectable(
     squares = np.square(own)
     rng = np.random.default_rng([seed, 2])
     critical = stdtrit(freedom, 1 - np.asarray(alpha) / 2)
-    values = np.empty((draws, own.shape[1]))
+    times, values = np.empty((draws, n)), np.empty((draws, own.shape[1]))
     for draw in range(draws):
-        times = np.bincount(rng.integers(0, n, size=n), minlength=n)
-        mean = times @ own / n
-        error = np.sqrt(np.maximum(times @ squares / n - mean**2, 0) / (n - 1) + of_seeds)
-        shift = rng.normal(size=own.shape[1]) * np.sqrt(of_seeds)
-        values[draw] = critical * error - mean - shift
+        times[draw] = np.bincount(rng.integers(0, n, size=n), minlength=n)
+        values[draw] = -rng.normal(size=own.shape[1]) * np.sqrt(of_seeds)
+    # All draws in one product: one by one, each would read the differences again from memory.
+    mean = times @ own / n
+    error = np.sqrt(np.maximum(times @ squares / n - mean**2, 0) / (n - 1) + of_seeds)
+    values += critical * error - mean
     return np.where(own.any(axis=0), np.quantile(values, power, axis=0), np.nan)

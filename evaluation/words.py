@@ -8,16 +8,22 @@ import pandas as pd
 from core.names import is_published, row_label
 from core.registry import label, short_label
 from evaluation.comparisons import ALPHA, USERS, is_trained
+from evaluation.controls import control_kind
 from evaluation.crossed import ENOUGH
 from evaluation.tables import KEYS
 
 
 def leading(crossings: pd.DataFrame, table: pd.DataFrame) -> list:
-    """Return the lines of each recommender's best row against the best that hears nothing."""
+    """Return the lines of each recommender's best representation against the best control.
+
+    That is the best that hears nothing; controls that rank by vectors lead nothing.
+    """
+    keys = zip(*(crossings[key] for key in KEYS), strict=True)
+    crossings = crossings[np.array([not control_kind(*key) for key in keys], dtype=bool)]
     if not len(crossings):
         return []
     metric, means = crossings.metric.iloc[0], table.set_index([*KEYS])
-    control = table[table.recommender.isin(crossings.against)]
+    control = table[table.recommender.isin(crossings.against)].dropna(subset=metric)
     against = control.sort_values(metric).recommender.iloc[-1] if len(control) else ""
     own = crossings[crossings.against == against]
     level = [means.loc[tuple(row), metric] for row in own[KEYS].to_numpy()]

@@ -37,6 +37,12 @@ def read_old(path: Path) -> pd.DataFrame:
     )
 
 
+def name_of(path: Path) -> str:
+    """Return what an earlier root or report is called: of a report, the name of its root."""
+    path = path.resolve()
+    return path.parent.name if path.name == "report" and path.parent.name else path.name
+
+
 def changes(new: pd.DataFrame, old: pd.DataFrame, name: str) -> dict:
     """Return what changed, for the page.
 
@@ -53,7 +59,7 @@ def changes(new: pd.DataFrame, old: pd.DataFrame, name: str) -> dict:
     ours = {tuple(row[k] for k in KEYS): row for row in new.to_dict("records")}
     theirs = {tuple(row[k] for k in KEYS): row for row in old.to_dict("records")}
     both = [key for key in ours if key in theirs]
-    metrics = [m for m in metric_names(new) if m in old and f"{m}_ci95" in new]
+    metrics = [m for m in metric_names(new) if {m, f"{m}_ci95"} <= {*new} & {*old}]
     metrics.sort(key=lambda m: m.split("@")[0] not in HEADLINE)  # stable: else in their order
     lines, moved = [], set()
     for key in both:
@@ -70,6 +76,8 @@ def changes(new: pd.DataFrame, old: pd.DataFrame, name: str) -> dict:
     lines = [*lines[:TOLD], *([f"and {len(lines) - TOLD} more numbers"] if lines[TOLD:] else [])]
     lines += [f"{row_name(key)} is new" for key in ours if key not in theirs]
     lines += [f"{row_name(key)} is there no more" for key in theirs if key not in ours]
+    if not both:
+        return {"told": f"Against {name}: no row is in both studies.", "rows": lines}
     told = f"Against {name}: of {len(both)} rows in both studies {len(moved) or 'none'} moved "
     told += "beyond their intervals" + (", each mean outside the other’s." if moved else ".")
     return {"told": told, "rows": lines}

@@ -7,8 +7,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from core.names import WITHOUT_FILE, is_shuffled, row_label
+from core.names import WITHOUT_FILE, row_label
 from core.registry import label, short_label
+from evaluation.controls import is_control
 from reporting.curves import has_losses
 from reporting.findings import listed, number
 from reporting.matrices import ALPHA, difference_matrix
@@ -19,12 +20,14 @@ def metric_text(study: Study, metric: str) -> str:
     """Return every mean of the figure with half its interval, controls apart."""
     parts = []
     for recommender in study.recommenders:
-        rows = study.models[study.models.recommender == recommender]
+        rows = study.models[study.models.recommender == recommender].dropna(subset=metric)
+        if not len(rows):
+            continue
         rows = rows.sort_values([metric, "embedding", "tag"], ascending=[False, True, True])
         told: dict[bool, list[str]] = {False: [], True: []}
         for row in rows.to_dict("records"):
             name = row_label(row["embedding"], row["tag"])
-            control = row["embedding"] in WITHOUT_FILE or is_shuffled(row["tag"])
+            control = is_control((row["embedding"], row["tag"]))
             told[control].append(f"{name} {number(row[metric])} ± {number(row[f'{metric}_ci95'])}")
         own = f"highest first {', '.join(told[False])}" if told[False] else "no representation"
         parts.append(f"{label(recommender)}: {own}")
@@ -70,9 +73,9 @@ def rank_text(rows: pd.DataFrame) -> str:
     for recommender, own in rows.groupby("recommender", sort=False):
         told = []
         for row in own.sort_values(["rank", "embedding"]).to_dict("records"):
-            size = row["size"]
-            facts = f"width {row['width']:,.0f}" + (f", size {size:,.0f}" if size == size else "")
-            told.append(f"{row['rank']:g} {row_label(row['embedding'], row['tag'])} ({facts})")
+            known = [f"{what} {row[what]:,.0f}" for what in ("width", "size") if row[what] > -1]
+            facts = f" ({', '.join(known)})" if known else ""
+            told.append(f"{row['rank']:g} {row['embedding']}{facts}")
         parts.append(f"{label(recommender)}: {', '.join(told)}.")
     return "Ranks, 1 is best. " + " ".join(parts)
 

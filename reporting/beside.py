@@ -6,6 +6,8 @@ over one text: numbers, little-endian, in base64. They are loaded when somebody 
     data/near-EMBEDDING-BLOCK.js  of BLOCK tracks the nearest others: places uint32 (BLOCK, k), then
                                   100 times the cosine int8 (BLOCK, k); place 2^32 - 1 is nobody,
                                   2^32 - 2 was not looked for
+    data/lists.js                 of each user and list its first k tracks: places uint32 (users,
+                                  lists, k); place 2^32 - 1 is nobody
     data/map-EMBEDDING.js         axes of every track, uint16 (n, 2), 0 to 65,535 over the range
 """
 
@@ -44,6 +46,15 @@ def write_neighbours(
         files.append(write_script(path, path.stem, whom, near))
         every.append(places)
     return files, np.concatenate(every)
+
+
+def write_lists(folder: Path, users: list[list[list[int]]], k: int) -> Path:
+    """Write the places of every user's lists, each of k at most; return the file."""
+    places = np.full((len(users), max(map(len, users), default=0), k), NOBODY, dtype="<u4")
+    for user, lists in enumerate(users):
+        for at, own in enumerate(lists):
+            places[user, at, : len(own)] = own
+    return write_script(folder / "lists.js", "lists", places)
 
 
 def write_map(folder: Path, name: str, vectors: np.ndarray, rows: np.ndarray) -> Path:

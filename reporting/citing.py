@@ -30,11 +30,16 @@ def made_from(study: Study) -> dict:
     }
 
 
+def short_commit(commit: str) -> str:
+    """Return its first letters; a `+`, what was not committed yet, is kept."""
+    return commit[:12] + ("+" if commit.endswith("+") else "")
+
+
 def bibtex(study: Study, name: str) -> str:
     """Return the entry of the study, and one of these numbers under the report's name."""
     made = made_from(study)
     note = f"{made['date']}, split {made['split'][:12]}"
-    note += f", code {made['commit'][:12]}" if made["commit"] else ""
+    note += f", code {short_commit(made['commit'])}" if made["commit"] else ""
     own = [
         "@misc{numbers,",
         f"  title = {{{name}: a report of {len(study.runs)} runs}},",

@@ -7,7 +7,8 @@ from matplotlib.ticker import MaxNLocator
 
 from core.names import row_label
 from core.registry import label
-from reporting.figures import is_control
+from evaluation.controls import is_control
+from reporting.figures import COLOURS
 from reporting.labels import apart, lead_line, settled
 from reporting.study import Study
 from reporting.theme import Theme, panels
@@ -94,7 +95,7 @@ def _style(row: tuple, compared: list, controls: list, theme: Theme) -> tuple[st
     if row in controls:
         return theme.soft, LINES[controls.index(row) % len(LINES)]
     at = compared.index(row)
-    return theme.cycle[at % 7], LINES[at // 7 % len(LINES)]  # the eighth colour is grey
+    return theme.cycle[at % COLOURS], LINES[at // COLOURS % len(LINES)]
 
 
 def _curve(run: dict, recommender: str) -> bool:

@@ -37,12 +37,13 @@ POINTS = 110  # pixels of the page for an inch of a figure
 
 
 def draw_all(
-    study: Study, fields: list[Field], tracks: Tracks, rows: np.ndarray, folder: Path
+    study: Study, first: str, fields: list[Field], tracks: Tracks, rows: np.ndarray, folder: Path
 ) -> dict[str, dict]:
     """Draw what the study has the data for.
 
     Args:
-        fields: of the answer: the tests of the first metric.
+        first: the metric of the answer, of the forest and of ranks.
+        fields: of the answer: the tests of that metric.
         rows: track_idx of the tracks of maps and similarities.
         folder: where the files go.
 
@@ -50,7 +51,6 @@ def draw_all(
         {name: {name, width, height, alt, files}} of the figures drawn; width and height in pixels
         of the page, for the wide image.
     """
-    first = f"{HEADLINE[0]}@{study.k}"
     drawers = {"forest": (forest_figure(fields, first), partial(forest_text, fields, first))}
     for metric in figure_metrics(study):
         name = metric.split("@")[0].lower()

@@ -7,23 +7,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from core.names import WITHOUT_FILE, is_shuffled, row_label
+from core.names import row_label
 from core.registry import ALL, RECOMMENDERS, label, short_label
+from evaluation.controls import is_control
 from reporting.labels import apart, lead_line, settled
 from reporting.study import Study
 from reporting.theme import MARKERS, Theme, panels
 
 CHANCE_DASHES = (0, (1, 1.5))
+COLOURS = 7  # of a theme's cycle: the eighth is grey, as controls are
 
 
-def is_control(row: tuple[str, str]) -> bool:
-    """Say whether a row (embedding, tag) is a control: it is there to be beaten."""
-    return row[0] in WITHOUT_FILE or is_shuffled(row[1])
-
-
-def row_order(study: Study, metric: str) -> list[tuple[str, str]]:
+def row_order(models: pd.DataFrame, metric: str) -> list[tuple[str, str]]:
     """Return (embedding, tag) of the rows, best mean over recommenders first, controls last."""
-    means = study.models.groupby(["embedding", "tag"])[metric].mean()
+    means = models.groupby(["embedding", "tag"])[metric].mean()
     return sorted(means.index, key=lambda row: (is_control(row), -means[row], row))
 
 
@@ -32,25 +29,27 @@ def metric_figure(study: Study, metric: str):
 
     Dots are means and bars 95 % intervals over users; with several seeds a tick is a seed's mean.
     """
-    if not study.recommenders:
+    models = study.models[study.models[metric].notna()]
+    if not len(models):
         return None
-    order = row_order(study, metric)
+    order = row_order(models, metric)
     own = sum(not is_control(row) for row in order)
     place = {row: at + 0.5 * is_control(row) for at, row in enumerate(order)}
+    recommenders = list(dict.fromkeys(models.recommender))
     lines = study.lines(metric)
-    longest = (study.models[metric] + study.models[f"{metric}_ci95"]).max()
+    longest = (models[metric] + models[f"{metric}_ci95"]).max()
     longest = max(longest, *lines.values(), 1e-9) * 1.2
     seeds = _seed_means(study, metric)
 
     def draw(theme: Theme, narrow: bool) -> Figure:
         height = 0.95 + 0.25 * (len(order) + 0.5)
-        figure, axes = panels(len(study.recommenders), narrow, height, sharey=not narrow)
-        for at, (axis, recommender) in enumerate(zip(axes, study.recommenders, strict=True)):
-            rows = study.models[study.models.recommender == recommender]
+        figure, axes = panels(len(recommenders), narrow, height, sharey=not narrow)
+        for at, (axis, recommender) in enumerate(zip(axes, recommenders, strict=True)):
+            rows = models[models.recommender == recommender]
             for row in rows.to_dict("records"):
                 key = row["embedding"], row["tag"]
                 y, name = place[key], row_label(*key)
-                color = theme.soft if is_control(key) else theme.cycle[at % 8]
+                color = theme.soft if is_control(key) else theme.cycle[at % COLOURS]
                 half = row[f"{metric}_ci95"]
                 axis.plot(
                     (max(row[metric] - half, 0), row[metric] + half), (y, y), color=color, lw=1.6,
@@ -111,14 +110,18 @@ def _number(value: float) -> str:
 
 
 def rank_rows(study: Study, metric: str, sizes: dict[str, float]) -> pd.DataFrame:
-    """Return the rows without a tag or control, with `rank` (1 is best, ties share) and `size`.
+    """Return the rows without a tag, controls left out, with `rank` (1 is best) and `size`.
+
+    Ties share a rank; a row without the metric has none and is left out.
 
     Args:
         sizes: parameters of the audio models by embedding; those not in it have no size.
     """
-    rows = study.models[(study.models.tag == "") & ~study.models.embedding.isin(WITHOUT_FILE)]
+    rows = study.models[(study.models.tag == "") & study.models[metric].notna()]
+    rows = rows[[not is_control((name, "")) for name in rows.embedding]]
     ranks = rows.groupby("recommender")[metric].rank(ascending=False, method="min")
-    return rows.assign(rank=ranks, size=rows.embedding.map(sizes))
+    width = rows.width.where(rows.width > 0)  # 0 where no run tells it
+    return rows.assign(rank=ranks, size=rows.embedding.map(sizes), width=width)
 
 
 def rank_figure(rows: pd.DataFrame):
@@ -136,9 +139,10 @@ def rank_figure(rows: pd.DataFrame):
         return None
 
     def draw(theme: Theme, narrow: bool) -> Figure:
-        n = rows.embedding.nunique()
+        n, kinds = rows.embedding.nunique(), rows.recommender.nunique()
         longest = max(map(len, rows.embedding))
-        height = max(2.5, 1.3 + 0.075 * longest + 0.28 * n)
+        of_rank = max(0.28, 0.08 + 0.075 * kinds)  # marks of one rank do not cover each other
+        height = max(2.5, 1.3 + 0.075 * longest + of_rank * n)
         figure, axes = panels(len(shown), narrow, height, columns=2)
         drawn = []
         for axis, (column, (title, text)) in zip(axes, shown.items(), strict=True):
@@ -147,7 +151,7 @@ def rank_figure(rows: pd.DataFrame):
             axis.set_xlabel(text)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(
-            handles, labels, loc="outside lower center", ncols=min(len(labels), 3 if narrow else 6)
+            handles, labels, loc="outside lower center", ncols=min(len(labels), 2 if narrow else 4)
         )
         settled(figure)
         for axis, texts in zip(axes, drawn, strict=True):
@@ -178,7 +182,7 @@ def _rank_panel(axis, rows: pd.DataFrame, column: str, theme: Theme) -> dict:
         own = rows[rows.recommender == recommender]
         axis.plot(
             own.embedding.map(place), own["rank"] + shift[at], MARKERS[at % 8],
-            color=theme.cycle[at % 8], label=label(recommender), ms=5.5,
+            color=theme.cycle[at % COLOURS], label=label(recommender), ms=5.5,
         )  # fmt: skip
     axis.set_xlim(low - 0.14 * span, high + 0.14 * span)
     axis.set_ylim(rows["rank"].max() + 0.5, 0.5)

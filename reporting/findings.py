@@ -74,6 +74,19 @@ class Field:
             return HELPS_NOT
         return HELPS if signs and all(sign == 1 for sign in signs) else OPEN
 
+    def of_representations(self) -> dict[str, str]:
+        """Return the verdict on each representation, best first.
+
+        HELPS where one of its rows has it, HELPS_NOT where all have it, else OPEN.
+        """
+        found: dict[str, set[str]] = {}
+        for row in self.best_first():
+            found.setdefault(representation(row), set()).add(self.verdict(row))
+        return {
+            name: HELPS if HELPS in kinds else OPEN if OPEN in kinds else HELPS_NOT
+            for name, kinds in found.items()
+        }
+
     def best_first(self) -> list[str]:
         return sorted(self.rows, key=lambda name: (-self.rows[name], name))
 
@@ -93,19 +106,22 @@ def in_short(fields: list[Field]) -> str:
     """Return in one sentence over all recommenders what `helping` tells of each; '' if that does.
 
     Which representations help at least one recommender, and which most of them; and of how many a
-    control lies above.
+    control lies above. A representation with several rows (trained, tuned) helps where one does.
     """
     if len(helping(fields)) <= LONG:
         return ""
     fields = [each for each in fields if any(each.against(row) for row in each.rows)]
-    rows = list(dict.fromkeys(row for each in fields for row in each.best_first()))
+    verdicts = [each.of_representations() for each in fields]
+    rows = list(dict.fromkeys(name for each in verdicts for name in each))
 
     def told(kind: str) -> dict[str, int]:
-        counts = {r: sum(r in f.rows and f.verdict(r) == kind for f in fields) for r in rows}
+        counts = {row: sum(each.get(row) == kind for each in verdicts) for row in rows}
         return {row: n for row, n in counts.items() if n}
 
     helped, below = told(HELPS), told(HELPS_NOT)
     n, those = len(fields), f"at least one of {len(fields)} recommenders"
+    if n == 1:
+        those = fields[0].label
     if helped:
         text = f"{len(helped)} of {len(rows)} representations help {those}"
         most = max(helped.values())
@@ -116,7 +132,8 @@ def in_short(fields: list[Field]) -> str:
                 f"; {listed(names)} {verb} {'all' if most == n else f'the most, {most} of them'}"
             )
     else:
-        text = f"Of {len(rows)} representations none was shown to help any of {n} recommenders"
+        whom = f"any of {n} recommenders" if n > 1 else those
+        text = f"Of {len(rows)} representations none was shown to help {whom}"
     if below:
         text += f"; {_many(below)} below a control under {those}"
     return text + "."
@@ -146,7 +163,9 @@ def _who_helps(each: Field) -> str:
         if not names:
             continue
         if len(names) > NAMED:
-            one, what = False, f"{len(names)} of {len(rows)} representations"
+            each_once = len(set(map(representation, rows))) == len(rows)
+            noun = "representations" if each_once else "rows"
+            one, what = False, f"{len(names)} of {len(rows)} {noun}"
         else:
             one, what = len(names) == 1, listed(names)
         parts.append({
@@ -171,34 +190,41 @@ def leading(fields: list[Field]) -> str:
 def lead(each: Field) -> str:
     """Return who leads one recommender, claiming only what tests of the leader itself say."""
     best, *others = each.best_first()
-    if not others:
-        text = f"{best} is the only representation that was run"
+    equal = [name for name in others if each.rows[name] == each.rows[best]]
+    leaders, them = [best, *equal], "them" if equal else "it"
+    if equal:
+        text = f"{_named(leaders)} share the highest mean".replace(" others", " rows")
+    elif not others:
+        text = f"{best} is the only representation here"
     elif not any((best, other) in each.pairs for other in others):
         text = f"{best} has the highest mean, which was not tested"
     else:
-        equal = tied(each)
-        untested = [other for other in others if (best, other) not in each.pairs]
-        if not equal and not untested:
+        pairs = {other: each.pairs.get((best, other)) for other in others}
+        tied = [name for name, pair in pairs.items() if pair and not pair.sign]
+        untested = [name for name, pair in pairs.items() if not pair]
+        if not tied and not untested:
             text = f"{best} leads, significantly above every other"
         else:
             text = f"{best} has the highest mean"
-            if equal:
-                told = listed(equal, "or") if len(equal) <= NAMED else f"{len(equal)} others"
-                text += f", and no test tells it from {told}"
+            if tied:
+                text += f", and no test tells it from {_named(tied, 'or')}"
             if untested:
-                text += f", untested beside {listed(untested)}"
-    above = [name for name, pair in each.against(best).items() if pair.sign < 0]
+                text += f", untested beside {_named(untested)}"
+    tests = [each.against(name) for name in leaders]
+    above = [n for n in tests[0] if all(n in own and own[n].sign < 0 for own in tests)]
     if above:
         verb = "lie" if len(above) > 1 or SHUFFLED in above else "lies"
-        text += f", though {listed(above)} {verb} significantly above it"
+        text += f", though {listed(above)} {verb} significantly above {them}"
     return text
 
 
-def tied(each: Field) -> list[str]:
-    """Return the rows whose test against the leader finds no difference, best first."""
-    best, *others = each.best_first()
-    pairs = {other: each.pairs.get((best, other)) for other in others}
-    return [name for name, pair in pairs.items() if pair is not None and pair.sign == 0]
+def _named(names: list[str], word: str = "and") -> str:
+    return listed(names, word) if len(names) <= NAMED else f"{len(names)} others"
+
+
+def representation(row: str) -> str:
+    """Return the embedding of a row's name: `mfcc` of `mfcc (trained)`."""
+    return row.split(" (")[0]
 
 
 def adding(fields: list[Field]) -> str:
@@ -244,5 +270,5 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def listed(names: list[str], word: str = "and") -> str:
-    """Return `a`, `a and b`, `a, b and c`."""
-    return f" {word} ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    """Return `a`, `a and b`, `a, b and c`; nothing of none."""
+    return f" {word} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

@@ -42,11 +42,16 @@ def forest_figure(fields: list[Field], metric: str):
                     color = {1: theme.cycle[0], -1: theme.cycle[1], 0: theme.soft}[pair.sign]
                     axis.plot((pair.low, pair.high), (y + shift, y + shift), color=color, lw=1.6)
                     axis.plot(
-                        pair.difference, y + shift, MARKERS[at], color=color, ms=6, mew=1.3,
-                        mfc=color if pair.sign else theme.paper, gid=f"{row}|{control}",
+                        pair.difference, y + shift, MARKERS[at % len(MARKERS)], color=color,
+                        ms=6, mew=1.3, mfc=color if pair.sign else theme.paper,
+                        gid=f"{row}|{control}",
                     )  # fmt: skip
                 if not tests:
-                    axis.plot(0, y, "", color=theme.soft)
+                    told = "not tested" if row in each.rows else "not run"
+                    axis.annotate(
+                        told, (0, y), (4, 0), textcoords="offset points", va="center", size=7.5,
+                        color=theme.soft,
+                    )  # fmt: skip
             axis.set(title=each.label, ylim=(len(order) - 0.5, -0.5))
             axis.set_yticks(range(len(order)), order)
             axis.grid(axis="x")
@@ -83,7 +88,8 @@ def forest_text(fields: list[Field], metric: str) -> str:
 
 def _legend(kinds: list[str], theme: Theme) -> list[Line2D]:
     handles = [
-        Line2D([], [], ls="", marker=MARKERS[at], color=theme.soft, mfc=theme.paper, ms=6,
+        Line2D([], [], ls="", marker=MARKERS[at % len(MARKERS)], color=theme.soft,
+               mfc=theme.paper, ms=6,
                label=f"less {name}" if name != SHUFFLED else "less the same vectors shuffled")
         for at, name in enumerate(kinds)
     ]  # fmt: skip

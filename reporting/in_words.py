@@ -12,6 +12,7 @@ from core.artifacts import read_json
 from core.names import PUBLISHED, is_published, row_label
 from core.registry import CONTROLS, label, short_label
 from evaluation.comparisons import ALPHA
+from evaluation.controls import control_kind
 from evaluation.words import certainty, leading, warm_up
 from reporting.findings import listed, number
 from reporting.similarity import linear_cka
@@ -36,7 +37,7 @@ def in_words(study: Study, metric: str, rows: np.ndarray) -> list[tuple[str, lis
     parts = [
         ("In which unit", unit(study)),
         ("For whom", for_whom(study, metric)),
-        ("From how many plays of a track on", from_how_many_plays(study)),
+        ("Up to how many plays of a track", up_to_how_many_plays(study)),
         ("Sound, or who plays", beyond_the_artist(study, metric)),
         ("What sound adds to listening", adds(study, metric)),
         ("Two representations together", together(study, metric, rows)),
@@ -88,7 +89,7 @@ def for_whom(study: Study, metric: str) -> list[str]:
     return said
 
 
-def from_how_many_plays(study: Study) -> list[str]:
+def up_to_how_many_plays(study: Study) -> list[str]:
     """Say up to how many plays of a track its sound says more than listening."""
     table = study.tables.get("crossings")
     return [] if table is None else [warm_up(row) for row in leading(table, study.results)]
@@ -99,10 +100,11 @@ def beyond_the_artist(study: Study, metric: str) -> list[str]:
     said = []
     for pair in _pairs(study, metric):
         for one, other, sign in (("a", "b", 1), ("b", "a", -1)):
-            name = pair[f"embedding_{one}"]
-            if pair[f"embedding_{other}"] != f"{name}_artist_mean":
+            name, tag = pair[f"embedding_{one}"], pair[f"tag_{one}"]
+            means = f"{name}_artist_mean", tag
+            if (pair[f"embedding_{other}"], pair[f"tag_{other}"]) != means:
                 continue
-            found = _gain(pair, sign)
+            name, found = row_label(name, tag), _gain(pair, sign)
             more = pair["p_holm"] < ALPHA and sign * pair["difference"] > 0
             tail = "it says more than who plays" if more else "no more than who plays is shown"
             said.append(f"{label(pair['recommender'])}: {name} {found} over the means of its "
@@ -126,30 +128,36 @@ def adds(study: Study, metric: str) -> list[str]:
 
 
 def together(study: Study, metric: str, rows: np.ndarray) -> list[str]:
-    """Say what A+B gains over the better of both, and how alike the two are."""
-    found = {}
+    """Say what A+B gains over the better of both, and how alike the two are.
+
+    Over one of them where the other was not run.
+    """
+    found: dict[tuple, list[tuple]] = {}
     for pair in _pairs(study, metric):
         for one, other, sign in (("a", "b", 1), ("b", "a", -1)):
             parts = pair[f"embedding_{one}"].split("+")
             if len(parts) != 2 or pair[f"embedding_{other}"] not in parts:
                 continue
+            if pair["tag_a"] != pair["tag_b"]:
+                continue  # trained against frozen is another question
             key = pair["recommender"], pair[f"embedding_{one}"], pair[f"tag_{one}"]
-            line = sign * pair["difference"], pair, sign, pair[f"embedding_{other}"]
-            if key not in found or line[0] < found[key][0]:  # the better of the two gains less
-                found[key] = line
+            line = sign * pair["difference"], pair[f"embedding_{other}"], pair, sign
+            found.setdefault(key, []).append(line)
     said, alike, gains = [], [], []
-    for (recommender, name, _), (gain, pair, sign, best) in found.items():
+    for (recommender, name, tag), lines in found.items():
+        gain, best, pair, sign = min(lines, key=lambda line: line[:2])  # the better one gains less
+        better = ", the better of both" if len(lines) == 2 else ""
         cka = None
         if all(part in study.embeddings for part in name.split("+")):
             cka = linear_cka(*(study.vectors(part, rows) for part in name.split("+")))
             alike.append(cka)
             gains.append(gain)
         how = "" if cka is None else f"; the two are alike by {number(cka, 2)} (linear CKA)"
-        said.append(f"{label(recommender)}: {name} {_gain(pair, sign)} over {best} alone, the "
-                    f"better of both{how}.")  # fmt: skip
+        said.append(f"{label(recommender)}: {row_label(name, tag)} {_gain(pair, sign)} over "
+                    f"{row_label(best, tag)} alone{better}{how}.")  # fmt: skip
     if len(set(alike)) >= 3:
         ranks = pd.Series(alike).corr(pd.Series(gains), method="spearman")
-        said.append(f"Over these {len(alike)} pairs the rank correlation of gain and likeness is "
+        said.append(f"Over these {len(alike)} lines the rank correlation of gain and likeness is "
                     f"{number(ranks, 2)}.")  # fmt: skip
     return said
 
@@ -198,7 +206,7 @@ def _blended(tag: str) -> str:
 
 
 def _gain(row: dict, sign: int) -> str:
-    """Return `gains .030 (.010 to .050)` or `loses ...`, from the first's side if sign is 1."""
+    """Return `gains .030 (95 % interval .010 to .050)`, from the first's side if sign is 1."""
     ends = sorted((sign * row["ci_low"], sign * row["ci_high"]))
     difference = sign * row["difference"]
     return f"gains {number(difference)} (95 % interval {number(ends[0])} to {number(ends[1])})"
@@ -210,8 +218,10 @@ def _pairs(study: Study, metric: str) -> list[dict]:
 
 
 def _leaders(study: Study, metric: str) -> list[dict]:
-    """Return the best row of each recommender that ranks by vectors, published ones left out."""
-    models = study.models[~study.models.tag.map(is_published).astype(bool)]
+    """Return the best representation of each recommender, published ones left out."""
+    models = study.models.dropna(subset=metric)
+    keys = zip(models.recommender, models.embedding, models.tag, strict=True)
+    models = models[[not (control_kind(*key) or is_published(key[2])) for key in keys]]
     best = models.sort_values(metric).groupby("recommender", sort=False).tail(1)
     return best.sort_index().to_dict("records")
 

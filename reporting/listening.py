@@ -15,7 +15,7 @@ from core.names import WITHOUT_FILE, row_label
 from core.registry import CONTROLS, label
 from core.users import original_users
 from evaluation.finished import read_table
-from reporting.beside import write_map, write_neighbours
+from reporting.beside import write_lists, write_map, write_neighbours
 from reporting.neighbours import BLOCK
 from reporting.study import Study
 from reporting.tracks import Tracks
@@ -106,6 +106,7 @@ def listening_data(
     for user in people:
         mentioned.update(place for place, _, _ in user["history"])
         mentioned.update(place for places in (user["truth"], *user["lists"]) for place in places)
+    files.append(write_lists(folder, [user.pop("lists") for user in people], study.k))
     return {
         "kinds": tracks.kinds,
         "what": tracks.what,
@@ -151,7 +152,7 @@ def _people(study: Study, split: dict, users: np.ndarray, shelf: Shelf) -> tuple
     people, dates = [], has_dates(study.root)
     names = original_users(study.root, users)
     for user, called in zip(users, names, strict=True):
-        own, wanted = histories[user], truth[user].track_idx.to_numpy()
+        own, wanted = histories.get(user, train[:0]), truth[user].track_idx.to_numpy()
         listed = [recs.get(user, np.array([], dtype=int)) for recs in recommended]
         newest = own.head(HISTORY)
         days = days_in_words(newest.timestamp, dates)

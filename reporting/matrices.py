@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from core.names import row_label
 from core.registry import label
 from evaluation.comparisons import ALPHA
+from evaluation.controls import is_control
 from reporting.study import Study
 from reporting.theme import Theme, colormap, contrast, panels
 
@@ -31,6 +32,7 @@ def significance_figure(study: Study, metric: str):
         return None
     matrices = {kind: difference_matrix(pairs[pairs.recommender == kind]) for kind in kinds}
     size = max(len(names) for names, _, _ in matrices.values())
+    controls = _controls(pairs)
 
     def draw(theme: Theme, narrow: bool) -> Figure:
         height = min(3.1 if narrow else 2.3, 0.62 * size) + 1.1
@@ -47,7 +49,7 @@ def significance_figure(study: Study, metric: str):
             colors = _diverging(theme, np.nan_to_num(shade))
             colors[~real] = _rgba(theme.rule)
             colors[np.isnan(p_values)] = _rgba(theme.paper)
-            _cells(axis, names, colors, text, real, theme)
+            _cells(axis, names, colors, text, real, theme, controls)
             axis.set_title(label(kind))
         return figure
 
@@ -55,7 +57,7 @@ def significance_figure(study: Study, metric: str):
 
 
 def difference_matrix(pairs: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Return names, best mean first, row less column (n, n), and corrected p (n, n).
+    """Return names, row less column (n, n), and corrected p (n, n); best mean first, controls last.
 
     Args:
         pairs: comparisons.csv of one recommender and metric.
@@ -68,10 +70,17 @@ def difference_matrix(pairs: pd.DataFrame) -> tuple[list[str], np.ndarray, np.nd
         means |= {a: pair.mean_a, b: pair.mean_b}
         cells[a, b] = pair.difference, pair.p_holm
         cells[b, a] = -pair.difference, pair.p_holm
-    names = sorted(means, key=lambda name: (-means[name], name))
+    controls = _controls(pairs)
+    names = sorted(means, key=lambda name: (name in controls, -means[name], name))
     nothing = np.nan, np.nan
     values = np.array([[cells.get((a, b), nothing) for b in names] for a in names])
     return names, values[..., 0], values[..., 1]
+
+
+def _controls(pairs: pd.DataFrame) -> set[str]:
+    columns = ((pairs[f"embedding_{side}"], pairs[f"tag_{side}"]) for side in "ab")
+    keys = {key for column in columns for key in zip(*column, strict=True)}
+    return {row_label(*key) for key in keys if is_control(key)}
 
 
 def similarity_figure(names: list[str], matrices: dict[str, np.ndarray]):
@@ -90,14 +99,16 @@ def similarity_figure(names: list[str], matrices: dict[str, np.ndarray]):
         for axis, (title, values) in zip(axes, matrices.items(), strict=True):
             colors = colormap(theme)(np.clip(values, 0, 1))
             text = np.vectorize(lambda v: f"{v:.2f}".removeprefix("0"))(values)
-            _cells(axis, names, colors, text, np.eye(len(names)) == 0, theme)
+            controls = {name for name in names if is_control((name, ""))}
+            _cells(axis, names, colors, text, np.eye(len(names)) == 0, theme, controls)
             axis.set_title(title)
         return figure
 
     return draw
 
 
-def _cells(axis, names: list[str], colors, text, bold, theme: Theme) -> None:
+def _cells(axis, names: list[str], colors, text, bold, theme: Theme, controls: set) -> None:
+    """Draw a matrix; names of controls are grey."""
     n = len(names)
     size = 8 if n <= 5 else max(5.0, 42 / n)
     for row in range(n):
@@ -114,6 +125,9 @@ def _cells(axis, names: list[str], colors, text, bold, theme: Theme) -> None:
     axis.set_xticks(range(n), names, rotation=40, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(n), names)
     axis.tick_params(axis="x", labelcolor=theme.ink)
+    for tick in (*axis.get_xticklabels(), *axis.get_yticklabels()):
+        if tick.get_text() in controls:
+            tick.set_color(theme.soft)
     axis.spines[:].set_visible(False)
 
 

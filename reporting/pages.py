@@ -9,13 +9,14 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from core.artifacts import atomic_path
-from core.names import row_label
+from core.names import is_published, row_label
 from core.registry import label
+from evaluation.controls import control_kind
 from evaluation.measures import HEADLINE
-from reporting.citing import bibtex, made_from
-from reporting.findings import number
+from reporting.citing import bibtex, made_from, short_commit
+from reporting.findings import NAMED, listed, number
 from reporting.study import Study
-from reporting.tables import cell, column, further_tables, results_table
+from reporting.tables import cell, column, further_tables, results_table, trained_rows
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 LOCAL = re.compile(r"""(?<![\w.:/\\-])(?:~|[A-Za-z]:)?[/\\](?:[^/\\\s'",]+[/\\])+([^/\\\s'",]*)""")
@@ -57,6 +58,8 @@ def write_index(folder: Path, study: Study, told: dict, figures: dict, facts: di
         results=results,
         recommenders=study.recommenders,
         trained_shown=any(row["kind"] == "trained" for row in results["rows"]),
+        trained_rows=trained_names(study),
+        starred="groups" in study.tables and any(map(is_published, study.results.tag)),
         lettered="groups" in study.tables,
         bibtex=bibtex(study, NAME),
         further=further_tables(study),
@@ -67,6 +70,23 @@ def write_index(folder: Path, study: Study, told: dict, figures: dict, facts: di
         **facts,
         **made_from(study),
     )
+
+
+def trained_names(study: Study) -> str:
+    """Return which rows learned their tracks' vectors too, by tag where all rows of one did."""
+    trained = trained_rows(study)
+    keys = zip(study.models.recommender, study.models.embedding, study.models.tag, strict=True)
+    keys = [key for key in keys if not control_kind(*key)]
+    named: dict[str, None] = {}
+    for kind, embedding, tag in keys:
+        if (kind, embedding, tag) in trained:
+            whole = tag and all((r, e, t) in trained for r, e, t in keys if t == tag)
+            one = f"{label(kind)} over {row_label(embedding, tag)}"
+            named[f"rows marked ({tag})" if whole else one] = None
+    names = list(named)
+    if len(names) > NAMED:
+        return f"{len(names)} rows, named in the leaderboard"
+    return listed(names)
 
 
 FIGURES = (
@@ -96,7 +116,9 @@ def write_listen(folder: Path, study: Study, data: dict, silence: str) -> Path:
 
 
 def _write(path: Path, template: str, **values) -> Path:
-    text = environment().get_template(template).render(name=NAME, **values)
+    text = (
+        environment().get_template(template).render(name=NAME, short_commit=short_commit, **values)
+    )
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
@@ -104,7 +126,9 @@ def _write(path: Path, template: str, **values) -> Path:
 
 def _facts(study: Study) -> list[tuple[str, str]]:
     users = sorted({int(n) for n in study.results.users})
-    seeds = sorted({int(n) for n in study.results.seeds})
+    keys = zip(study.results.recommender, study.results.embedding, study.results.tag, strict=True)
+    own = study.results[[not control_kind(*key) for key in keys]]  # a control has seeds of its own
+    seeds = sorted({int(n) for n in (own if len(own) else study.results).seeds})
     span = " to ".join(dict.fromkeys((f"{seeds[0]}", f"{seeds[-1]}")))
     return [
         (" or ".join(f"{n:,}" for n in users), "test users"),

@@ -6,9 +6,10 @@ import math
 
 import pandas as pd
 
-from core.names import WITHOUT_FILE, is_shuffled, row_label
+from core.names import is_published, row_label
 from core.registry import CONTROLS, label
 from evaluation.comparisons import ALPHA
+from evaluation.controls import control_kind
 from evaluation.measures import HEADLINE, METRICS
 from reporting.findings import number
 from reporting.study import Study
@@ -72,8 +73,9 @@ def results_table(study: Study) -> dict:
                     cells.append(cell(NOTHING))
                     continue
                 spread = row.get(f"{name}_seed_sd", float("nan"))
-                note = f"± {number(row[f'{name}_ci95'])}"
-                note += "" if math.isnan(spread) else f", seeds {number(spread)}"
+                note = f"±\N{NO-BREAK SPACE}{number(row[f'{name}_ci95'])}"
+                if not math.isnan(spread):
+                    note += f", seeds\N{NO-BREAK SPACE}{number(spread)}"
                 place = places.get((*key, name))
                 shown = cell(number(row[name]), row[name], note, place == 1)
                 cells.append(
@@ -112,22 +114,14 @@ def trained_rows(study: Study) -> set[tuple]:
 
 def kind_of(row: dict, trained: set[tuple]) -> str:
     """Return frozen, trained, or what a control is."""
-    if row["recommender"] in CONTROLS:
-        return "hears nothing"
-    if is_shuffled(row["tag"]):
-        return "shuffled control"
-    if row["embedding"] in WITHOUT_FILE:
-        return "random control"
-    return "trained" if (row["recommender"], row["embedding"], row["tag"]) in trained else "frozen"
+    key = row["recommender"], row["embedding"], row["tag"]
+    return control_kind(*key) or ("trained" if key in trained else "frozen")
 
 
 def _places(results: pd.DataFrame, metrics: list[str]) -> dict[tuple, int]:
     """Return 1 and 2 for the best and second best representation of a recommender and metric."""
-    own = results[
-        ~results.recommender.isin(CONTROLS)
-        & ~results.tag.map(is_shuffled)
-        & ~results.embedding.isin(WITHOUT_FILE)
-    ]
+    keys = zip(results.recommender, results.embedding, results.tag, strict=True)
+    own = results[[not control_kind(*key) for key in keys]]
     places = {}
     for name in set(metrics) & set(own.columns):
         ranks = own.groupby("recommender")[name].rank(ascending=False, method="min")
@@ -143,12 +137,17 @@ def _order(name: str) -> int:
 
 
 def _letters(study: Study) -> dict[tuple, str]:
-    """Return the letters of the rows by (recommender, embedding, tag, metric) that was tested."""
+    """Return the letters of the rows by (recommender, embedding, tag, metric) that was tested.
+
+    Rows as published are tested among themselves, so that their letters are marked: an `a*` and an
+    `a` are no pair that was tested.
+    """
     groups = study.tables.get("groups")
     if groups is None or not len(groups):
         return {}
     keys = zip(groups.recommender, groups.embedding, groups.tag, groups.metric, strict=True)
-    return dict(zip(keys, groups.letters.astype(str), strict=True))
+    letters = groups.letters.astype(str).where(~groups.tag.map(is_published), groups.letters + "*")
+    return dict(zip(keys, letters, strict=True))
 
 
 def further_tables(study: Study) -> list[dict]:

@@ -129,6 +129,7 @@ def save(draw: Callable[[Theme, bool], Figure], name: str, folder: Path) -> list
                 path = folder / f"{name}{'-narrow' if narrow else ''}{dark}.png"
                 files.append(_write(figure, path, dpi=DPI))
                 if theme is LIGHT and not narrow:
+                    figure.set_layout_engine("none")  # it is laid out; again takes a second
                     files.append(_write(figure, folder / f"{name}.pdf", dpi=300))
     return files
 

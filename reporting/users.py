@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from evaluation.comparisons import over_seeds
 from evaluation.paired import bootstrap_interval, enough_permutations, holm, permutation_p
 from evaluation.results import Row, average_seeds
 from reporting.findings import Paired
@@ -27,6 +28,8 @@ def user_rows(study: Study) -> dict[Key, Row]:
 def compared(rows: dict[Key, Row], pairs: list[tuple[Key, Key]], metric: str) -> list[Paired]:
     """Return the first of each pair less the second, p Holm-corrected over these pairs.
 
+    As in the tables, seeds are drawn as users are where every row that is random has enough.
+
     Args:
         pairs: keys of rows that both have the metric.
     """
@@ -36,7 +39,12 @@ def compared(rows: dict[Key, Row], pairs: list[tuple[Key, Key]], metric: str) ->
     values = np.stack([rows[key].column(metric) for key in used], axis=1)
     at = np.array([[used.index(one), used.index(other)] for one, other in pairs])
     low, high = bootstrap_interval(values, at)
-    p = holm(permutation_p(values, at, permutations=enough_permutations(len(at))))
+    p = permutation_p(values, at, permutations=enough_permutations(len(at)))
+    for place, (one, other) in enumerate(pairs):
+        crossed = over_seeds(rows[one], rows[other], metric)
+        if crossed:
+            p[place], (low[place], high[place]) = crossed.p, crossed.interval
+    p = holm(p)
     means = values.mean(axis=0)
     return [
         Paired(float(means[a] - means[b]), float(lo), float(hi), float(chance))

@@ -5,6 +5,25 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
+BROKEN = r"""() => {
+  const found = [];
+  for (const cell of document.querySelectorAll("th, td, .plot dt, legend, summary")) {
+    if (!cell.checkVisibility()) continue;
+    const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+      if (!texts.currentNode.parentElement.checkVisibility()) continue; // folded
+      for (const word of texts.currentNode.data.matchAll(/(?<!\S)\S{2,14}(?!\S)/g)) {
+        const range = document.createRange();
+        range.setStart(texts.currentNode, word.index);
+        range.setEnd(texts.currentNode, word.index + word[0].length);
+        const tops = new Set([...range.getClientRects()].map((box) => Math.round(box.top)));
+        if (tops.size > 1) found.push(word[0]);
+      }
+    }
+  }
+  return found;
+}"""
+
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
@@ -25,3 +44,8 @@ def violations(page, of: str | None = None) -> list[tuple]:
 
 def unfold(page) -> None:
     page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
+
+
+def broken_words(page) -> list[str]:
+    """Return words and numbers of tables and cards that stand on two lines; long names may."""
+    return page.evaluate(BROKEN)

@@ -12,6 +12,11 @@ function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+// What the address says is followed where it is a state; `#content` is a place on the page.
+function followAddress(follow) {
+  addEventListener("hashchange", () => { if (!location.hash || location.hash.includes("=")) follow(); });
+}
+
 // Data beside the page: scripts that hand over one text each, loaded when they are asked for, which
 // a page opened from a folder may do. Numbers are little-endian, in base64.
 const loads = new Map();

@@ -133,12 +133,14 @@ let active = -1;
 // the shorter one found.
 let texts = null, last = { text: "", all: null };
 function searched() {
-  texts ??= tracks.slice(0, reach).map(({ id, title, style }) => `${id} ${title} ${style}`.toLowerCase());
+  texts ??= tracks.slice(0, reach).map(({ id, title, style }) => plain(`${id} ${title} ${style}`));
   return texts;
 }
 (window.requestIdleCallback ?? setTimeout)(searched);
+// Without case and accents, so that bjork finds Björk.
+const plain = (text) => text.normalize("NFD").replace(/\p{Mn}/gu, "").toLowerCase();
 function matches(text) {
-  const about = searched(), words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  const about = searched(), words = plain(text).split(/\s+/).filter(Boolean);
   const among = last.all && text.startsWith(last.text) ? last.all : tracks.slice(0, reach).map(({ place }) => place);
   const all = words.length ? among.filter((place) => words.every((word) => about[place].includes(word))) : among;
   last = { text, all };
@@ -195,7 +197,12 @@ byId("user").append(...data.users.map((user, at) => el("option", { value: at },
 byId("group").append(...groups.map((name, at) => el("label", {},
   el("input", { type: "radio", name: "group", value: name, checked: at === 0, on: { change: () => { group = name; showUser(person); } } }),
   el("span", {}, name))));
-function showUser(user) {
+async function listed(user) {
+  const { k, lists, users } = data, places = new Uint32Array(await load("lists"));
+  const start = users.indexOf(user) * lists.length * k;
+  return lists.map((_, at) => [...places.subarray(start + at * k, start + (at + 1) * k)].filter((place) => place < tracks.length));
+}
+async function showUser(user) {
   person = user;
   byId("user").value = data.users.indexOf(user);
   const heard = user.history.map(([place]) => place);
@@ -205,9 +212,12 @@ function showUser(user) {
     column("History", `${partly}by first play; with this user's plays`, history, heard, true),
     column("Held out", `${many(user.truth.length, "track")} the user came to play later`, user.truth.map((place) => trackRow(place)), user.truth, true));
   const wanted = new Set(user.truth);
+  let lists;
+  try { lists = await listed(user); } catch (error) { byId("lists").replaceChildren(); say(error.message); return; }
+  if (person !== user) return; // another was chosen meanwhile
   byId("lists").replaceChildren(...data.lists.flatMap((list, at) => {
     if (list.group !== group) return [];
-    const places = user.lists[at], hits = user.hits[at];
+    const places = lists[at], hits = user.hits[at];
     const all = [];
     if ("hits" in list.mean) all.push(`${list.mean.hits} hits on average`);
     if ("HitRate" in list.mean) all.push(`HitRate@${data.k} ${cosine3(list.mean.HitRate)}`);
@@ -243,5 +253,5 @@ function follow() {
   else if (mode === "map") showMaps(shown);
   else showTrack(shown);
 }
-addEventListener("hashchange", follow);
+followAddress(follow);
 dark.addEventListener("change", follow);

@@ -1,10 +1,11 @@
 // Maps: every track on two axes of each embedding; what is chosen in one is marked in all.
+const UNKNOWN = { light: "#d3d6d9", dark: "#4a525a" }; // fainter than the eighth colour
 const SIDE = 340, PAD = 8;
 let maps = [], colouring = data.what ? "kind" : "plays";
 const most = Math.log10(Math.max(...tracks.map((track) => track.plays)) + 1) || 1;
 function colour(track) {
   const palette = COLOURS[dark.matches ? "dark" : "light"];
-  if (colouring === "kind") return track.kind < 0 ? "#8a8f94" : palette[track.kind];
+  if (colouring === "kind") return track.kind < 0 ? UNKNOWN[dark.matches ? "dark" : "light"] : palette[track.kind];
   return palette[[7, 5, 0, 1][Math.min(3, Math.floor(4 * Math.log10(track.plays + 1) / most))]];
 }
 async function showMaps(place) {
@@ -18,7 +19,8 @@ async function showMaps(place) {
   }
   for (const map of maps) map.paint();
   byId("legend").replaceChildren(...(colouring === "kind"
-    ? data.kinds.map((name, at) => [name, COLOURS[dark.matches ? "dark" : "light"][at]])
+    ? [...data.kinds.map((name, at) => [name, COLOURS[dark.matches ? "dark" : "light"][at]]),
+      ...(tracks.slice(0, reach).some((track) => track.kind < 0) ? [["not known", UNKNOWN[dark.matches ? "dark" : "light"]]] : [])]
     : ["fewest plays", "few", "many", "most plays"].map((name, at) => [name, COLOURS[dark.matches ? "dark" : "light"][[7, 5, 0, 1][at]]])
   ).map(([name, shade]) => el("li", {}, el("i", { style: `--kind: ${shade}` }), name)));
   choosePoint(place);

@@ -52,8 +52,9 @@ function recall() {
   const state = new URLSearchParams(location.hash.slice(1));
   for (const [name, value] of Object.entries(start)) {
     const wanted = state.get(name) ?? value;
-    for (const radio of filters.elements[name]) radio.checked = radio.value === wanted;
-    if (!chosen()[name] && chosen()[name] !== "") for (const radio of filters.elements[name]) radio.checked = radio.value === value;
+    const radios = [...filters.elements].filter((each) => each.name === name); // there may be one
+    const known = radios.some((radio) => radio.value === wanted) ? wanted : value;
+    for (const radio of radios) radio.checked = radio.value === known;
   }
   const sort = state.get("sort");
   const place = sort ? [...board.tHead.rows[0].cells].findIndex((head) => head.textContent.trim() === sort.replace(/^-/, "")) : -1;
@@ -62,7 +63,7 @@ function recall() {
 }
 filters.addEventListener("change", () => { filter(); remember(); });
 filters.addEventListener("submit", (event) => event.preventDefault());
-addEventListener("hashchange", recall);
+followAddress(recall);
 recall();
 
 // What is shown, to take away.

@@ -102,7 +102,7 @@ def test_every_question_is_answered_from_the_tables(study):
             ".100 for those of artists that train does not know."
         ),
     ]
-    (plays,) = said["From how many plays of a track on"]
+    (plays,) = said["Up to how many plays of a track"]
     assert "up to 12 plays (95 % interval 5 to any)" in plays
     artist = said["Sound, or who plays"]
     assert artist[0].startswith("KNN: toy gains .050 (95 % interval .030 to .070) over the means")
@@ -143,4 +143,4 @@ def test_of_many_pairs_gain_and_likeness_are_ranked(study):
         vectors[rows] if name == "third" else Made.vectors(self, name, rows)
     )})  # fmt: skip
     (*pairs, last) = dict(in_words(study, METRIC, np.arange(40)))["Two representations together"]
-    assert len(pairs) == 3 and "3 pairs the rank correlation of gain and likeness is" in last
+    assert len(pairs) == 3 and "3 lines the rank correlation of gain and likeness is" in last

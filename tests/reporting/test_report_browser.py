@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import call_main
-from pages import SIZES, unfold, violations
+from pages import SIZES, broken_words, unfold, violations
 from studies import add_audio, add_comparisons, add_styles, make_study
 
 from core.trackids import read_trackids
@@ -285,6 +285,83 @@ def test_who_gains_is_told_of_any_two_rows(visit):
     )
 
 
+@pytest.mark.parametrize("size", ["desktop", "phone", "paper"])
+def test_no_word_of_a_table_is_broken_and_all_metrics_fit(visit, size):
+    page = visit("index.html", "desktop" if size == "paper" else size)
+    if size == "paper":
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 688, "height": 1000})
+    page.locator("#gains").evaluate("each => { each.open = true; }")
+    page.wait_for_function("document.getElementById('gains-told').textContent.includes('better')")
+    assert broken_words(page) == []
+    if size != "phone":
+        board = page.locator(".board")
+        assert board.evaluate("each => each.scrollWidth - each.clientWidth") <= 0
+
+
+def test_users_without_a_difference_have_a_bar_of_their_own(visit):
+    page = visit("index.html")
+    counts = page.evaluate(
+        """[...histogram([0, 0, 0, 0.01, -0.04, 0.1, 0.11, 1, -1, -0.95]).children]
+          .map((each) => parseInt(each.title))"""
+    )
+    middle = len(counts) // 2
+    assert counts[middle - 1 : middle + 3] == [1, 3, 2, 1]
+    assert counts[0] == 2 and counts[-1] == 1 and sum(counts) == 10
+
+
+def test_an_interval_is_students_and_of_one_user_there_is_none(visit):
+    page = visit("index.html")
+    for freedom, quantile in ((4, 2.776), (10, 2.228), (60, 2.0003), (6000, 1.9603)):
+        assert page.evaluate(f"studentT({freedom})") == pytest.approx(quantile, rel=0.01)
+    assert page.evaluate("give(summary([0.25]))") == ".250"
+    assert page.evaluate("give(summary([0.1, 0.2, 0.3, 0.4, 0.5]))") == ".300 \u00b1 .196"
+
+
+def test_a_place_on_the_page_is_no_state_of_it(visit):
+    """The skip link, and headings: what is shown stays."""
+    page = visit("index.html#recommender=knn&k=10")
+    page.evaluate("location.hash = '#content'")
+    page.wait_for_function("location.hash === '#content'")
+    page.wait_for_timeout(100)
+    assert page.locator("[name=recommender][value=knn]").is_checked()
+    assert page.locator("[name=k][value='10']").is_checked()
+    page = visit("listen.html#user=")
+    page.locator("#known section").first.wait_for()
+    page.evaluate("location.hash = '#content'")
+    page.wait_for_timeout(100)
+    assert page.locator("#user-mode").is_visible() and page.locator("#track-mode").is_hidden()
+
+
+def test_a_title_is_found_without_its_accents_and_runs_its_own_way(visit):
+    page = visit("listen.html")
+    page.evaluate(
+        """() => { tracks[3].name = tracks[3].title = "Bj\u00f6rk: J\u00f3ga"; texts = null;
+          tracks[4].name = tracks[4].title = "\u05e9\u05dc\u05d5\u05dd: 12 <b>&"; }"""
+    )
+    page.locator("#search").fill("bjork joga")
+    assert page.locator("#found [role=option]").count() == 1
+    page.locator("#search").fill("12 <b>")
+    option = page.locator("#found [role=option]")
+    assert option.locator("span").inner_text().endswith("12 <b>&")
+    page.keyboard.press("Enter")
+    name = page.locator("#chosen .name > :first-child")
+    assert name.evaluate("each => getComputedStyle(each).unicodeBidi") == "isolate"
+    page.evaluate("tracks[4].name = 'x'.repeat(4000); showTrack(4)")
+    page.wait_for_function("document.querySelector('#chosen').textContent.includes('xxxx')")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def test_tracks_of_no_known_style_are_told_apart_on_the_map(visit):
+    page = visit("listen.html#map=")
+    page.locator("#legend li").first.wait_for()
+    known = page.locator("#legend li").all_inner_texts()
+    assert "not known" not in known
+    page.evaluate("() => { tracks[0].kind = -1; showMaps(0); }")
+    page.wait_for_function("document.getElementById('legend').textContent.includes('not known')")
+    assert page.evaluate("colour(tracks[0])") not in page.evaluate("Object.values(COLOURS).flat()")
+
+
 @pytest.mark.parametrize(
     ("size", "scheme"), [("desktop", "light"), ("desktop", "dark"), ("phone", "light")]
 )
@@ -334,7 +411,8 @@ def test_a_users_history_and_lists_are_shown_with_hits_marked_and_heard(visit):
     assert page.locator("#known section").first.locator("li").count() == 12
     for group, columns in (("Shallow Net", 2), ("Controls", 3), ("KNN", 2)):
         page.locator("#group").get_by_text(group).click()
-        assert page.locator("#lists section").count() == columns
+        count = "document.querySelectorAll('#lists section').length"
+        page.wait_for_function(f"{count} === {columns}")
     for column in page.locator("#lists section").all():
         names = column.locator(".name > :first-child").all_inner_texts()
         hits = column.locator("li.hit .name > :first-child").all_inner_texts()
