@@ -50,7 +50,7 @@ PRODUCT = 2048
 class EpochConfig:
     only: str | None = option(None, "shallow or bert4rec")
     widths: tuple[int, ...] = option((104, 200, 768), "of the vectors")
-    batches: int = option(20, "timed batches of an epoch; 0 for all")
+    batches: int = option(60, "timed batches of an epoch, its order drawn in full; 0 for all")
     users: int = option(21_018, "of train")
     tracks: int = option(55_262, "of train")
     pairs: int = option(5_400_000, "of train, about")

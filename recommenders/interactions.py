@@ -159,4 +159,8 @@ def _interactions(table, user_ids: np.ndarray, track_idx: np.ndarray) -> Interac
 
 def pair_keys(*parts: Interactions, n_items: int) -> np.ndarray:
     """Return user_idx * n_items + item_idx of all interactions of the parts, ascending."""
-    return np.unique(np.concatenate([p.user_of_pair * n_items + p.items for p in parts]))
+    keys = np.concatenate([p.user_of_pair * n_items + p.items for p in parts])
+    keys.sort(
+        kind="stable"
+    )  # parts are in order: np.unique, which hashes, takes fifty times as long
+    return keys[np.diff(keys, prepend=-1) > 0]
