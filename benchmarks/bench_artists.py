@@ -5,7 +5,7 @@
 
 Plants listeners of one taste each, and tracks whose vectors follow the taste. Of `only`, an artist
 is a taste, so that who plays says all there is; of `beyond`, an artist plays two tastes. KNN ranks
-by the vectors and by those of artist_controls.artist_means, and the NDCG@50 of the same test users
+by the vectors and by those of artist_vectors.artist_means, and the NDCG@50 of the same test users
 is compared as the table does. Prints the mean gain, and in how many draws it is called real
 (p < .05): of `only` those above zero are false.
 """
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from artist_controls import artist_means
 from core.options import InputError, option, run
 from evaluation.crossed import difference
 from evaluation.measures import list_metrics
+from recommenders.artist_vectors import artist_means
 from recommenders.interactions import Interactions, Split
 from recommenders.lists import recommend
 from recommenders.vectors import knn_scorer

@@ -63,13 +63,15 @@ def main(config: PeersConfig) -> None:
             results[name] = {}
             for whose, command in (
                 ("ours", [sys.executable, "-m", "benchmarks.peers_ours"]),
-                ("peer", [config.peers, HERE / "benchmarks" / "peers_others.py"]),
+                ("peer", [config.peers, "-m", "benchmarks.peers_others"]),
             ):
                 if command[0] is None:
                     print("  the library is left out: --peers names no python")
                     continue
                 out = Path(folder) / f"{name}-{whose}.npz"
-                done = subprocess.run([*command, name, data, out], cwd=HERE)
+                done = subprocess.run(
+                    [*command, "--name", name, "--data", data, "--out", out], cwd=HERE
+                )
                 if done.returncode:
                     raise WorkError(f"{name}, {whose}, failed; see above")
                 results[name][whose] = told(whose, dict(np.load(out)), held_out, config)

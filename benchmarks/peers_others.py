@@ -1,24 +1,35 @@
 """Train one recommender of another library, in its own environment, for bench_peers.py.
 
-    peers/bin/python benchmarks/peers_others.py bert4rec DATA.npz OUT.npz
+    peers/bin/python -m benchmarks.peers_others --name bert4rec --data DATA.npz --out OUT.npz
 
-Imports nothing of this project: it is another environment. Reads the plays (user, track, time) and
-sizes of DATA.npz; writes the lists, (n_users, k), the seconds of the training and of the lists, and
-the peak memory above that before the training, in bytes.
+Imports the reading of options alone of this project: it is another environment. Reads the plays
+(user, track, time) and sizes of DATA.npz; writes the lists, (n_users, k), the seconds of the
+training and of the lists, and the peak memory above that before the training, in bytes.
 """
 
 from __future__ import annotations
 
 import resource
-import sys
 import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from core.options import option, run
 
-def main(name: str, data: str, out: str) -> None:
-    plays = dict(np.load(data))
-    prepare = {"bert4rec": rectools_bert4rec, "shallow": implicit_bpr}[name]
+
+@dataclass(frozen=True)
+class PeerConfig:
+    name: Literal["bert4rec", "shallow"] = option(help="of ours that it is compared with")
+    data: Path = option(help="plays and sizes, as bench_peers.py writes them")
+    out: Path = option(help="where lists, seconds and memory are written")
+
+
+def main(config: PeerConfig) -> None:
+    plays = dict(np.load(config.data))
+    prepare = {"bert4rec": rectools_bert4rec, "shallow": implicit_bpr}[config.name]
     fit, recommend = prepare(plays)
     before = peak()
     started = time.perf_counter()
@@ -27,7 +38,7 @@ def main(name: str, data: str, out: str) -> None:
     lists = recommend()
     done = time.perf_counter()
     seconds = np.array([trained - started, done - trained])
-    np.savez(out, lists=lists, seconds=seconds, peak=peak() - before)
+    np.savez(config.out, lists=lists, seconds=seconds, peak=peak() - before)
 
 
 def peak() -> int:
@@ -90,4 +101,4 @@ def implicit_bpr(plays: dict):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(main, PeerConfig, __doc__)

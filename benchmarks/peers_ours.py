@@ -1,11 +1,10 @@
 """Train one of our recommenders as peers_others.py trains another library's, for bench_peers.py.
 
-python -m benchmarks.peers_ours bert4rec DATA.npz OUT.npz
+python -m benchmarks.peers_ours --name bert4rec --data DATA.npz --out OUT.npz
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from types import SimpleNamespace
 
@@ -14,8 +13,9 @@ import training.threads  # noqa: F401  before torch
 import numpy as np
 import torch
 
-from benchmarks.peers_others import peak
+from benchmarks.peers_others import PeerConfig, peak
 from bert4rec import BERT4Rec
+from core.options import run
 from dataset import InteractionDatasetItems, SequenceDataset
 from model import ShallowEmbeddingModel
 from recommenders.interactions import Interactions, Split, pair_keys
@@ -25,13 +25,12 @@ from training.epochs import optimizers_of, train_epoch
 MARGIN = 0.5
 
 
-def main(name: str, data: str, out: str) -> None:
-    plays = dict(np.load(data))
+def main(config: PeerConfig) -> None:
+    plays = dict(np.load(config.data))
     torch.manual_seed(1)
     split = split_of(plays)
-    network, batches, n_batches, scorer = {"bert4rec": bert4rec, "shallow": shallow}[name](
-        plays, split
-    )
+    prepare = {"bert4rec": bert4rec, "shallow": shallow}[config.name]
+    network, batches, n_batches, scorer = prepare(plays, split)
     optimizers = optimizers_of(network, float(plays["rate"]))
     options = SimpleNamespace(seed=1, precision="float32")
     before, started = peak(), time.perf_counter()
@@ -42,7 +41,7 @@ def main(name: str, data: str, out: str) -> None:
     lists = recommend_on("cpu", scorer(), split, k=int(plays["k"])).matrix()
     done = time.perf_counter()
     seconds = np.array([trained - started, done - trained])
-    np.savez(out, lists=lists, seconds=seconds, peak=peak() - before)
+    np.savez(config.out, lists=lists, seconds=seconds, peak=peak() - before)
 
 
 def split_of(plays: dict) -> Split:
@@ -115,4 +114,4 @@ def shallow(plays: dict, split: Split):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(main, PeerConfig, __doc__)

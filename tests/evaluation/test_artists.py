@@ -8,13 +8,13 @@ import pytest
 from conftest import call_main, make_root
 
 import artist_controls
-from artist_controls import artist_means, exchanged
 from core.artifacts import exclusive
 from core.options import InputError
 from core.trackids import read_trackids
 from evaluation.artists import novelty, read_artists
 from evaluation.results import average_seeds, read_runs
 from evaluation.tables import read_tables
+from recommenders.artist_vectors import artist_means, exchanged
 
 
 def test_artists_are_read_from_music4alls_table_any_csv_and_json(tmp_path):
