@@ -32,12 +32,13 @@ from benchmarks.full_size import (
     bert_cost,
     bert_network,
     shallow_cost,
+    shallow_data,
     shallow_network,
     train_part,
 )
 from benchmarks.measure import measure
 from core.options import InputError, option, run
-from dataset import InteractionDatasetItems, SequenceDataset
+from dataset import SequenceDataset
 from recommenders.interactions import Interactions, pair_keys
 from training.checkpoints import save
 from training.epochs import optimizers_of, train_epoch, validation_loss
@@ -135,12 +136,8 @@ def timed(epoch: Epoch, config: EpochConfig) -> dict:
 
 def shallow(size: Size, seed: int) -> Epoch:
     train, val = held_out(train_part(size, seed), seed)
-    kind = {"n_negatives": size.negatives, "unheard": True, "confidence": False, "device": "cpu"}
-    known = (pair_keys(train, n_items=size.tracks), pair_keys(train, val, n_items=size.tracks))
-    data, held = (
-        InteractionDatasetItems(part, keys, size.users, size.tracks, **kind)
-        for part, keys in zip((train, val), known, strict=True)
-    )
+    data = shallow_data(train, size, "cpu")
+    held = shallow_data(val, size, "cpu", pair_keys(train, val, n_items=size.tracks))
     return Epoch(
         shallow_network(size, seed),
         lambda seed: data.batches(size.batch, seed, shuffle=True),

@@ -30,12 +30,12 @@ from benchmarks.full_size import (
     bert_cost,
     bert_network,
     shallow_cost,
+    shallow_data,
     shallow_network,
     train_part,
 )
 from core.options import InputError, option, run
-from dataset import InteractionDatasetItems, SequenceDataset
-from recommenders.interactions import pair_keys
+from dataset import SequenceDataset
 from training.epochs import autocast
 from training.loop import pick_device
 
@@ -99,17 +99,7 @@ def main(config: GpuConfig) -> None:
 
 def shallow(size: Size, config: GpuConfig, device: str):
     """Return the network, its batches without end, their number an epoch, a step's cost."""
-    train = train_part(size, config.seed)
-    data = InteractionDatasetItems(
-        train,
-        pair_keys(train, n_items=size.tracks),
-        size.users,
-        size.tracks,
-        n_negatives=size.negatives,
-        unheard=True,
-        confidence=False,
-        device=device,
-    )
+    data = shallow_data(train_part(size, config.seed), size, device)
     batches = forever(lambda seed: data.batches(size.batch, seed, shuffle=True))
     return shallow_network(size, config.seed), batches, data.n_batches(size.batch), shallow_cost
 

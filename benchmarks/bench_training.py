@@ -27,6 +27,7 @@ from benchmarks.full_size import (
     bert_cost,
     bert_step,
     shallow_cost,
+    shallow_data,
     shallow_step,
     split_of,
     step,
@@ -34,9 +35,8 @@ from benchmarks.full_size import (
 )
 from benchmarks.measure import limit, machine_rates, measure, show
 from core.options import InputError, option, run
-from dataset import InteractionDatasetItems
 from evaluation.measures import list_metrics
-from recommenders.interactions import Split, pair_keys
+from recommenders.interactions import Split
 from recommenders.lists import recommend
 from recommenders.vectors import knn_scorer
 
@@ -91,17 +91,7 @@ def shallow(size: Size, config: BenchConfig, rates) -> dict:
 
 def batch_making(size: Size, seed: int) -> tuple[float, float]:
     """Return seconds and memory of the next batch, negatives drawn until they are unheard."""
-    train = split_of(size, seed).train
-    data = InteractionDatasetItems(
-        train,
-        pair_keys(train, n_items=size.tracks),
-        size.users,
-        size.tracks,
-        n_negatives=size.negatives,
-        unheard=True,
-        confidence=False,
-        device="cpu",
-    )
+    data = shallow_data(split_of(size, seed).train, size, "cpu")
     batches = data.batches(size.batch, seed, shuffle=True)
     return measure(lambda: next(batches), 5)
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from bert4rec import BERT4Rec
-from dataset import MaskedBatch, PairBatch, SequenceDataset
+from dataset import InteractionDatasetItems, MaskedBatch, PairBatch, SequenceDataset
 from model import ShallowEmbeddingModel
-from recommenders.interactions import Interactions, Split
+from recommenders.interactions import Interactions, Split, pair_keys
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,22 @@ def shallow_network(size: Size, seed: int) -> ShallowEmbeddingModel:
         train_users=True,
         train_tracks=False,
         negatives_are_users=True,
+    )
+
+
+def shallow_data(
+    train: Interactions, size: Size, device: str, known: np.ndarray | None = None
+) -> InteractionDatasetItems:
+    """Return the pairs with unheard users as negatives; known: keys of pairs that are none."""
+    return InteractionDatasetItems(
+        train,
+        pair_keys(train, n_items=size.tracks) if known is None else known,
+        size.users,
+        size.tracks,
+        n_negatives=size.negatives,
+        unheard=True,
+        confidence=False,
+        device=device,
     )
 
 
