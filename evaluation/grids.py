@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from core.names import WITHOUT_FILE, is_shuffled, row_label
+from core.names import WITHOUT_FILE, is_published, is_shuffled, row_label
 from core.registry import CONTROLS, is_chance, label
 
 
@@ -76,11 +76,15 @@ def _ranks(models: pd.DataFrame, metric: str) -> dict[tuple, int]:
 
 
 def _marks(tables: dict[str, pd.DataFrame], metric: str) -> dict[tuple, tuple[str, bool]]:
-    """Return {row: (letters, whether it fails to beat its shuffled rows)}."""
+    """Return {row: (letters, whether it fails to beat its shuffled rows)}.
+
+    Rows as published are tested among themselves: their letters have a star.
+    """
     found = {}
     for row in tables["groups"].itertuples():
         if row.metric == metric:
-            found[row.recommender, row.embedding, row.tag] = (row.letters, False)
+            starred = f"{row.letters}*" if is_published(row.tag) and row.letters else row.letters
+            found[row.recommender, row.embedding, row.tag] = (starred, False)
     for row in tables["shuffled"].itertuples():
         if row.metric == metric:
             key = (row.recommender, row.embedding, row.tag)
@@ -97,7 +101,8 @@ def in_markdown(text: str, rank: int | None, letters: str, unbeaten: bool) -> st
 def in_tex(text: str, rank: int | None, letters: str, unbeaten: bool) -> str:
     """Mark a cell for LaTeX."""
     text = {1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}.get(rank, text)
-    raised = letters.replace("'", r"\prime ") + (r"\dagger" if unbeaten else "")
+    raised = letters.replace("'", r"\prime ").replace("*", r"\ast ")
+    raised += r"\dagger" if unbeaten else ""
     return text + (rf"$^{{\mathrm{{{raised}}}}}$" if raised else "")
 
 
@@ -181,6 +186,8 @@ def _explained(tables: dict[str, pd.DataFrame], metric: str) -> str:
             "Rows of a column that share a raised letter cannot be told apart (paired permutation "
             "test, Holm-corrected)."
         )
+    if any(letters.endswith("*") for letters, _ in marks):
+        told.append(r"$\ast$: letters of rows as published, which are tested among themselves.")
     if any(unbeaten for _, unbeaten in marks):
         told.append(
             r"$\dagger$: not significantly above the same vectors given to the wrong tracks."

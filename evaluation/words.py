@@ -67,7 +67,7 @@ def certainty(comparisons: pd.DataFrame, metrics: list[str]) -> list[str]:
         if random and len(seeds) > 1:
             lines.append(f"{title}: rows of {seeds[0]} to {seeds[-1]} seeds are compared.")
         if own.tag_a.map(is_published).any():
-            lines.append(f"{title}: rows as published have letters among themselves.")
+            lines.append(f"{title}: rows as published have letters with a star, among themselves.")
     for metric in metrics:
         known = comparisons[(comparisons.metric == metric) & comparisons.detectable.notna()]
         smallest = [

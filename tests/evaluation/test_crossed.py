@@ -121,4 +121,8 @@ def test_rows_as_published_have_letters_among_themselves(tmp_path, call):
     assert groups(table).groupby("tag").letters.min().tolist() == ["a", "a"]
     call("table", "--root", tmp_path)
     page = (tmp_path / "tables" / "results.md").read_text()
-    assert "KNN: rows as published have letters among themselves." in page
+    assert "KNN: rows as published have letters with a star, among themselves." in page
+    starred = [line.endswith("a* |") for line in page.splitlines() if line.startswith("| a")]
+    assert set(starred) == {False, True} and starred.count(True) == page.count("a* |") / 2
+    tex = (tmp_path / "tables" / "results.tex").read_text()
+    assert r"a\ast " in tex and "tested among themselves" in tex
