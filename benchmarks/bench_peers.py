@@ -27,7 +27,7 @@ from evaluation.measures import list_metrics
 
 HERE = Path(__file__).resolve().parents[1]
 TASTES, HELD_OUT = 20, 5
-PAIRS = ("bert4rec", "shallow")
+PAIRS = ("bert4rec", "bpr")
 
 
 @dataclass(frozen=True)

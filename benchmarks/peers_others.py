@@ -22,14 +22,16 @@ from core.options import option, run
 
 @dataclass(frozen=True)
 class PeerConfig:
-    name: Literal["bert4rec", "shallow"] = option(help="of ours that it is compared with")
+    name: Literal["bert4rec", "bpr"] = option(
+        help="of the library's model; bpr stands beside our Shallow Net"
+    )
     data: Path = option(help="plays and sizes, as bench_peers.py writes them")
     out: Path = option(help="where lists, seconds and memory are written")
 
 
 def main(config: PeerConfig) -> None:
     plays = dict(np.load(config.data))
-    prepare = {"bert4rec": rectools_bert4rec, "shallow": implicit_bpr}[config.name]
+    prepare = {"bert4rec": rectools_bert4rec, "bpr": implicit_bpr}[config.name]
     fit, recommend = prepare(plays)
     before = peak()
     started = time.perf_counter()

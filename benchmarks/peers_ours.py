@@ -29,7 +29,7 @@ def main(config: PeerConfig) -> None:
     plays = dict(np.load(config.data))
     torch.manual_seed(1)
     split = split_of(plays)
-    prepare = {"bert4rec": bert4rec, "shallow": shallow}[config.name]
+    prepare = {"bert4rec": bert4rec, "bpr": shallow}[config.name]
     network, batches, n_batches, scorer = prepare(plays, split)
     optimizers = optimizers_of(network, float(plays["rate"]))
     options = SimpleNamespace(seed=1, precision="float32")

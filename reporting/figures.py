@@ -118,7 +118,7 @@ def rank_rows(study: Study, metric: str, sizes: dict[str, float]) -> pd.DataFram
         sizes: parameters of the audio models by embedding; those not in it have no size.
     """
     rows = study.models[(study.models.tag == "") & study.models[metric].notna()]
-    rows = rows[[not is_control((name, "")) for name in rows.embedding]]
+    rows = rows[np.array([not is_control((name, "")) for name in rows.embedding], bool)]
     ranks = rows.groupby("recommender")[metric].rank(ascending=False, method="min")
     width = rows.width.where(rows.width > 0)  # 0 where no run tells it
     return rows.assign(rank=ranks, size=rows.embedding.map(sizes), width=width)

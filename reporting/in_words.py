@@ -221,7 +221,8 @@ def _leaders(study: Study, metric: str) -> list[dict]:
     """Return the best representation of each recommender, published ones left out."""
     models = study.models.dropna(subset=metric)
     keys = zip(models.recommender, models.embedding, models.tag, strict=True)
-    models = models[[not (control_kind(*key) or is_published(key[2])) for key in keys]]
+    own = [not (control_kind(*key) or is_published(key[2])) for key in keys]
+    models = models[np.array(own, dtype=bool)]  # an empty list would be one of columns
     best = models.sort_values(metric).groupby("recommender", sort=False).tail(1)
     return best.sort_index().to_dict("records")
 

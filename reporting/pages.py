@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -127,7 +128,8 @@ def _write(path: Path, template: str, **values) -> Path:
 def _facts(study: Study) -> list[tuple[str, str]]:
     users = sorted({int(n) for n in study.results.users})
     keys = zip(study.results.recommender, study.results.embedding, study.results.tag, strict=True)
-    own = study.results[[not control_kind(*key) for key in keys]]  # a control has seeds of its own
+    represent = np.array([not control_kind(*key) for key in keys], bool)
+    own = study.results[represent]  # a control has seeds of its own
     seeds = sorted({int(n) for n in (own if len(own) else study.results).seeds})
     span = " to ".join(dict.fromkeys((f"{seeds[0]}", f"{seeds[-1]}")))
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from core.names import is_published, row_label
@@ -121,7 +122,7 @@ def kind_of(row: dict, trained: set[tuple]) -> str:
 def _places(results: pd.DataFrame, metrics: list[str]) -> dict[tuple, int]:
     """Return 1 and 2 for the best and second best representation of a recommender and metric."""
     keys = zip(results.recommender, results.embedding, results.tag, strict=True)
-    own = results[[not control_kind(*key) for key in keys]]
+    own = results[np.array([not control_kind(*key) for key in keys], bool)]
     places = {}
     for name in set(metrics) & set(own.columns):
         ranks = own.groupby("recommender")[name].rank(ascending=False, method="min")
