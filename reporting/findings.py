@@ -237,13 +237,15 @@ def adding(fields: list[Field]) -> str:
     for each in fields:
         pair = each.listening.get(each.best_first()[0])
         signs[pair.sign if pair else None].append(each.label)
-    texts = {
-        1: "the leader lies significantly above it under",
-        0: "no test tells the leader from it under",
-        -1: "it lies significantly above the leader under",
-        None: "it was not tested under",
+    texts = {  # where comes first: a "no test ... under every" could mean "not under all"
+        1: "the leader lies significantly above it",
+        0: "no test tells the leader from it",
+        -1: "it lies significantly above the leader",
+        None: "it was not tested",
     }
-    parts = [f"{texts[sign]} {_where(labels, fields)}" for sign, labels in signs.items() if labels]
+    parts = [
+        f"under {_where(labels, fields)} {texts[sign]}" for sign, labels in signs.items() if labels
+    ]
     return f"Beside listening alone ({alone[0]}, {number(alone[1])}): {'; '.join(parts)}."
 
 

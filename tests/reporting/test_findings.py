@@ -155,9 +155,9 @@ def test_what_was_not_tested_is_said_to_be_untested():
 @pytest.mark.parametrize(
     ("sign", "said"),
     [
-        (1, "the leader lies significantly above it under KNN"),
-        (0, "no test tells the leader from it under KNN"),
-        (-1, "it lies significantly above the leader under KNN"),
+        (1, "under KNN the leader lies significantly above it"),
+        (0, "under KNN no test tells the leader from it"),
+        (-1, "under KNN it lies significantly above the leader"),
     ],
 )
 def test_the_leader_is_set_beside_listening_alone(sign, said):
