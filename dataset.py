@@ -12,6 +12,7 @@ from recommenders.interactions import Interactions
 from recommenders.networks.sampled_softmax import ClassSampler, Sample
 
 MAP_BYTES = 1 << 29  # of known pairs, as one bit each, at most
+WORTH = 32  # bytes of that map, at most, for each pair that an epoch asks for
 REDRAWS = 10  # after so many, the few negatives that still collide are drawn from what is free
 
 
@@ -144,7 +145,7 @@ class Pairs:
     def __init__(self, keys: np.ndarray, asked: int, device: str):
         self.keys, self.bits = torch.as_tensor(keys, device=device), None
         size = int(keys[-1] // 8 + 1) if len(keys) else 1
-        if size <= min(32 * asked, MAP_BYTES) or not len(keys):
+        if size <= min(WORTH * asked, MAP_BYTES) or not len(keys):
             self.bits = torch.zeros(size, dtype=torch.uint8, device=device)
             for bit in range(8):  # of a bit, each byte comes once
                 self.bits[self.keys[self.keys & 7 == bit] >> 3] |= 1 << bit

@@ -97,6 +97,13 @@ def shell(line: str, folder: Path, **more) -> subprocess.CompletedProcess:
     )
 
 
+def flip(path: Path, at: int) -> None:
+    """Turn the lowest bit of one byte of a file."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
 def make_root(root: Path, *, users=24, tracks=160, tastes=4, width=8, heard=12, seed=0) -> Path:
     """Write data/{train,val,test}.pqt, trackid_sorted.csv and embeddings/{toy,shuffled}.npy.
 

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from conftest import call_main
+from conftest import call_main, flip
 from studies import make_study
 
 import report
@@ -27,12 +27,6 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def root(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "root", copy_function=shutil.copy2)
-
-
-def flip(path, at):
-    content = bytearray(path.read_bytes())
-    content[at] ^= 1
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize("table", ["tables/results.csv", "report/data/results.csv"])

@@ -4,6 +4,7 @@ import importlib
 import sqlite3
 
 import pytest
+from conftest import flip
 from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 
@@ -25,12 +26,6 @@ def searched(toy_root, call, tmp_path):
     flags = flags_of(root, space, "--trials", 2)
     call("sweep", *flags)
     return root, root / "searches" / "knn-noise", flags
-
-
-def flip(path, at):
-    content = bytearray(path.read_bytes())
-    content[at] ^= 1
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize(
