@@ -35,6 +35,7 @@ if options_are_read(__name__):
     from study.stages import Stage, plan
     from study.submission import cancel_study, foresee_study, submit_study
     from study.tree import tree
+    from study.usage import wait_for
 
 
 def main(config: StudyConfig) -> None:
@@ -117,7 +118,7 @@ def call(stage: Stage, *, as_jobs: bool = False) -> None:
         command = cluster.with_settings(command)
     with subprocess.Popen(command, cwd=HERE) as process:
         try:
-            code = process.wait()
+            took = wait_for(process)
         except KeyboardInterrupt:
             process.wait()  # the terminal has interrupted it as well
             raise
@@ -125,9 +126,10 @@ def call(stage: Stage, *, as_jobs: bool = False) -> None:
             process.terminate()
             process.wait()
             raise
-    if code:
+    if code := process.returncode:
         kind = InputError if code == 2 else WorkError
         raise kind(f"{words[0]} ended with exit code {code}, see above; then run this again")
+    print(f"took {took}", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from open_data.sources import Source
 from study.config import HERE, StudyConfig, has_gpu
 from study.open_stages import OPTIONS, open_sources
 from study.stage import Stage
+from study.usage import duration
 
 ALL_TRACKS, TRACKS, USERS, PAIRS, PLAYS = 109_269, 56_512, 21_018, 5_371_381, 252_984_396
 PACKED = 4.06  # bytes a number in a packed table: id_maest's
@@ -46,7 +47,7 @@ def announce(config: StudyConfig, stages: list[Stage]) -> str:
         lines.append("  nothing, all of it is here")
     total = sum(size_of(source)[0] for source in fetched)
     lines += [
-        f"  {total / 1e9:.1f} GB, {_duration(total / DOWNLOAD)} at {DOWNLOAD / 1e6:.0f} MB/s",
+        f"  {total / 1e9:.1f} GB, {duration(total / DOWNLOAD)} at {DOWNLOAD / 1e6:.0f} MB/s",
         f"disk needed: about {disk_of(config, total) / 1e9:.1f} GB in {config.root}",
         "",
         "time on this machine, by rates measured on two cores (docs/speed.md), without other work:",
@@ -57,7 +58,7 @@ def announce(config: StudyConfig, stages: list[Stage]) -> str:
         if seconds is None:
             lines.append(f"  {stage.name:<40} {'not measured':>12}")
         elif seconds:
-            lines.append(f"  {stage.name:<40} {_duration(seconds):>12}{note}")
+            lines.append(f"  {stage.name:<40} {duration(max(1, seconds)):>12}{note}")
     if not todo:
         lines.append("  nothing is left to do")
     left_out = [
@@ -123,7 +124,7 @@ def _shallow(config: StudyConfig, width: int, rate: float) -> tuple[float, str]:
     most = options.get("max_minutes")
     limit = float("inf") if most in (None, "none") else most * 60
     seconds = min(options["epochs"] * epoch, limit + epoch)
-    note = f"  at most; {_duration(epoch)} an epoch"
+    note = f"  at most; {duration(epoch)} an epoch"
     if seconds > LONG and limit > LONG:
         note += "; shorter: a --config with hidden: 256 or project: 256, max_minutes, or a GPU"
     return seconds * len(config.seeds), note
@@ -146,11 +147,3 @@ def product_rate() -> float:
         matrix @ matrix
         best = min(best, time.perf_counter() - started)
     return 2 * 1024**3 / best
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, seconds):.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -8,6 +8,7 @@ from pathlib import Path
 from study.cluster import Task
 from study.graph import Node
 from study.on_disk import tracks_of_shard
+from study.usage import duration
 
 EPOCH = re.compile(r"^epoch +(\d+)/(\d+) .* ([\d.]+) s$", re.M)
 GOING_ON = re.compile(r"^going on: ([\d,]+) of", re.M)
@@ -52,9 +53,3 @@ def elapsed(task: Task) -> int:
     for part in clock.split(":"):
         seconds = 60 * seconds + int(part)
     return seconds + 86400 * int(days or 0)
-
-
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -14,9 +14,10 @@ from study.cluster import Task
 from study.graph import look
 from study.progress import describe
 from study.record import Record
-from study.running import bar, duration, elapsed
+from study.running import bar, elapsed
 from study.submission import cancel_study, submit_study
 from study.tree import tree
+from study.usage import duration
 
 DATA = ("data/plays.pqt", "data/plays.json", "data/split.json")
 EPOCHS = "epoch   1/20  train 0.1  best @ 1  rate 1e-03  4.5 s\nepoch   2/20  train 0.1  2.5 s\n"
