@@ -27,7 +27,7 @@ from recommenders.run_options import EmbeddingOptions, each_run, each_seed
 if options_are_read(__name__):
     from recommenders.cold import cold_vectors, load_cold
     from recommenders.interactions import load_split
-    from recommenders.lists import recommend
+    from recommenders.nearest import recommend_nearest
     from recommenders.runs import Run
     from recommenders.vectors import embedding_hash, knn_scorer, load_item_vectors
 
@@ -61,8 +61,8 @@ def main(config: KnnConfig) -> None:
             vectors = options.arranged(vectors, overwrite=True)
             if cold:
                 score = knn_scorer(split.train, vectors, others)
-                this_run.add_cold(recommend(score, cold), cold)
-            lists = recommend(knn_scorer(split.train, vectors, overwrite=True), split)
+                this_run.add_cold(recommend_nearest(score, cold), cold)
+            lists = recommend_nearest(knn_scorer(split.train, vectors, overwrite=True), split)
             this_run.finish(lists, split, width=width, device="cpu", parameters=0)
 
 

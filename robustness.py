@@ -39,7 +39,8 @@ if options_are_read(__name__):
     from extract_item_embeddings.engine.perturb import PERTURBATIONS, perturbed_name
     from recommenders.embedding_files import read_matrix
     from recommenders.interactions import Split, load_split
-    from recommenders.lists import Lists, recommend
+    from recommenders.lists import Lists
+    from recommenders.nearest import recommend_nearest
     from recommenders.scaling import Scaling
     from recommenders.vectors import knn_scorer, load_item_vectors, unit_rows
 
@@ -144,7 +145,7 @@ def neighbours_kept(plain: np.ndarray, own: np.ndarray, drawn: np.ndarray) -> tu
 
 def lists_of(vectors: np.ndarray, split: Split) -> np.ndarray:
     """Return KNN's lists of the test users, int64 (n_users, K) of item_idx, -1 at a short end."""
-    lists = recommend(knn_scorer(split.train, vectors), split)
+    lists = recommend_nearest(knn_scorer(split.train, vectors), split)
     mine = np.isin(lists.users, split.test.users) & (lists.ranks <= K)
     own = Lists(lists.users[mine], lists.items[mine], lists.ranks[mine], lists.scores[mine])
     return own.matrix()

@@ -22,7 +22,7 @@ from evaluation.crossed import difference
 from evaluation.measures import list_metrics
 from recommenders.artist_vectors import artist_means
 from recommenders.interactions import Interactions, Split
-from recommenders.lists import recommend
+from recommenders.nearest import recommend_nearest
 from recommenders.vectors import knn_scorer
 
 TASTES, TRACKS, WIDTH = 40, 400, 40
@@ -69,7 +69,7 @@ def gain(rng: np.random.Generator, n_users: int, tastes: int):
     split = listeners(rng, n_users, taste)
     values = []
     for own in (vectors, artist_means(vectors, taste // tastes)):
-        lists = recommend(knn_scorer(split.train, own), split, users=split.test.users, k=50)
+        lists = recommend_nearest(knn_scorer(split.train, own), split, users=split.test.users, k=50)
         lengths = np.diff(split.test.offsets)
         values.append(list_metrics(lists.matrix(), lengths, split.test.items, 50)["NDCG"][None])
     return difference(*values)

@@ -32,7 +32,7 @@ from benchmarks.measure import measure
 from bert4rec import BERT4Rec
 from core.options import InputError, option, run
 from dataset import SequenceDataset
-from recommenders.lists import recommend
+from recommenders.nearest import recommend_nearest
 from recommenders.networks.elsa import Elsa
 from recommenders.networks.histories import HistoryDataset
 from recommenders.networks.hybrid import Hybrid
@@ -135,13 +135,13 @@ def _split(tracks: int):
 def knn(folder: Path, tracks: int) -> tuple[float, float, float]:
     split = _split(tracks)
     score = knn_scorer(split.train, vectors_of(tracks, WIDTH, 0), overwrite=True)
-    return _timed(lambda: recommend(score, split))
+    return _timed(lambda: recommend_nearest(score, split))
 
 
 def knn_users(folder: Path, users: int) -> tuple[float, float, float]:
     split = split_of(Size(users=users, tracks=1 << 16, pairs=users * LENGTH, listed=users), 0)
     score = knn_scorer(split.train, vectors_of(1 << 16, WIDTH, 0), overwrite=True)
-    return _timed(lambda: recommend(score, split))
+    return _timed(lambda: recommend_nearest(score, split))
 
 
 def bert4rec(folder: Path, tracks: int, sampled: bool = False) -> tuple[float, float, float]:

@@ -37,7 +37,7 @@ from benchmarks.measure import limit, machine_rates, measure, show
 from core.options import InputError, option, run
 from evaluation.measures import list_metrics
 from recommenders.interactions import Split
-from recommenders.lists import recommend
+from recommenders.nearest import recommend_nearest
 from recommenders.vectors import knn_scorer
 
 DOUBLED = ("users", "tracks", "width", "length")
@@ -153,7 +153,7 @@ def knn_step(size: Size, seed: int) -> tuple[Split, np.ndarray]:
 
 
 def knn_ours(split: Split, vectors: np.ndarray, overwrite: bool = False) -> None:
-    recommend(knn_scorer(split.train, vectors, overwrite=overwrite), split)
+    recommend_nearest(knn_scorer(split.train, vectors, overwrite=overwrite), split)
 
 
 def metrics(size: Size, config: BenchConfig, rates) -> dict:

@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from core.options import WorkError
 from evaluation.metric_options import LIST_LENGTH
+from recommenders.best import Best
 from recommenders.cores import by_parts
 from recommenders.interactions import Split
 
 BLOCK_BYTES = 1 << 26  # memory for one block of scores; larger ones leave the cache
-GROUPS = 16  # groups of items for each place of a list, when the k-th best is estimated
 
 
 @dataclass(frozen=True)
@@ -63,41 +63,9 @@ def top_k(scores: np.ndarray, seen: list[np.ndarray], k: int) -> np.ndarray:
     lengths = [len(items) for items in seen]
     if sum(lengths):
         scores[np.repeat(np.arange(n_users), lengths), np.concatenate(seen)] = -np.inf
-    floor = _floor(scores, k)
-    if np.isnan(floor).any():
-        raise ValueError(f"scores row {np.isnan(floor).argmax()} holds NaN")
-
-    at = np.flatnonzero(scores >= floor[:, None])
-    at = at[scores.ravel()[at] > -np.inf]  # else heard
-    rows, items = np.divmod(at, n_items)
-    # What is left of a row, one beside the other in order of item: a stable sort keeps it in ties.
-    counts = np.bincount(rows, minlength=n_users)
-    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    shape = (n_users, max(k, counts.max(initial=0)))
-    costs, found = np.full(shape, np.inf, scores.dtype), np.full(shape, -1, dtype=np.int64)
-    costs[rows, place], found[rows, place] = -scores[rows, items], items
-    order = np.argsort(costs, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(found, order, axis=1)
-
-
-def _floor(scores: np.ndarray, k: int) -> np.ndarray:
-    """Return, for each row, a score that the k best reach and few others do; NaN if it holds one.
-
-    The row is cut into groups. The k-th best of the groups' maxima is such a score, since k
-    groups hold one item each that reaches it; it costs one pass where the k-th best item itself
-    would cost a partial sort.
-    """
-    n_users, n_items = scores.shape
-    n_groups = max(GROUPS * k, 1)
-    size = n_items // n_groups
-    if size < 2:
-        kth = np.partition(scores, n_items - k, axis=1)[:, n_items - k]
-        return np.where(np.isnan(scores).any(axis=1), np.nan, kth)
-    whole = scores[:, : size * n_groups].reshape(n_users, size, n_groups).max(axis=1)
-    rest = scores[:, size * n_groups :]
-    maxima = np.concatenate([whole, rest], axis=1)
-    kth = np.partition(maxima, maxima.shape[1] - k, axis=1)[:, maxima.shape[1] - k]
-    return np.where(np.isnan(maxima).any(axis=1), np.nan, kth)
+    best = Best(n_users, k, scores.dtype)
+    best.add(scores, 0)
+    return best.lists()[0]
 
 
 def recommend(
@@ -112,12 +80,12 @@ def recommend(
     """Return the lists of the users, or of every user of val and test.
 
     Args:
-        score: user_idx (b,) -> scores (b, n_items); its result is overwritten.
+        score: user_idx (b,) -> scores (b, n_items), which are overwritten, or what `best` takes.
         users: user_idx, ascending; None for all that are evaluated.
         k: tracks in a list.
         block: users at a time; None for what fits in BLOCK_BYTES.
         best: (scores, users, k) -> item_idx (b, k), -1 after a list's end, and their scores, where
-            the scores are no numpy array; None for top_k.
+            they are no numpy array of all scores; None for top_k.
 
     Raises:
         WorkError: a user has heard every track, so that no list could be made.

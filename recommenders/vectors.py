@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -157,17 +156,43 @@ def mean_vectors(train: Interactions, vectors: np.ndarray) -> np.ndarray:
     return _averages(train, len(vectors)) @ vectors
 
 
+class Cosines:
+    """The cosines of users' mean vectors and tracks: user_idx (b,) -> float (b, n).
+
+    The result is overwritten by the next call: fresh memory would cost a third of the product's
+    time. nearest.py makes lists of them without ever holding those of a user to all tracks.
+
+    Args:
+        averages: (n_users, n_items), whose product with `vectors` gives the users' means.
+        vectors: float (n_items, width), of what users have heard.
+        items: float (n, width), of the candidates, at length 1.
+    """
+
+    def __init__(self, averages: csr_matrix, vectors: np.ndarray, items: np.ndarray):
+        self.averages, self.vectors, self.items = averages, vectors, items
+        self.buffer = np.empty((0, len(items)), dtype=items.dtype)
+
+    def means(self, users: np.ndarray) -> np.ndarray:
+        """Return the users' mean vectors at length 1, float (b, width)."""
+        parts = by_parts(lambda rows: self.averages[users[rows]] @ self.vectors, len(users))
+        return unit_rows(np.concatenate(parts))
+
+    def __call__(self, users: np.ndarray) -> np.ndarray:
+        if len(self.buffer) < len(users):
+            self.buffer = np.empty((len(users), len(self.items)), dtype=self.items.dtype)
+        return np.matmul(self.means(users), self.items.T, out=self.buffer[: len(users)])
+
+
 def knn_scorer(
     train: Interactions,
     vectors: np.ndarray,
     candidates: np.ndarray | None = None,
     *,
     overwrite: bool = False,
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function user_idx (b,) -> cosines (b, n) of a user's mean and every candidate.
+) -> Cosines:
+    """Return the cosines of every user's mean and every candidate.
 
-    A few users at a time are all that is held, so memory follows the block, not the users. The
-    result is overwritten by the next call: fresh memory would cost a third of the product's time.
+    A few users at a time are all that is held, so memory follows the block, not the users.
     Vectors that are nearly parallel are said to be so and compared in float64: float32 keeps 70 %
     of the right top 50 at a mean cosine of .999, and 4 % at .999999.
 
@@ -194,17 +219,7 @@ def knn_scorer(
         averages.data *= lengths[averages.indices]
     else:
         items = unit_rows(vectors if candidates is None else candidates)
-    buffer = np.empty((0, len(items)), dtype=items.dtype)
-
-    def score(users: np.ndarray) -> np.ndarray:
-        nonlocal buffer
-        if len(buffer) < len(users):
-            buffer = np.empty((len(users), len(items)), dtype=items.dtype)
-        parts = by_parts(lambda rows: averages[users[rows]] @ vectors, len(users))
-        means = unit_rows(np.concatenate(parts))
-        return np.matmul(means, items.T, out=buffer[: len(users)])
-
-    return score
+    return Cosines(averages, vectors, items)
 
 
 def _make_unit_rows(vectors: np.ndarray, block: int = 1 << 12) -> np.ndarray:

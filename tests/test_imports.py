@@ -102,7 +102,7 @@ def test_the_files_are_found():
     assert {"knn", "train", "train_bert", "table", "metrics", "0_get_plays_pqt"} <= SCRIPTS
     modules = {"model", "dataset", "bert4rec"}
     assert {name for name in FILES if room(name) == "modules"} == modules
-    assert {"core.options", "recommenders.vectors", "recommenders.lists"} <= imports("knn")
+    assert {"core.options", "recommenders.vectors", "recommenders.nearest"} <= imports("knn")
     assert f"{ENGINE_ROOM}.__init__" in imports("extract_item_embeddings.mfcc")
     assert set(ROOMS) >= {
         ".".join(path.parent.relative_to(HERE).parts)

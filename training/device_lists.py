@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from recommenders.interactions import Interactions, Split
-from recommenders.lists import GROUPS, Lists, recommend
+from recommenders.lists import Lists, recommend
 
 GPU_BLOCK_BYTES = 1 << 29  # memory for one block of scores on a GPU
+GROUPS = 16  # groups of items for each place of a list, when the k-th best is estimated
 
 
 def recommend_on(
@@ -92,7 +93,8 @@ class DeviceTopK:
 def _floor(scores: torch.Tensor, k: int) -> torch.Tensor:
     """Return, for each row, a score that the k best reach and few others do; NaN if it holds one.
 
-    As lists._floor: the k-th best of the maxima of groups of items.
+    The row is cut into groups. The k-th best of the groups' maxima is such a score, since k groups
+    hold one item each that reaches it; it costs one pass.
     """
     n_users, n_items = scores.shape
     size = n_items // (GROUPS * k)
