@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from core.names import check_name
 from core.options import InputError, refuse_special
 
 HERE = Path(__file__).resolve().parents[1]
+BLOCK = 1 << 12  # rows that are read together
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,18 @@ class Matrix:
     vectors: np.ndarray
     sha256: str
     facts: dict
+
+    def rows(self, chosen: np.ndarray) -> np.ndarray:
+        """Return the rows asked for, float32 (n, width), in memory of their own.
+
+        What was mapped to read them is let go block by block: memory holds a wide embedding once.
+        """
+        rows = np.empty((len(chosen), self.vectors.shape[1]), np.float32)
+        for start in range(0, len(chosen), BLOCK):
+            rows[start : start + BLOCK] = self.vectors[chosen[start : start + BLOCK]]
+            if hasattr(mmap, "MADV_DONTNEED"):
+                self.vectors.base.madvise(mmap.MADV_DONTNEED)
+        return rows
 
 
 def read_matrix(root: Path, name: str) -> Matrix:

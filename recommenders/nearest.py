@@ -15,7 +15,7 @@ from recommenders.interactions import Interactions, Split
 from recommenders.lists import Lists, recommend
 from recommenders.vectors import Cosines
 
-USERS, TRACKS = 1 << 11, 1 << 11  # of a block; of users, each core has its share
+USERS, TRACKS = 1 << 10, 1 << 11  # of a block; of users, each core has its share
 _BLAS = ThreadpoolController().select(user_api="blas")
 
 

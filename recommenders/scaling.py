@@ -26,7 +26,8 @@ import numpy as np
 
 from core.options import InputError
 
-BLOCK = 4096  # rows at a time in float64
+BLOCK = 4096  # rows at a time in float64, of vectors up to WIDE wide; of wider ones, fewer
+WIDE = 1024
 ROUNDING = 4 * np.finfo(np.float32).eps  # a dimension that moves by less does not vary
 
 
@@ -119,8 +120,7 @@ class Scaling:
         result = (
             vectors if overwrite and shape == vectors.shape else np.empty(shape, dtype=np.float32)
         )
-        for start in range(0, len(vectors), BLOCK):
-            rows = slice(start, start + BLOCK)
+        for rows in _slices(vectors):
             block = (vectors[rows][:, self.kept].astype(np.float64) - self.mean) / self.deviation
             result[rows] = block if self.rotation is None else block @ self.rotation
         return result
@@ -138,15 +138,20 @@ class Scaling:
 
 
 def _blocks(vectors: np.ndarray):
-    for start in range(0, len(vectors), BLOCK):
-        yield vectors[start : start + BLOCK].astype(np.float64)
+    for rows in _slices(vectors):
+        yield vectors[rows].astype(np.float64)
+
+
+def _slices(vectors: np.ndarray) -> list[slice]:
+    size = max(1, min(BLOCK, BLOCK * WIDE // vectors.shape[1]))
+    return [slice(start, start + size) for start in range(0, len(vectors), size)]
 
 
 def _correlations(vectors: np.ndarray, own: Scaling) -> tuple[np.ndarray, float]:
     """Return the mean of the scaled rows' products, and the sum of their lengths to the fourth."""
     total, fourth = 0.0, 0.0
-    for start in range(0, len(vectors), BLOCK):
-        rows = own.apply(vectors[start : start + BLOCK]).astype(np.float64)
+    for part in _slices(vectors):
+        rows = own.apply(vectors[part]).astype(np.float64)
         total = total + rows.T @ rows
         fourth += np.square(np.square(rows).sum(axis=1)).sum()
     return total / len(vectors), fourth

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from core.names import NONE, WITHOUT_FILE
 from core.options import InputError
+from recommenders.compiled import compiled
 from recommenders.cores import by_parts
 from recommenders.embedding_files import check_rows, matrix_shape, read_matrix
 from recommenders.interactions import Interactions, Split
 
 EXTREME = 1e25  # values beyond it, or below its inverse, are refused: sums of them would overflow
-BLOCK = 1 << 9  # rows that are scaled together
+BLOCK = 1 << 12  # rows that are looked at together
+SHORTEST = 1e-8  # of the largest number there; a row that is shorter counts as zeros
 PARALLEL = 0.999  # mean cosine of two tracks above which float32 cannot tell neighbours apart
 BESIDE = "+"  # between the names of embeddings that are put side by side
 SHUFFLE_STREAM = 0x5F  # beside the seed, so that no other draw of a run has the same stream
@@ -84,7 +85,7 @@ def load_item_vectors(
     if fingerprint not in (None, matrix.sha256):
         raise InputError(f"{path} was replaced while it was read; run the same command again")
     check_rows(root, name, matrix, split.n_tracks)
-    vectors = np.asarray(matrix.vectors[split.track_idx], dtype=np.float32)
+    vectors = matrix.rows(split.track_idx)
     return _fill_missing(path, vectors, split.track_idx, missing, known)
 
 
@@ -108,11 +109,18 @@ def part_widths(root: Path, name: str, width: int) -> list[int]:
 
 
 def _fill_missing(path: Path, vectors, track_idx, missing: str, known) -> np.ndarray:
-    infinite = np.isinf(vectors).any(axis=1)
+    """Return the vectors, missing rows filled where they are, or say what is wrong with them."""
+    # NaN and rows of zeros are missing ones; see below.
+    largest, nan = np.empty(len(vectors), np.float32), np.empty(len(vectors), bool)
+    for start in range(0, len(vectors), BLOCK):
+        rows = vectors[start : start + BLOCK]
+        largest[start : start + BLOCK] = np.maximum(rows.max(axis=1), -rows.min(axis=1))
+        nan[start : start + BLOCK] = np.isnan(rows).any(axis=1)
+    infinite = np.isinf(largest)
+    for row in np.flatnonzero(nan):  # where the largest says nothing
+        infinite[row] = np.isinf(vectors[row]).any()
     if infinite.any():
         raise InputError(f"{path} row {track_idx[infinite.argmax()]} holds an infinite value")
-    # NaN and rows of zeros are missing ones; see below.
-    largest = np.maximum(vectors.max(axis=1), -vectors.min(axis=1))
     extreme = (largest > EXTREME) | ((largest > 0) & (largest < 1 / EXTREME))
     if extreme.any():
         row = extreme.argmax()
@@ -120,8 +128,7 @@ def _fill_missing(path: Path, vectors, track_idx, missing: str, known) -> np.nda
             f"{path} row {track_idx[row]} has values up to {largest[row]:.3g}, whose squared "
             "length does not fit into float32; scale the vectors and save them again"
         )
-    nan = np.isnan(vectors).any(axis=1)
-    gone = nan | ~vectors.any(axis=1)
+    gone = nan | (largest == 0)
     if not gone.any():
         return vectors
     if missing == "error" or (known is None and gone.all()):
@@ -132,9 +139,12 @@ def _fill_missing(path: Path, vectors, track_idx, missing: str, known) -> np.nda
             f"{'train' if known is None else 'cold'} tracks (row {track_idx[row]} holds {what}); "
             "extract them, or use --missing mean"
         )
-    filled = vectors.copy()
-    filled[gone] = (vectors[~gone] if known is None else known).mean(axis=0, dtype=np.float64)
-    return filled
+    if known is None:
+        vectors[gone] = 0  # add nothing to the sum
+        vectors[gone] = vectors.sum(axis=0, dtype=np.float64) / (~gone).sum()
+    else:
+        vectors[gone] = known.mean(axis=0, dtype=np.float64)
+    return vectors
 
 
 def shuffled_rows(vectors: np.ndarray, seed: int) -> np.ndarray:
@@ -146,14 +156,41 @@ def shuffled_rows(vectors: np.ndarray, seed: int) -> np.ndarray:
     return vectors[np.random.default_rng([seed, SHUFFLE_STREAM]).permutation(len(vectors))]
 
 
-def mean_vectors(train: Interactions, vectors: np.ndarray) -> np.ndarray:
-    """Return the mean of every user's item vectors, each item once, float32 (n_users, width).
+def mean_vectors(
+    train: Interactions,
+    vectors: np.ndarray,
+    users: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the mean of every user's item vectors, each item once, float (n_users, width).
 
     Args:
         train: the users' histories.
-        vectors: float32 (n_items, width).
+        vectors: float (n_items, width); the means have their type.
+        users: user_idx (b,), for the means of these alone, (b, width).
+        weights: float (n_items,), what each item's vector is multiplied by.
     """
-    return _averages(train, len(vectors)) @ vectors
+    users = np.arange(len(train.offsets) - 1) if users is None else np.asarray(users, np.int64)
+    weights = np.ones(len(vectors), vectors.dtype) if weights is None else weights
+    means = np.empty((len(users), vectors.shape[1]), vectors.dtype)
+
+    def part(rows: slice) -> None:
+        _mean_rows(vectors, weights, train.offsets, train.items, users[rows], means[rows])
+
+    by_parts(part, len(users))
+    return means
+
+
+@compiled
+def _mean_rows(vectors, weights, offsets, items, users, means):
+    """Write the means of the users' vectors, summed in the order of their items."""
+    means[:] = 0
+    for i in range(len(users)):
+        first, end = offsets[users[i]], offsets[users[i] + 1]
+        for item in items[first:end]:
+            weight = vectors.dtype.type(weights[item] / (end - first))
+            for d in range(vectors.shape[1]):
+                means[i, d] += weight * vectors[item, d]
 
 
 class Cosines:
@@ -163,19 +200,19 @@ class Cosines:
     time. nearest.py makes lists of them without ever holding those of a user to all tracks.
 
     Args:
-        averages: (n_users, n_items), whose product with `vectors` gives the users' means.
+        train: the users' histories.
         vectors: float (n_items, width), of what users have heard.
         items: float (n, width), of the candidates, at length 1.
+        lengths: float (n_items,), what `vectors` were divided by; None where they are as they were.
     """
 
-    def __init__(self, averages: csr_matrix, vectors: np.ndarray, items: np.ndarray):
-        self.averages, self.vectors, self.items = averages, vectors, items
+    def __init__(self, train: Interactions, vectors, items, lengths: np.ndarray | None = None):
+        self.train, self.vectors, self.items, self.lengths = train, vectors, items, lengths
         self.buffer = np.empty((0, len(items)), dtype=items.dtype)
 
     def means(self, users: np.ndarray) -> np.ndarray:
         """Return the users' mean vectors at length 1, float (b, width)."""
-        parts = by_parts(lambda rows: self.averages[users[rows]] @ self.vectors, len(users))
-        return unit_rows(np.concatenate(parts))
+        return unit_rows(mean_vectors(self.train, self.vectors, users, self.lengths))
 
     def __call__(self, users: np.ndarray) -> np.ndarray:
         if len(self.buffer) < len(users):
@@ -203,42 +240,28 @@ def knn_scorer(
         overwrite: bring `vectors` themselves to length 1, so that there is no second matrix; the
             sums of the raw ones are then taken by weights that hold the lengths.
     """
-    averages, items = _averages(train, len(vectors)), vectors
     alike = mean_cosine(vectors)
     if alike > PARALLEL:
         print(
             f"the vectors are nearly parallel, with a mean cosine of {alike:.7f}; they are "
             "compared in float64, but --scale standardize says more of what sets tracks apart"
         )
-        vectors = items = vectors.astype(np.float64)
+        vectors = vectors.astype(np.float64)
         candidates = None if candidates is None else candidates.astype(np.float64)
-        lengths = np.diff(averages.indptr)
-        averages.data = np.repeat(1 / lengths, lengths)
     if overwrite:
-        lengths = _make_unit_rows(items)
-        averages.data *= lengths[averages.indices]
-    else:
-        items = unit_rows(vectors if candidates is None else candidates)
-    return Cosines(averages, vectors, items)
+        lengths = _make_unit_rows(vectors)
+        return Cosines(train, vectors, vectors, lengths)
+    return Cosines(train, vectors, unit_rows(vectors if candidates is None else candidates))
 
 
-def _make_unit_rows(vectors: np.ndarray, block: int = 1 << 12) -> np.ndarray:
-    """Scale the rows to length 1 where they are; return the lengths they had, float32 (n,)."""
-    top = _largest(vectors)
-    lengths = np.empty(len(vectors), dtype=vectors.dtype)
-    for start in range(0, len(vectors), block):
-        rows = vectors[start : start + block]
-        rows /= top
-        lengths[start : start + block] = np.linalg.norm(rows, axis=1).clip(min=1e-8)
-        rows /= lengths[start : start + block, None]
+def _make_unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Scale the rows to length 1 where they are; return the lengths they had, float (n,).
+
+    They are those of the rows divided by the largest number's power of two, as unit_rows does.
+    """
+    top, lengths = _largest(vectors), np.empty(len(vectors), dtype=vectors.dtype)
+    by_parts(lambda of: _unit(vectors[of], top, vectors[of], lengths[of]), len(vectors))
     return lengths
-
-
-def _averages(train: Interactions, n_items: int) -> csr_matrix:
-    """Return the matrix (n_users, n_items) whose product with item vectors is the users' means."""
-    lengths = np.diff(train.offsets)
-    weights = np.repeat(1 / lengths, lengths).astype(np.float32)
-    return csr_matrix((weights, train.items, train.offsets), shape=(len(lengths), n_items))
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
@@ -247,17 +270,24 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
     A row shorter than 1e-8 of the largest number there is counts as zeros. The largest is divided
     by first, so that no square leaves float32's range.
     """
+    vectors = np.ascontiguousarray(vectors)
     top, unit = _largest(vectors), np.empty_like(vectors)
-
-    def part(of: slice) -> None:
-        for start in range(of.start, of.stop, BLOCK):  # the cache holds a block for all passes
-            rows = slice(start, min(start + BLOCK, of.stop))
-            np.divide(vectors[rows], top, out=unit[rows])
-            lengths = np.linalg.norm(unit[rows], axis=1, keepdims=True)
-            unit[rows] /= np.maximum(lengths, 1e-8)
-
-    by_parts(part, len(vectors))
+    lengths = np.empty(len(vectors), dtype=vectors.dtype)
+    by_parts(lambda of: _unit(vectors[of], top, unit[of], lengths[of]), len(vectors))
     return unit
+
+
+@compiled
+def _unit(vectors, top, unit, lengths):
+    """Write rows over top at length 1, into their own memory too, and the lengths they had."""
+    for i in range(len(vectors)):
+        squares = vectors.dtype.type(0)
+        for d in range(vectors.shape[1]):
+            value = vectors[i, d] / top
+            squares += value * value
+        lengths[i] = max(np.sqrt(squares), SHORTEST)
+        for d in range(vectors.shape[1]):
+            unit[i, d] = vectors[i, d] / top / lengths[i]
 
 
 def _largest(vectors: np.ndarray):
@@ -268,9 +298,22 @@ def _largest(vectors: np.ndarray):
 
 def mean_cosine(vectors: np.ndarray) -> float:
     """Return the mean cosine of two rows (n, width), over all pairs, a row with itself included."""
-    total = np.zeros(vectors.shape[1])
-    for start in range(0, len(vectors), 1 << 12):
-        rows = unit_rows(vectors[start : start + (1 << 12)])
-        total += rows.sum(axis=0, dtype=np.float64)
-    total /= len(vectors)
+    vectors = np.ascontiguousarray(vectors)
+    top = _largest(vectors)
+    total = sum(by_parts(lambda of: _sum_of_units(vectors[of], top), len(vectors))) / len(vectors)
     return float(total @ total)
+
+
+@compiled
+def _sum_of_units(vectors, top):
+    """Return the sum of what _unit writes, float64 (width,)."""
+    total = np.zeros(vectors.shape[1])
+    for i in range(len(vectors)):
+        squares = vectors.dtype.type(0)
+        for d in range(vectors.shape[1]):
+            value = vectors[i, d] / top
+            squares += value * value
+        length = top * max(np.sqrt(squares), SHORTEST)
+        for d in range(vectors.shape[1]):
+            total[d] += vectors[i, d] / length
+    return total
