@@ -224,7 +224,7 @@ def read_segments(row: Row) -> Segments | None:
     own = frames[0][keys]
     if not all(frame[keys].equals(own) for frame in frames[1:]):  # another order, or other users
         whole = (sum(f.set_index(keys)[list(metrics)] for f in frames) / len(frames)).sort_index()
-        own, values = whole.index.to_frame(), whole.to_numpy(np.float64)
+        own, values = whole.index.to_frame(index=False), whole.to_numpy(np.float64)
     else:
         values = sum(f[list(metrics)].to_numpy(np.float64) for f in frames) / len(frames)
     lines = own.groupby(["by", "group"]).indices
