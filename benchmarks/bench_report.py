@@ -102,7 +102,7 @@ def time_parts(root: Path, clock: Clock) -> None:
     tables["chance"] = chance_levels(runs)
     beside_published(tables["results"])
     clock("results")
-    tables["segments"] = summarize_segments(rows)
+    tables["segments"] = summarize_segments(rows)[0]
     clock("segments")
     metrics = [f"{name}@50" for name in METRICS]
     tables["comparisons"] = compare(rows, metrics)

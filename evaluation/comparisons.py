@@ -20,13 +20,21 @@ import pandas as pd
 
 from core.names import is_published, is_shuffled, plain_tag
 from core.registry import ALL, CONTROLS
-from evaluation.crossed import ENOUGH, Difference, detectable, difference
+from evaluation.crossed import (
+    ENOUGH,
+    Difference,
+    detectable,
+    difference,
+    differences,
+    seeds_part,
+)
 from evaluation.paired import (
     bootstrap_interval,
     effects,
     enough_permutations,
     holm,
     letters,
+    mean_and_spread,
     permutation_p,
 )
 from evaluation.results import Row
@@ -103,8 +111,8 @@ def _paired(
 ):
     """Return every statistic of paired.py for the pairs of rows and the metrics.
 
-    With `relative` also change, change_low and change_high: the difference in % of the second mean.
-    With `tests_alone` means and p, and nothing more.
+    With `relative` change, change_low and change_high: the difference in % of the second mean; and
+    not what is detectable. With `tests_alone` means and p, and nothing more.
     """
     cells = [
         (metric, a, b)
@@ -140,46 +148,55 @@ def _paired(
     plain, crossed = (np.flatnonzero(table.unit == each) for each in (USERS, BOTH))
     means = values.mean(axis=0)
     table["mean_a"], table["mean_b"] = means[of[:, 0]], means[of[:, 1]]
-    if not tests_alone:
-        for name, found in effects(values, of).items():
-            table[name] = found
-        table["ci_low"], table["ci_high"] = np.nan, np.nan
-        table.loc[plain, "ci_low"], table.loc[plain, "ci_high"] = bootstrap_interval(
-            *_only(values, of[plain]), resamples=resamples, seed=seed
-        )
+    own, spread = mean_and_spread(values, of)
+    parts = _seeds_parts(rows, used, np.unique(of[crossed]))
+    seeds = differences(own[crossed], spread[crossed], len(values), parts, of[crossed])
+    families = table.groupby(["recommender", "metric"], sort=False).indices
+    flips = enough_permutations(max(map(len, families.values())), resamples)
+    p, adjusted, level = (np.empty(len(table)) for _ in range(3))
+    p[plain] = permutation_p(*_only(values, of[plain]), permutations=flips, seed=seed)
+    p[crossed] = seeds.p
+    for family in families.values():
+        adjusted[family], level[family] = holm(p[family]), ALPHA / len(family)
+    table["p"], table["p_holm"] = p, adjusted
+    if tests_alone:
+        return table
+    low, high = np.empty(len(table)), np.empty(len(table))
+    low[plain], high[plain] = bootstrap_interval(
+        *_only(values, of[plain]), resamples=resamples, seed=seed
+    )
+    low[crossed], high[crossed] = seeds.interval
+    table = table.assign(**effects(values, of), ci_low=low, ci_high=high)
     if relative:
         second = np.where(table.mean_b > 0, table.mean_b, np.nan)
         table["change"] = 100 * table.difference / second
         table["change_low"], table["change_high"] = bootstrap_interval(
             values, of, resamples=resamples, seed=seed, relative=True
         )
-    families = table.groupby(["recommender", "metric"], sort=False).indices
-    flips = enough_permutations(max(map(len, families.values())), resamples)
-    table["p"] = np.nan
-    table.loc[plain, "p"] = permutation_p(*_only(values, of[plain]), permutations=flips, seed=seed)
-    of_seeds, freedom = np.zeros(len(table)), np.full(len(table), len(values) - 1.0)
-    found = []
-    for metric, a, b in (cells[at] for at in crossed):
-        found.append(difference(*(_seeds(rows[i], metric) for i in (a, b))))
-    of_seeds[crossed] = [each.of_seeds for each in found]
-    freedom[crossed] = [each.freedom for each in found]
-    table.loc[crossed, "p"] = [each.p for each in found]
-    if not tests_alone:
-        table.loc[crossed, "ci_low"] = [each.interval[0] for each in found]
-        table.loc[crossed, "ci_high"] = [each.interval[1] for each in found]
-    adjusted, level = np.empty(len(table)), np.empty(len(table))
-    for family in families.values():
-        adjusted[family] = holm(table.p.to_numpy()[family])
-        level[family] = ALPHA / len(family)
-    table["p_holm"] = adjusted
-    if tests_alone:
-        return table
-    if len(values) > 1:
+    elif len(values) > 1:
+        of_seeds, freedom = np.zeros(len(table)), np.full(len(table), len(values) - 1.0)
+        of_seeds[crossed], freedom[crossed] = seeds.of_seeds, seeds.freedom
         between = values[:, of[:, 0]] - values[:, of[:, 1]]
         table["detectable"] = detectable(between, of_seeds, freedom, level, seed=seed)
     else:
         table["detectable"] = np.nan
     return table
+
+
+def _seeds_parts(rows: list[Row], used: list[tuple[str, int]], wanted: np.ndarray) -> np.ndarray:
+    """Return seeds_part of the wanted of (metric, row), float64 (len(used), 3), else zeros.
+
+    A row's metrics go together.
+    """
+    found = np.zeros((len(used), 3))
+    metrics_of: dict[int, list[int]] = {}
+    for place in wanted.tolist():
+        metrics_of.setdefault(used[place][1], []).append(place)
+    for i, places in metrics_of.items():
+        if _is_random(rows[i]):
+            columns = [rows[i].metrics.index(used[place][0]) for place in places]
+            found[places] = seeds_part(rows[i].by_seed[:, :, columns])
+    return found
 
 
 def _only(values: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -34,7 +34,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of two rows.
+    """The difference of two rows, in floats; or of p pairs of rows, in float64 (p,) each.
 
     Attributes:
         mean: of the first less the second.
@@ -43,20 +43,21 @@ class Difference:
         freedom: degrees of freedom of `mean / error`.
     """
 
-    mean: float
-    error: float
-    of_seeds: float
-    freedom: float
+    mean: float | np.ndarray
+    error: float | np.ndarray
+    of_seeds: float | np.ndarray
+    freedom: float | np.ndarray
 
     @property
-    def p(self) -> float:
+    def p(self) -> float | np.ndarray:
         """Two-sided p of no difference; 1 where nothing varies and nothing differs."""
-        if self.error <= 1e-12:
-            return 1.0 if abs(self.mean) <= 1e-12 else 0.0
-        return float(2 * stdtr(self.freedom, -abs(self.mean) / self.error))
+        size, certain = np.abs(self.mean), np.less_equal(self.error, 1e-12)
+        found = 2 * stdtr(self.freedom, -size / np.where(certain, 1, self.error))
+        found = np.where(certain, size <= 1e-12, found)
+        return found if found.ndim else float(found)
 
     @property
-    def interval(self) -> tuple[float, float]:
+    def interval(self) -> tuple[float | np.ndarray, float | np.ndarray]:
         """The 95 % interval."""
         half = self.error * stdtrit(self.freedom, (1 + LEVEL) / 2)
         return self.mean - half, self.mean + half
@@ -70,25 +71,49 @@ def difference(one: np.ndarray, other: np.ndarray) -> Difference:
             counts as one that has no seeds: nothing of it is random.
     """
     own = one.mean(axis=0) - other.mean(axis=0)
-    n = len(own)
-    of_users = own.var(ddof=1) / n
-    parts, less = [], 0.0
-    for row in (one, other):
-        seeds = len(row)
-        if seeds > 1:
-            means = row.mean(axis=1)
-            rest = row - means[:, None] - row.mean(axis=0) + row.mean()
-            less += np.square(rest).sum() / ((n - 1) * (seeds - 1)) / (n * seeds)
-            parts.append((means.var(ddof=1) / seeds, seeds - 1))
-    of_seeds = max(sum(part for part, _ in parts) - less, 0.0)
+    parts = np.stack([seeds_part(one), seeds_part(other)])
+    found = differences(own.mean()[None], own.std(ddof=1)[None], len(own), parts, [[0, 1]])
+    return Difference(*(float(each[0]) for each in vars(found).values()))
+
+
+def seeds_part(row: np.ndarray) -> np.ndarray:
+    """Return what a row's seeds add to the variance of its mean, for any difference with it.
+
+    Args:
+        row: float64 (seeds, n_users, ...).
+
+    Returns:
+        float64 (..., 3): s_S^2 / S, the s_E^2 / (n S) that is in it, and S - 1; zeros of one seed.
+    """
+    seeds, n = row.shape[:2]
+    if seeds == 1:
+        return np.zeros((*row.shape[2:], 3))
+    means = row.mean(axis=1)
+    rest = row - means[:, None] - row.mean(axis=0) + row.mean(axis=(0, 1))
+    part = means.var(axis=0, ddof=1) / seeds
+    less = np.square(rest).sum(axis=(0, 1)) / ((n - 1) * (seeds - 1)) / (n * seeds)
+    return np.stack([part, less, np.full_like(part, seeds - 1)], axis=-1)
+
+
+def differences(
+    means: np.ndarray, spreads: np.ndarray, n: int, parts: np.ndarray, pairs: np.ndarray
+) -> Difference:
+    """Return the differences of pairs of rows over users and seeds, as `difference` does of one.
+
+    Args:
+        means, spreads: float64 (p,), of the n users' differences, seeds averaged: their mean and
+            standard deviation, with n - 1.
+        parts: float64 (rows, 3) of seeds_part.
+        pairs: int (p, 2), of rows.
+    """
+    part, less, free = np.moveaxis(parts[np.asarray(pairs, dtype=int)], 2, 0)  # (p, 2) each
+    of_users = spreads**2 / n
+    of_seeds = np.maximum(part.sum(axis=1) - less.sum(axis=1), 0)
     total = of_users + of_seeds
     square = of_users**2 / (n - 1)
-    if of_seeds > 0:
-        square += sum(part**2 / free for part, free in parts)
-    freedom = total**2 / square if square > 0 else n - 1
-    return Difference(
-        float(own.mean()), float(np.sqrt(total)), float(of_seeds), float(np.clip(freedom, 1, n - 1))
-    )
+    square += np.where(of_seeds > 0, (part**2 / np.maximum(free, 1)).sum(axis=1), 0)
+    freedom = np.divide(total**2, square, out=np.full(len(total), n - 1.0), where=square > 0)
+    return Difference(means, np.sqrt(total), of_seeds, np.clip(freedom, 1, n - 1))
 
 
 def detectable(

@@ -283,11 +283,17 @@ def mean_and_interval(values: np.ndarray) -> tuple[float, float]:
 
     Source: Student's t, n - 1 degrees of freedom, standard error s / sqrt(n).
     """
-    n = len(values)
+    mean, half = means_and_intervals(np.asarray(values)[:, None])
+    return float(mean[0]), float(half[0])
+
+
+def means_and_intervals(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean_and_interval of every column of (n, columns), float64 (columns,) each."""
+    n, columns = len(values), np.ascontiguousarray(values.T)
+    mean = columns.mean(axis=1)
     if n < 2:
-        return float(np.mean(values)), 0.0
-    error = np.std(values, ddof=1) / np.sqrt(n)
-    return float(np.mean(values)), float(error * stdtrit(n - 1, 0.975))
+        return mean, np.zeros(len(columns))
+    return mean, columns.std(axis=1, ddof=1) / np.sqrt(n) * stdtrit(n - 1, 0.975)
 
 
 def summarize(per_user: pd.DataFrame) -> dict:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 BLOCK = 256  # resamples, or sign flips, at a time
-CHUNK = 1 << 22  # numbers: differences of so many users x pairs at a time
+CHUNK = 1 << 17  # numbers: differences of so many pairs x users at a time, which a cache holds
 
 
 def bootstrap_interval(
@@ -32,6 +32,8 @@ def bootstrap_interval(
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """
     n, columns = values.shape
+    if not len(pairs):  # most of the time goes into the draws
+        return np.empty(0), np.empty(0)
     rng = np.random.default_rng([seed, 0])
     means = np.empty((resamples, columns))
     for rows in _blocks(resamples):
@@ -42,14 +44,12 @@ def bootstrap_interval(
         means[rows] = times.astype(np.float64) @ values / n
     tails = 100 * np.array([(1 - level) / 2, (1 + level) / 2])
     low, high = np.empty(len(pairs)), np.empty(len(pairs))
-    for chosen in _chunks(len(pairs), resamples):
-        a, b = pairs[chosen].T
-        second = means.take(b, axis=1)
-        difference = means.take(a, axis=1) - second
+    for chosen, first, second in _chunks(means, pairs):
+        difference = first - second
         if relative:
             second[second <= 0] = np.nan
             difference *= 100 / second
-        low[chosen], high[chosen] = np.percentile(difference, tails, axis=0)
+        low[chosen], high[chosen] = np.percentile(difference, tails, axis=1, overwrite_input=True)
     return low, high
 
 
@@ -64,6 +64,8 @@ def permutation_p(
     Source: Fisher, 1935; p = (1 + exceeding) / (1 + flips), Phipson and Smyth, 2010.
     """
     n = len(values)
+    if not len(pairs):
+        return np.empty(0)
     rng = np.random.default_rng([seed, 1])
     a, b = np.asarray(pairs).T
     observed = values.sum(axis=0)
@@ -108,21 +110,30 @@ def effects(values: np.ndarray, pairs: np.ndarray) -> dict[str, np.ndarray]:
     the other is better, the rest being ties.
     Source: Cohen, Statistical Power Analysis, 1988, section 2.3.5 (d'z).
     """
-    pairs = np.asarray(pairs)
     found = {
         name: np.zeros(len(pairs)) for name in ("difference", "effect_size", "better_a", "better_b")
     }
-    for chosen in _chunks(len(pairs), len(values)):
-        a, b = pairs[chosen].T
-        difference = values.take(a, axis=1) - values.take(b, axis=1)
-        mean = difference.mean(axis=0)
-        spread = difference.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(len(a))
-        some = spread > 1e-12
-        found["difference"][chosen] = mean
-        found["effect_size"][chosen] = np.divide(mean, spread, out=np.zeros(len(a)), where=some)
-        found["better_a"][chosen] = (difference > 1e-12).mean(axis=0)
-        found["better_b"][chosen] = (difference < -1e-12).mean(axis=0)
+    found["difference"], spread = mean_and_spread(values, pairs)
+    np.divide(found["difference"], spread, out=found["effect_size"], where=spread > 1e-12)
+    for chosen, first, second in _chunks(values, pairs):
+        difference = first - second
+        found["better_a"][chosen] = (difference > 1e-12).mean(axis=1)
+        found["better_b"][chosen] = (difference < -1e-12).mean(axis=1)
     return found
+
+
+def mean_and_spread(values: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each pair's differences over users, (p,) each.
+
+    n - 1 is in the deviation, which is 0 of a single user.
+    """
+    mean, spread = np.zeros(len(pairs)), np.zeros(len(pairs))
+    for chosen, first, second in _chunks(values, pairs):
+        difference = first - second
+        mean[chosen] = difference.mean(axis=1)
+        if len(values) > 1:
+            spread[chosen] = difference.std(axis=1, ddof=1)
+    return mean, spread
 
 
 def letters(n: int, apart: np.ndarray) -> list[str]:
@@ -157,7 +168,10 @@ def _blocks(total: int) -> Iterator[slice]:
         yield slice(start, min(start + BLOCK, total))
 
 
-def _chunks(n_pairs: int, height: int) -> Iterator[slice]:
-    width = max(1, CHUNK // max(height, 1))
-    for start in range(0, n_pairs, width):
-        yield slice(start, min(start + width, n_pairs))
+def _chunks(values: np.ndarray, pairs: np.ndarray) -> Iterator[tuple]:
+    """Yield some pairs at a time: which, and their columns as rows, first and second, to keep."""
+    columns = np.ascontiguousarray(values.T)
+    size = max(1, CHUNK // max(len(values), 1))
+    for start in range(0, len(pairs), size):
+        a, b = np.asarray(pairs[start : start + size]).T
+        yield slice(start, start + len(a)), columns[a], columns[b]

@@ -18,7 +18,7 @@ from core.registry import CONTROLS, is_chance, place
 from evaluation import artists, warmup
 from evaluation.beyond import GROUPS, STATISTICS
 from evaluation.finished import COMPLETE, has_table, read_finished, read_table
-from evaluation.measures import mean_and_interval
+from evaluation.measures import mean_and_interval, means_and_intervals
 from evaluation.tables import KEYS
 
 SEGMENTS = "segments_test.pqt"
@@ -196,22 +196,83 @@ def summarize_lists(rows: list[Row]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=[*KEYS, "k", *STATISTICS])
 
 
-def segment_means(row: Row) -> pd.DataFrame | None:
-    """Return a row's segments, seeds averaged: index by, group, user_id, a column a metric."""
+@dataclass(frozen=True)
+class Segments:
+    """A row's segments, seeds averaged.
+
+    Attributes:
+        users: user_id of each line, int64 (n,); a user has a line in each group.
+        lines: {(by, group): int (m,)}, the lines of a group.
+        metrics: names of the columns of values.
+        values: float64 (n, metrics).
+    """
+
+    users: np.ndarray
+    lines: dict[tuple[str, str], np.ndarray]
+    metrics: tuple[str, ...]
+    values: np.ndarray
+
+
+def read_segments(row: Row) -> Segments | None:
+    """Return a row's segments; None where its runs have none."""
     having = [run for run in row.runs if has_table(run["path"], SEGMENTS, run)]
     frames = [read_table(run["path"], SEGMENTS, run, _remedy(run)) for run in having]
     if not frames:
         return None
-    metrics = [c for c in frames[0] if "@" in c and all(c in f for f in frames)]
+    metrics = tuple(c for c in frames[0] if "@" in c and all(c in f for f in frames))
     keys = ["by", "group", "user_id"]
-    return (sum(f.set_index(keys)[metrics] for f in frames) / len(frames)).sort_index()
+    own = frames[0][keys]
+    if not all(frame[keys].equals(own) for frame in frames[1:]):  # another order, or other users
+        whole = (sum(f.set_index(keys)[list(metrics)] for f in frames) / len(frames)).sort_index()
+        own, values = whole.index.to_frame(index=False), whole.to_numpy(np.float64)
+    else:
+        values = sum(f[list(metrics)].to_numpy(np.float64) for f in frames) / len(frames)
+    lines = own.groupby(["by", "group"]).indices
+    return Segments(own.user_id.to_numpy(), lines, metrics, values)
 
 
-def find_crossings(rows: list[Row], metric: str) -> pd.DataFrame:
-    """Return crossings.csv: every row that hears against every one that does not, but chance."""
-    means = [(row, segment_means(row)) for row in rows]
-    means = [(row, own) for row, own in means if own is not None and metric in own]
-    curves = [(row, _curve(own, metric)) for row, own in means]
+def summarize_segments(
+    rows: list[Row], metric: str | None = None
+) -> tuple[pd.DataFrame, list[tuple[Row, pd.DataFrame]]]:
+    """Return segments.csv, the metrics by who listens and by what is listened to; and curves.
+
+    Each row's segments, most of the bytes of its runs, are read once and not kept.
+
+    Args:
+        metric: of the curves, a frame for each row that has bins of plays: the metric by bins, a
+            row a user, ascending, NaN where a bin has none.
+    """
+    lines, curves = [], []
+    for row in rows:
+        own = read_segments(row)
+        if own is None:
+            continue
+        for by, known in SEGMENT_GROUPS.items():
+            for group in known:
+                if (by, group) not in own.lines:
+                    continue
+                at = own.lines[by, group]
+                line = {**row.keys, "by": by, "group": group, "users": len(at)}
+                found = zip(own.metrics, *means_and_intervals(own.values[at]), strict=True)
+                for name, mean, half in found:
+                    line[name], line[f"{name}_ci95"] = mean, half
+                lines.append(line)
+        if metric in own.metrics:
+            column = own.values[:, own.metrics.index(metric)]
+            bins = {name: own.lines.get((warmup.PLAYS, name)) for name in warmup.names()}
+            bins = {name: at for name, at in bins.items() if at is not None}
+            bins = {name: pd.Series(column[at], own.users[at]) for name, at in bins.items()}
+            curves.append((row, pd.DataFrame(bins).sort_index()))
+    columns = None if lines else [*KEYS, "by", "group", "users"]
+    return pd.DataFrame(lines, columns=columns), curves
+
+
+def find_crossings(curves: list[tuple[Row, pd.DataFrame]], metric: str) -> pd.DataFrame:
+    """Return crossings.csv: every row that hears against every one that does not, but chance.
+
+    Args:
+        curves: of summarize_segments.
+    """
     curves = [(row, curve) for row, curve in curves if len(curve.columns) > 1]
     controls = [(row, c) for row, c in curves if row.recommender in CONTROLS]
     lines = []
@@ -228,34 +289,6 @@ def find_crossings(rows: list[Row], metric: str) -> pd.DataFrame:
             lines.append((*row.keys.values(), name, metric, len(curve), *numbers))
     columns = [*KEYS, "against", "metric", "users", "plays", "plays_low", "plays_high"]
     return pd.DataFrame(lines, columns=[*columns, "first", "last"])
-
-
-def _curve(means: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return the metric by bins of plays, a row a user, ascending; NaN where a bin has none."""
-    if warmup.PLAYS not in means.index.get_level_values("by"):
-        return pd.DataFrame()
-    wide = means.loc[warmup.PLAYS][metric].unstack("group").sort_index()
-    return wide[[name for name in warmup.names() if name in wide]]
-
-
-def summarize_segments(rows: list[Row]) -> pd.DataFrame:
-    """Return segments.csv: the metrics by who listens and by what is listened to."""
-    lines = []
-    for row in rows:
-        mean = segment_means(row)
-        if mean is None:
-            continue
-        metrics = list(mean)
-        for by, known in SEGMENT_GROUPS.items():
-            for group in known:
-                if (by, group) not in mean.index:
-                    continue
-                own = mean.loc[(by, group)]
-                line = {**row.keys, "by": by, "group": group, "users": len(own)}
-                for name in metrics:
-                    line[name], line[f"{name}_ci95"] = mean_and_interval(own[name].to_numpy())
-                lines.append(line)
-    return pd.DataFrame(lines, columns=None if lines else [*KEYS, "by", "group", "users"])
 
 
 def chance_levels(runs: Iterable[dict], part: str = "test") -> pd.DataFrame:

@@ -27,9 +27,15 @@ def apart(
 
 
 def settled(figure: Figure) -> None:
-    """Lay the figure out and keep it so: what is placed by pixels afterwards stays where it is."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    """Lay the figure out and keep it so: what is placed by pixels afterwards stays where it is.
+
+    Of a figure that is settled nothing is done. One that is not is laid out whenever it is saved,
+    and drawn twice for it.
+    """
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)  # "none" leaves a stand-in, for which it is drawn twice
 
 
 def lead_line(figure: Figure, path, **style) -> None:

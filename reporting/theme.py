@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from core.artifacts import atomic_path
+from reporting.labels import settled
 
 WIDE, NARROW = 9.0, 3.9  # inches: of a desktop's column, and of a phone
 DPI = 190  # sharp on screens of two pixels a point
@@ -74,7 +75,6 @@ def settings(theme: Theme) -> dict:
         "xtick.major.size": 0,
         "ytick.major.size": 0,
         "ytick.minor.size": 0,
-        "figure.constrained_layout.use": True,
         "pdf.fonttype": 42,  # text stays text
         "svg.hashsalt": "report",
     }
@@ -103,7 +103,8 @@ def panels(n: int, narrow: bool, height: float, *, columns: int = 3, width=None,
     columns = 1 if narrow else min(n, columns)
     rows = -(-n // columns)
     across = NARROW if narrow else WIDE if width is None else columns * width
-    figure = Figure(figsize=(across, rows * height))
+    figure = Figure(figsize=(across, rows * height), layout="constrained")
+    FigureCanvasAgg(figure)  # measures texts for the layout
     axes = figure.subplots(rows, columns, squeeze=False, **options).ravel()
     for axis in axes[n:]:
         axis.set_visible(False)
@@ -124,12 +125,11 @@ def save(draw: Callable[[Theme, bool], Figure], name: str, folder: Path) -> list
         with matplotlib.rc_context(settings(theme)):
             for narrow in (False, True):
                 figure = draw(theme, narrow)
-                FigureCanvasAgg(figure)
+                settled(figure)
                 dark = "-dark" if theme is DARK else ""
                 path = folder / f"{name}{'-narrow' if narrow else ''}{dark}.png"
                 files.append(_write(figure, path, dpi=DPI))
                 if theme is LIGHT and not narrow:
-                    figure.set_layout_engine("none")  # it is laid out; again takes a second
                     files.append(_write(figure, folder / f"{name}.pdf", dpi=300))
     return files
 

@@ -7,7 +7,8 @@ from scipy import stats
 from test_table import write_run
 
 from evaluation.comparisons import BOTH, USERS, against_shuffled, compare, groups
-from evaluation.crossed import detectable, difference
+from evaluation.crossed import detectable, difference, differences, seeds_part
+from evaluation.paired import mean_and_spread
 from evaluation.results import average_seeds, read_runs
 
 METRIC = "HitRate@50"
@@ -44,6 +45,19 @@ def test_without_seeds_it_is_the_paired_t_test_and_equal_rows_are_equal():
     assert found.interval == pytest.approx(tuple(t.confidence_interval()))
     assert difference(one, one).p == 1
     assert difference(one, one - 1).p == 0, "the same for every user"
+
+
+def test_many_pairs_of_rows_at_once_are_the_same_as_each_alone():
+    rng = np.random.default_rng(0)
+    seeds, pairs = (3, 1, 5, 3), np.array([(0, 1), (0, 2), (2, 3), (3, 0), (1, 1)])
+    rows = [row(rng, n, rng.normal(size=40), 0.5 * (n > 1), 0.2) for n in seeds]
+    values = np.stack([each.mean(axis=0) for each in rows], axis=1)
+    parts = np.stack([seeds_part(each) for each in rows])
+    found = differences(*mean_and_spread(values, pairs), 40, parts, pairs)
+    for place, (a, b) in enumerate(pairs):
+        alone = difference(rows[a], rows[b])
+        assert found.p[place] == pytest.approx(alone.p)
+        assert [each[place] for each in found.interval] == pytest.approx(alone.interval)
 
 
 @pytest.mark.parametrize("spread", [(0.4, 0.5, 0.3), (1, 0.3, 0.2), (0.2, 1, 0.5)])
