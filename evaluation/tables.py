@@ -54,7 +54,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from core.artifacts import read_json, read_sealed, sha256, write_json
+from core.artifacts import read_json, read_sealed, sha256, shared, write_json
 from core.options import InputError
 from evaluation.measures import STATED
 
@@ -80,6 +80,7 @@ HEADS = {  # first columns of what table.py writes
     *(("section", "recommender", "embedding"), ("",)),
 }
 SEAL = "tables.json"  # written last
+LOCK = ".lock"  # held by table.py, and together by those who read
 ELSEWHERE = {"search": "its last python sweep.py"}  # tables of others, and what makes them
 METRIC = re.compile(r"\w+@\d+")
 KEYS = ["recommender", "embedding", "tag"]
@@ -96,7 +97,11 @@ def read_tables(root: Path) -> dict[str, pd.DataFrame]:
             table.py.
     """
     folder = Path(root) / "tables"
-    again = f"python table.py --root {root}"
+    with shared(folder / LOCK, str(folder)):
+        return _read_together(folder, f"python table.py --root {root}")
+
+
+def _read_together(folder: Path, again: str) -> dict[str, pd.DataFrame]:
     if not (folder / "results.csv").exists():
         raise InputError(f"{folder / 'results.csv'} is missing; make it with {again}")
     sealed = _sealed(folder / SEAL, again)
@@ -114,7 +119,9 @@ def read_tables(root: Path) -> dict[str, pd.DataFrame]:
 def read_results(root: Path) -> pd.DataFrame:
     """Return root/tables/results.csv alone, as read_tables does."""
     folder, again = Path(root) / "tables", f"python table.py --root {root}"
-    return read_csv(folder / "results.csv", again, _sealed(folder / SEAL, again).get("results"))
+    with shared(folder / LOCK, str(folder)):
+        sealed = _sealed(folder / SEAL, again)
+        return read_csv(folder / "results.csv", again, sealed.get("results"))
 
 
 def seal_tables(folder: Path) -> None:
