@@ -1,23 +1,25 @@
-"""Start every two stages at the same moment on one finished root, and look at what stands there.
+"""Run every two stages at once on one finished root, and look at what stands there afterwards.
 
     python -m benchmarks.stress_pairs
-    python -m benchmarks.stress_pairs --only table,metrics --rounds 5
+    python -m benchmarks.stress_pairs --only table,metrics --rounds 20
+    python -m benchmarks.stress_pairs --shards 4 --shard 0      # a fourth of all, and so on
 
-The root is that of stress_files, with a few tracks' sound besides. Each of COMMANDS makes anew
-what is there, or makes it otherwise; every one is started beside every other and beside itself, as
-two processes that leave one gate together (forked from this one, in which all is imported, so that
-they meet in their work and not in their imports). In further rounds the second waits for a part of
-the first's time, drawn from --seed. Afterwards both must have ended with 0, or with one line that
-says why and exit code 1 or 2; and the root must be one of
+The root is that of stress_files, with a few tracks' sound besides. Each of COMMANDS makes anew what
+is there, or makes it otherwise; every one meets every other, and itself. In the first round both
+are started at the same moment: two processes that leave one gate together, forked from this one, in
+which all is imported, so that they meet in their work. In further rounds one is stopped before an
+opening, renaming or removal of a file under the root, drawn from --seed; the other is run to its
+end, and then the first goes on. Both must end with 0, or with one line that says why and exit code
+1 or 2; and the root must then hold
 
-    one after the other   the same files as after the two in a row, this one or that one first; of
-                          one that was refused, as if it had not been started
-    named later           something else, about which every stage that comes later (LATER) ends with
-                          an error, or has the numbers of such an order
+    in order      what it holds after the two in a row, this one or that one first; of one that was
+                  refused, as if it had not been started
+    named later   something else, about which every stage that comes later (LATER, without
+                  --overwrite) ends with an error, or has the numbers of such an order
 
-and is otherwise `silent`. Prints a line for every two: what came of each, and of the root; the last
+and is otherwise `silent`. Prints a line for every two: how each ended, and what stands; the last
 line is one json object with the sums. Ends with exit code 1 where anything is silent, a traceback,
-unnamed (an error without a line), or hangs for a minute.
+an error without a line (`unnamed`), or takes five minutes (`hang`).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import importlib
 import itertools
 import json
 import os
+import select
 import shutil
 import signal
 import sys
@@ -56,13 +59,17 @@ from benchmarks.stress_root import (
     content,
     make_root,
 )
+from core import artifacts
 from core.options import WorkError, option, run
 from core.trackids import read_trackids
+from extract_item_embeddings.engine import main as extract
 
-PATIENCE = 60.0  # seconds after which two that wait for each other are ended
-OUTCOMES = ("one after the other", "named later", "silent", "traceback", "unnamed", "hang")
+PATIENCE = 300.0  # seconds after which a process hangs
+OUTCOMES = ("in order", "named later", "silent", "traceback", "unnamed", "hang")
+EXTRACTION = "extract_item_embeddings.mfcc"
 FAST = ("--embedding", "noise", "--width", "8", "--device", "cpu", "--overwrite")
 EPOCHS = ("--epochs", "1")
+MOMENTS = {"open": 0, "os.rename": 1, "os.remove": 0}  # audit event: place of the path in it
 NOT_COMPARED = {".lock", ".tmp", ".db", ".pt", ".jsonl", ".md", ".tex", ".pdf", ".png", ".html"}
 TAKES = {"seconds", "peak_memory_mb"}  # what is another number each time
 
@@ -98,7 +105,7 @@ COMMANDS = {
         "1_train_test_split", ("--test-last", "10%", "--train-last", "14d", "--overwrite")
     ),
     "extraction": Command(
-        "extract_item_embeddings.mfcc",
+        EXTRACTION,
         ("--audio", "ROOT/sound", "--workers", "1", "--device", "cpu", "--overwrite"),
     ),
     "import": Command("import_embedding", (*TABLE_OF, "imported", "--overwrite")),
@@ -140,11 +147,10 @@ LATER = {"stage 0": STAGE_0, "stage 1": STAGE_1, "knn": AGAIN, "metrics": METRIC
 @dataclass(frozen=True)
 class PairsConfig:
     only: tuple[str, ...] = option((), "of pairs in which both names hold one of these; auto: all")
-    beside: tuple[str, ...] = option((), "of pairs in which one name holds one of these; auto: all")
+    rounds: int = option(1, "of every two; from the second on one of them is stopped")
     shards: int = option(1, "parts of the pairs, for as many processes")
     shard: int = option(0, "which of them, from 0")
-    rounds: int = option(1, "starts of every two; from the second on one of them waits")
-    seed: int = option(0, "of the log, and of the waiting")
+    seed: int = option(0, "of the log, of the order of pairs, of where one is stopped")
     folder: Path | None = option(None, "where to work; auto: the system's temporary folder")
 
 
@@ -166,6 +172,12 @@ class Ended:
             return "ok"
         return "named" if self.code in (1, 2) and self.said.strip() else "unnamed"
 
+    def __str__(self) -> str:
+        """Return the kind; of an error with its line, of a traceback with its end."""
+        line = " ".join(self.said.split())
+        shown = {"named": line[:150], "traceback": self.said[-2000:], "unnamed": str(self.code)}
+        return f"{self.kind} ({shown[self.kind]})" if self.kind in shown else self.kind
+
 
 def main(config: PairsConfig) -> None:
     import_all()
@@ -174,48 +186,78 @@ def main(config: PairsConfig) -> None:
         work = Path(name)
         forked(lambda: make_pairs_root(work / "root", config.seed), work / "made")
         orders = Orders(work / "root", work / "order")
-        for pair in pairs(config):
+        for names in pairs(config, rng):
             for turn in range(config.rounds):
-                first, second = pair if turn % 2 == 0 else pair[::-1]
-                wait = rng.random() * orders.seconds(first) if turn else 0.0
-                told = together(work, orders, (first, second), wait)
-                sums.update(told[2:])
-                print(f"{first:<22}{second:<22}{wait:4.1f} s  {'; '.join(told)}", flush=True)
+                pair = names if turn % 2 == 0 else names[::-1]
+                at = int(rng.integers(orders.moments(pair[0]))) if turn else None
+                ended = meet(work, orders.root, pair, at)
+                bad = [each.kind for each in ended if each.kind in OUTCOMES]
+                found = bad or [orders.judge(work / "pair", pair, ended)]
+                sums.update(found)
+                moment = "at once" if at is None else f"at {at}"
+                told = "; ".join([*map(str, ended), *found])
+                print(f"{pair[0]:<22}{pair[1]:<22}{moment:<9}{told}", flush=True)
     print(json.dumps({outcome: sums[outcome] for outcome in OUTCOMES}))
     if sum(sums[outcome] for outcome in OUTCOMES[2:]):
         raise WorkError("two at once made what neither order makes, or said nothing of use; above")
 
 
-def pairs(config: PairsConfig) -> list[tuple[str, str]]:
-    """Return every two commands that are asked for, and each with itself."""
-    every = itertools.combinations_with_replacement(COMMANDS, 2)
-    asked = [
-        pair
-        for pair in every
-        if (not config.only or all(any(part in n for part in config.only) for n in pair))
-        and (not config.beside or any(part in n for n in pair for part in config.beside))
-    ]
-    return asked[config.shard :: config.shards]
+def pairs(config: PairsConfig, rng) -> list[tuple[str, str]]:
+    """Return every two commands that are asked for, and each with itself, in an order drawn."""
+    names = [n for n in COMMANDS if not config.only or any(part in n for part in config.only)]
+    every = list(itertools.combinations_with_replacement(names, 2))
+    return [every[at] for at in rng.permutation(len(every))][config.shard :: config.shards]
 
 
-def together(work: Path, orders: Orders, names: tuple[str, str], wait: float) -> list[str]:
-    """Start two commands on a copy of the root; return what came of each, and of the root."""
-    root = copied(work / "root", work / "pair")
-    one, other = (COMMANDS[name] for name in names)
-    remove(root, one, other)
-    read, write = os.pipe()
-    children = [
-        start(command, root, work / f"said{n}", read, n * wait)
-        for n, command in enumerate((one, other))
-    ]
-    os.write(write, b"go")
-    ended = [finish(*child) for child in children]
-    os.close(read), os.close(write)
-    told = [each.kind if each.kind in ("ok", "named") else each.said[-2000:] for each in ended]
-    told = [f"{kind} ({each.said.strip()[:150]})" if kind == "named" else kind
-            for kind, each in zip(told, ended, strict=True)]  # fmt: skip
-    bad = [each.kind for each in ended if each.kind in OUTCOMES]
-    return [*told, *(bad or [orders.judge(root, names, [each.kind for each in ended])])]
+def meet(work: Path, root: Path, names: tuple[str, str], at: int | None) -> list[Ended]:
+    """Run two commands on a copy of the root, work/pair; return how each ended.
+
+    Args:
+        at: before which of its moments the first is stopped; None: both start together.
+    """
+    copy = copied(root, work / "pair")
+    first, second = (COMMANDS[name] for name in names)
+    remove(copy, first, second)
+    gate, opened = os.pipe()
+    if at is None:
+        children = [start(first, copy, work / "said0", gate=gate)]
+        children.append(start(second, copy, work / "said1", gate=gate))
+        os.write(opened, b"go")
+        ended = [finish(*child) for child in children]
+    else:
+        here, arrived = os.pipe()
+        child = start(first, copy, work / "said0", hook=Stop(copy, at, arrived, gate))
+        os.close(arrived)
+        select.select([here], [], [], PATIENCE)  # it is there, or has ended before
+        ended = [finish(*start(second, copy, work / "said1", patient=False))]
+        os.write(opened, b"g")
+        ended.insert(0, finish(*child))
+        os.close(here)
+    os.close(gate), os.close(opened)
+    return ended
+
+
+class Stop:
+    """An audit hook that stops a process before one of its moments, and counts them all.
+
+    A moment is the opening, renaming or removal of a file under the root, by Python's own means.
+
+    Args:
+        at: which moment, from 0; None: only count.
+        arrived: pipe that is told of it.
+        gate: pipe that lets it go on.
+    """
+
+    def __init__(self, root: Path, at: int | None, arrived: int = -1, gate: int = -1):
+        self.root, self.at, self.arrived, self.gate = f"{root}/", at, arrived, gate
+        self.count = 0
+
+    def __call__(self, event: str, args: tuple) -> None:
+        if event in MOMENTS and str(args[MOMENTS[event]]).startswith(self.root):
+            self.count += 1
+            if self.count - 1 == self.at:
+                os.write(self.arrived, b".")
+                os.read(self.gate, 1)
 
 
 class Orders:
@@ -227,12 +269,12 @@ class Orders:
     """
 
     def __init__(self, root: Path, work: Path):
-        self.root, self.work, self._made, self._took = root, work, {}, {}
+        self.root, self.work, self._made, self._moments = root, work, {}, {}
 
-    def seconds(self, name: str) -> float:
-        """Return how long a command takes by itself."""
+    def moments(self, name: str) -> int:
+        """Return how many moments a command has by itself, see Stop."""
         self.after(name)
-        return self._took[name]
+        return self._moments[name]
 
     def after(self, *names: str) -> Path:
         """Return the root after these commands, in a folder of its own."""
@@ -243,42 +285,36 @@ class Orders:
             folder = self.work.with_name("orders") / str(len(self._made))
             shutil.copytree(before, folder)
             remove(folder, COMMANDS[names[-1]])
-            began = time.monotonic()
-            ended = finish(*start(COMMANDS[names[-1]], folder, folder.with_suffix(".said")))
-            self._took.setdefault(names[-1], time.monotonic() - began)
+            counted, out = folder.with_suffix(".moments"), folder.with_suffix(".said")
+            ended = finish(*start(COMMANDS[names[-1]], folder, out, counted=counted))
+            self._moments.setdefault(names[-1], int(counted.read_text()))
             if ended.kind not in ("ok", "named"):
                 raise WorkError(f"{' then '.join(names)} ended with {ended}")
             self._made[names] = folder
         return self._made[names]
 
-    def judge(self, root: Path, names: tuple[str, str], kinds: list[str]) -> str:
+    def judge(self, root: Path, names: tuple[str, str], ended: list[Ended]) -> str:
         """Return the outcome of a root on which two commands ran at once."""
-        done = tuple(name for name, kind in zip(names, kinds, strict=True) if kind == "ok")
+        done = tuple(n for n, each in zip(names, ended, strict=True) if each.kind == "ok")
         found = state(root)
-        possible = [(), *((name,) for name in names), names, names[::-1]]
-        orders = {1: [done], 2: [names, names[::-1]], 0: [()]}[len(done)]
-        for order in orders:
-            if state(self.after(*order)) == found:
-                return "one after the other"
-        silent = []
+        orders = {0: [()], 1: [done], 2: [names, names[::-1]]}[len(done)]
+        if any(state(self.after(*order)) == found for order in orders):
+            return "in order"
+        possible = {(), *((name,) for name in names), names, names[::-1]}
         for label, reader in LATER.items():
             answer = answered(reader, root, self.work)
             known = {answered(reader, self.after(*order), self.work) for order in possible}
             if not answer.startswith("error") and answer not in known:
-                silent.append(label)
-        if not silent:
-            return "named later"
-        closest = min((state(self.after(*order)) for order in orders), key=lambda s: differ(s, found))
-        print(f"{', '.join(names)}: {silent}; {sorted(k for k in {*found, *closest} if found.get(k) != closest.get(k))}")
-        return "silent"
-
-
-def differ(one: dict, other: dict) -> int:
-    return sum(one.get(name) != other.get(name) for name in {*one, *other})
+                made = state(self.after(*orders[0]))
+                other = sorted(n for n in {*made, *found} if made.get(n) != found.get(n))
+                print(f"{label} believes it; other than in order: {', '.join(other)}")
+                return "silent"
+        return "named later"
 
 
 def answered(reader, root: Path, work: Path) -> str:
     """Return what a later stage has of a copy of the root, as text."""
+
     def ask(out: Path) -> None:
         found = attempt(reader, copied(root, work))
         out.write_text(f"error {found.__name__}" if isinstance(found, type) else repr(found))
@@ -322,20 +358,43 @@ def remove(root: Path, *commands: Command) -> None:
         (root / name).unlink(missing_ok=True)
 
 
-def start(command: Command, root: Path, out: Path, gate: int | None = None, wait=0.0) -> tuple:
-    """Fork a process that runs a command once a byte comes through the gate; (pid, out)."""
+def start(
+    command: Command,
+    root: Path,
+    out: Path,
+    *,
+    gate: int | None = None,
+    hook: Stop | None = None,
+    counted: Path | None = None,
+    patient: bool = True,
+) -> tuple[int, Path]:
+    """Fork a process that runs a command; return its id, and the file of what it says on stderr.
+
+    Args:
+        gate: pipe; it begins when a byte comes through.
+        hook: that stops it.
+        counted: file for the number of its moments.
+        patient: it waits for locks as long as it does; else for a moment.
+    """
+    hook = hook or Stop(root, None)
 
     def begin() -> None:
         if gate is not None:
             os.read(gate, 1)
-        time.sleep(wait)
+        if not patient:
+            take = artifacts._take
+            artifacts._take = lambda *lock, wait: take(*lock, wait=min(wait, 0.1))
         module = importlib.import_module(command.script)
         sys.argv = [command.script, *command.argv(root)]
-        if "." in command.script:
-            backbone = module.Mfcc
-            importlib.import_module("extract_item_embeddings.engine").main(backbone)
-        else:
-            run(module.main, config_of(module), module.__doc__)
+        sys.addaudithook(hook)
+        try:
+            if command.script == EXTRACTION:
+                extract(module.Mfcc)
+            else:
+                run(module.main, config_of(module), module.__doc__)
+        finally:
+            if counted:
+                counted.write_text(str(hook.count))
 
     return fork(begin, out), out
 

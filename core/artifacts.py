@@ -113,7 +113,7 @@ def exclusive(path: Path, what: str, wait: float = 0.0):
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
-        _take(file, fcntl.LOCK_EX, what, wait)
+        _take(file, fcntl.LOCK_EX, what, wait=wait)
         yield
 
 
@@ -134,11 +134,11 @@ def shared(path: Path, what: str, wait: float = 10.0):
         yield
         return
     with file:
-        _take(file, fcntl.LOCK_SH, what, wait)
+        _take(file, fcntl.LOCK_SH, what, wait=wait)
         yield
 
 
-def _take(file, kind: int, what: str, wait: float) -> None:
+def _take(file, kind: int, what: str, *, wait: float) -> None:
     until = time.monotonic() + wait
     while not lock(file, kind):
         if time.monotonic() >= until:
