@@ -200,7 +200,11 @@ def read_json(path: Path, made_by: str, keys: tuple[str, ...] = ()) -> dict:
     if absent := _absent(content, keys):
         raise InputError(f"{path} does not hold {absent}: it is damaged; make it with {made_by}")
     seal = content.pop(SEALED, None)
-    if seal is not None and seal != _seal_of_read(content):
+    if seal is None:
+        damaged = _is_sealed_by_another_name(content)
+    else:
+        damaged = seal != _seal_of_read(content)
+    if damaged:
         raise InputError(
             f"{path} is not what was written, it was damaged or edited; make it with {made_by}, or "
             f"remove its line '{SEALED}' if the edit is meant"
@@ -213,6 +217,13 @@ def _seal_of_read(content: dict) -> str | None:
         return _seal(content)
     except ValueError:  # NaN, which write_json never writes
         return None
+
+
+def _is_sealed_by_another_name(content: dict) -> bool:
+    """Say whether the last value is the fingerprint of the others: its name was damaged."""
+    *others, last = content or [""]
+    seal = content.get(last)
+    return isinstance(seal, str) and seal == _seal_of_read({n: content[n] for n in others})
 
 
 def read_sealed(path: Path, digest: str | None, remedy: str) -> bytes:
