@@ -38,7 +38,7 @@ if options_are_read(__name__):
     from core.splits import split_hash
     from evaluation import grids, journal
     from evaluation.comparisons import against_shuffled, compare, groups
-    from evaluation.finished import refuse_other_split
+    from evaluation.finished import made_of, refuse_other_split
     from evaluation.measures import HEADLINE, METRICS
     from evaluation.published import beside_published, compare_page, describe_data
     from evaluation.results import (
@@ -105,7 +105,7 @@ def write_tables(config: TableConfig, folder: Path) -> None:
         page = write_journal(tables, runs, config.root)
     else:
         _write(folder / "compare_published.md", compare_page(tables["published"], config.root))
-    seal_tables(folder)
+    seal_tables(folder, {run["folder"]: made_of(run) for run in runs})
     print(page)
     for name in unfinished_runs(config.root, config.runs):
         print(f"left out: runs/{name} is not finished; its own command goes on")

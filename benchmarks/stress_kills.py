@@ -4,9 +4,10 @@ Every stage here replaces what a finished root holds: by --overwrite, with other
 old and new can be told apart. After each kill each later stage must end with an error, or with the
 numbers of before or of afterwards; and the same command again must end as if undisturbed.
 
-Killed elsewhere: extractions (stress_extraction.py, tests/extract_item_embeddings), the record of
-Slurm jobs (tests/study/test_submission.py). A file that is written alone, as robustness.json, has
-one rename, which is core.artifacts' (tests/core/test_artifacts.py).
+Killed elsewhere: downloads, which have threads (tests/open_data/test_get_data.py), extractions
+(stress_extraction.py, tests/extract_item_embeddings), the record of Slurm jobs
+(tests/study/test_submission.py). A file that is written alone, as robustness.json, has one rename,
+which is core.artifacts' (tests/core/test_artifacts.py).
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ from benchmarks.stress_root import (
     COLLECT,
     DATES,
     EXPORT,
-    GET,
-    IMPORT,
     KNN,
     LOG,
     METRICS,
@@ -57,22 +56,19 @@ class Kill:
         stage: that is killed.
         later: stages that read what it writes, by name.
         first: that makes what is replaced, where the root has none.
-        removes: files that are removed before, of a stage that has no --overwrite.
-        run: folder of the run that it makes; unfinished, it is in no table, which is right as well.
+        record: the file that says "complete" of a run or search; without it, the later stages
+            leave it out, which is right as well.
     """
 
     stage: Stage
     later: dict[str, Stage | Reader]
     first: Stage | None = None
-    removes: tuple[str, ...] = ()
-    run: str = ""
+    record: str = ""
 
     def prepared(self, root: Path) -> Path:
         """Bring a copy of the root to where the stage begins."""
         if self.first:
             self.first(root)
-        for name in self.removes:
-            (root / name).unlink()
         return root
 
 
@@ -81,7 +77,12 @@ def trained(script: str, run: str, *flags) -> Kill:
     answer = files(f"{run}/*.pqt", f"{run}/metrics.json")
     again = Stage("metrics", ("--run", Path(run).name), answer)
     stage = Stage(script, (*flags, *FASTER), answer)
-    return Kill(stage, {"METRICS": again, "TABLE": TABLE}, Stage(script, flags, answer), run=run)
+    return Kill(
+        stage,
+        {"METRICS": again, "TABLE": TABLE},
+        Stage(script, flags, answer),
+        record=f"{run}/metrics.json",
+    )
 
 
 def other(stage: Stage, *flags) -> Stage:
@@ -104,7 +105,7 @@ KILLED = {
         Stage("knn", ("--embedding", "toy", "--scale", "rms", "--overwrite"),
               files(f"{KNN}/*.pqt", f"{KNN}/*.json")),
         {**AFTER, "BLEND": BLEND},
-        run=KNN,
+        record=f"{KNN}/metrics.json",
     ),
     "train": trained("train", "runs/shallow-noise-s1", *NOISE),
     "train_bert": trained("train_bert", "runs/bert4rec-noise-s1", *NOISE),
@@ -113,11 +114,11 @@ KILLED = {
     "baselines": Kill(
         Stage("baselines", ("--only", "popular", "--overwrite"), files(f"{POPULAR}/*.pqt")),
         {"BLEND": BLEND, "TABLE": TABLE},
-        run=POPULAR,
+        record=f"{POPULAR}/metrics.json",
     ),
     "metrics": Kill(other(METRICS, "--k", "7"), AFTER),
     "blend": Kill(other(BLEND, "--overwrite"), {"TABLE": TABLE}, BLEND,
-                  run="runs/blend-toy-knn_popular-s1"),
+                  record="runs/blend-toy-knn_popular-s1/metrics.json"),
     "table": Kill(other(TABLE, "--runs", "knn-toy-*"),
                   {**AFTER, "AGAINST": AGAINST_ROOT, "PAGE": REPORT}),
     "report": Kill(
@@ -125,18 +126,17 @@ KILLED = {
         {"AGAINST": Reader("report", AGAINST_ROOT.read)},
         Stage("report", ("--neighbours", "drawn"), PAGE),
     ),
-    "sweep": Kill(
+    "sweep": Kill(  # its table holds seconds, which are others each time
         Stage("sweep", (*SPACE, "--trials", "1", "--final-seeds", "none", "--overwrite"),
-              files("tables/search.csv", "searches/*/chosen.yaml")),
+              files("searches/*/chosen.yaml")),
         {"COLLECT": COLLECT, "REPORT": TABLES},
+        record="searches/knn-noise/search.json",
     ),
     "import": Kill(
         Stage("import_embedding", (*TABLE_OF, "toy", "--overwrite"), files("embeddings/toy.npy")),
         {"NEW": NEW, "ROBUST": ROBUST, "ARTISTS": ARTISTS},
     ),
     "artist_controls": Kill(other(ARTISTS, "--seed", "2"), {"KNN": ON_ARTISTS}, ARTISTS),
-    "get_data": Kill(GET, {"IMPORT": IMPORT},
-                     removes=("downloads/table.csv", "downloads/table.csv.json")),
     "make_sample": Kill(other(SAMPLE, "--seed", "1", "--overwrite"), {}),
 }  # fmt: skip
 

@@ -124,10 +124,28 @@ def read_results(root: Path) -> pd.DataFrame:
         return read_csv(folder / "results.csv", again, sealed.get("results"))
 
 
-def seal_tables(folder: Path) -> None:
-    """Write tables.json: the fingerprints of the tables, which are all there, and of one time."""
+def seal_tables(folder: Path, runs: dict[str, str | None]) -> None:
+    """Write tables.json: the fingerprints of the tables, which are all there, and of one time.
+
+    Args:
+        runs: the fingerprint of each run that they were made of, by its folder's name.
+    """
     made = [path for path in sorted(folder.glob("*.csv")) if path.stem not in ELSEWHERE]
-    write_json(folder / SEAL, {"sha256": {path.stem: sha256(path) for path in made}})
+    sealed = {"sha256": {path.stem: sha256(path) for path in made}, "runs": runs}
+    write_json(folder / SEAL, sealed)
+
+
+def runs_of_tables(root: Path) -> dict[str, str | None]:
+    """Return the runs that the tables were made of, as seal_tables has them.
+
+    Nothing of tables without a seal, or from before it told of runs.
+    """
+    path, again = Path(root) / "tables" / SEAL, f"python table.py --root {root}"
+    with shared(path.with_name(LOCK), str(path.parent)):
+        told = read_json(path, again).get("runs", {}) if path.exists() else {}
+    if not isinstance(told, dict):
+        raise InputError(f"{path} is damaged; make it again with {again}")
+    return told
 
 
 def remove_tables(folder: Path) -> None:

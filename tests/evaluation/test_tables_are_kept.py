@@ -85,7 +85,7 @@ def test_a_second_table_beside_one_that_is_made_is_refused(root, call, monkeypat
     """Else the seal, written last, would tell of tables of two commands as if they were of one."""
     table, seen = importlib.import_module("table"), []
 
-    def seal(folder):
+    def seal(folder, runs):
         seen.append(sorted(path.name for path in folder.glob("*.csv")))
         monkeypatch.setattr(table, "seal_tables", seal_tables)
         with pytest.raises(InputError, match="another process is working on .*tables; wait for it"):
@@ -93,7 +93,7 @@ def test_a_second_table_beside_one_that_is_made_is_refused(root, call, monkeypat
         with pytest.raises(InputError, match="another process is working on .*tables; wait for it"):
             read_tables(root)
         seen.append(sorted(path.name for path in folder.glob("*.csv")))
-        seal_tables(folder)
+        seal_tables(folder, runs)
 
     monkeypatch.setattr(table, "seal_tables", seal)
     monkeypatch.setattr("core.artifacts.time.sleep", lambda seconds: None)
