@@ -60,6 +60,7 @@ if options_are_read(__name__):
 HEADS = ("recommender", "embedding", "metric", "sampler", "pruner")
 # What the search gives to each trial, and to the runs with the chosen options.
 GIVEN = {"root", "embedding", "seed", "seeds", "tag", "overwrite", "k", "config"}
+COLLECTS = 30.0  # seconds that another search may take to write its line of the table
 BUDGET = ("trials", "complete", "pruned", "failed", "seconds")
 
 
@@ -249,7 +250,13 @@ def of_another_choice(folder: Path, options: dict) -> bool:
 
 
 def collect(root: Path) -> None:
-    """Write tables/search.csv from every search that is finished."""
+    """Write tables/search.csv from every search that is finished; who ends at once waits."""
+    table = root / "tables" / "search.csv"
+    with exclusive(table.with_name(".search.lock"), str(table), wait=COLLECTS):
+        _write_searches(root, table)
+
+
+def _write_searches(root: Path, table: Path) -> None:
     lines = []
     for path in sorted((root / "searches").glob("*/search.json")):
         found = read_json(path, "python sweep.py", ("outcome", *HEADS))
@@ -258,7 +265,6 @@ def collect(root: Path) -> None:
         budget = [outcome[name] for name in BUDGET]
         lines.append([*heads, outcome["value"], *budget, json.dumps(outcome["chosen"])])
     heads = [*HEADS, "value", *BUDGET, "chosen"]
-    table = root / "tables" / "search.csv"
     table.with_suffix(".json").unlink(missing_ok=True)
     with atomic_path(table) as temporary:
         with open(temporary, "w", newline="", encoding="utf-8") as file:

@@ -27,7 +27,7 @@ from typing import Literal
 
 import core.start  # noqa: F401  before what is heavy
 
-from core.artifacts import atomic_path
+from core.artifacts import atomic_path, exclusive
 from core.late import options_are_read
 from core.options import InputError, at_least, option, run
 from core.registry import label
@@ -38,20 +38,21 @@ if options_are_read(__name__):
     from core.splits import split_hash
     from evaluation import grids, journal
     from evaluation.comparisons import against_shuffled, compare, groups
-    from evaluation.finished import refuse_other_split
+    from evaluation.finished import made_of, refuse_other_split
     from evaluation.measures import HEADLINE, METRICS
     from evaluation.published import beside_published, compare_page, describe_data
     from evaluation.results import (
         average_seeds,
         chance_levels,
         find_crossings,
+        finished_runs,
         read_runs,
         summarize_lists,
         summarize_rows,
         summarize_segments,
         unfinished_runs,
     )
-    from evaluation.tables import metric_names, remove_tables, seal_tables, stated_k
+    from evaluation.tables import LOCK, metric_names, remove_tables, seal_tables, stated_k
     from evaluation.words import certainty, leading, warm_up
 
 
@@ -77,12 +78,19 @@ class TableConfig:
 
 
 def main(config: TableConfig) -> None:
+    finished_runs(config.root, config.runs)  # refuses before there is a folder
+    folder = config.root / "tables"
+    with exclusive(folder / LOCK, str(folder)):
+        write_tables(config, folder)
+
+
+def write_tables(config: TableConfig, folder: Path) -> None:
+    """Write every file of the module docstring, the seal of all last, and print the page."""
     runs = read_runs(config.root, config.runs)
     of = describe_data(config.root)[0]
     if (config.root / "data" / "train.pqt").exists():  # the page names what the data are
         refuse_other_split(config.root, runs, split_hash(config.root))
     tables = make_tables(runs, config.resamples, config.seed)
-    folder = config.root / "tables"
     remove_tables(folder)
     for recommender, part in tables["results"].groupby("recommender"):
         _write_csv(part, folder / f"{recommender}.csv")
@@ -97,7 +105,7 @@ def main(config: TableConfig) -> None:
         page = write_journal(tables, runs, config.root)
     else:
         _write(folder / "compare_published.md", compare_page(tables["published"], config.root))
-    seal_tables(folder)
+    seal_tables(folder, {run["folder"]: made_of(run) for run in runs})
     print(page)
     for name in unfinished_runs(config.root, config.runs):
         print(f"left out: runs/{name} is not finished; its own command goes on")

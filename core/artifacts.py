@@ -103,15 +103,17 @@ def remove_stale(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, what: str):
+def exclusive(path: Path, what: str, wait: float = 0.0):
     """Hold the lock file `path`, or raise InputError: another process is at the same work.
+
+    Args:
+        wait: seconds that others are waited for, where they are at it for moments only.
 
     The kernel frees the lock when its process ends, however it ends.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
-        if not lock(file, fcntl.LOCK_EX):
-            raise _held(what)
+        _take(file, fcntl.LOCK_EX, what, wait=wait)
         yield
 
 
@@ -132,12 +134,16 @@ def shared(path: Path, what: str, wait: float = 10.0):
         yield
         return
     with file:
-        until = time.monotonic() + wait
-        while not lock(file, fcntl.LOCK_SH):
-            if time.monotonic() > until:
-                raise _held(what)
-            time.sleep(0.05)
+        _take(file, fcntl.LOCK_SH, what, wait=wait)
         yield
+
+
+def _take(file, kind: int, what: str, *, wait: float) -> None:
+    until = time.monotonic() + wait
+    while not lock(file, kind):
+        if time.monotonic() >= until:
+            raise InputError(f"another process is working on {what}; wait for it")
+        time.sleep(0.05)
 
 
 def lock(file, kind: int) -> bool:
@@ -157,10 +163,6 @@ def lock(file, kind: int) -> bool:
             "one mounted with locks (Lustre: -o flock)"
         ) from error
     return True
-
-
-def _held(what: str) -> InputError:
-    return InputError(f"another process is working on {what}; wait for it")
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -198,7 +200,11 @@ def read_json(path: Path, made_by: str, keys: tuple[str, ...] = ()) -> dict:
     if absent := _absent(content, keys):
         raise InputError(f"{path} does not hold {absent}: it is damaged; make it with {made_by}")
     seal = content.pop(SEALED, None)
-    if seal is not None and seal != _seal_of_read(content):
+    if seal is None:
+        damaged = _is_sealed_by_another_name(content)
+    else:
+        damaged = seal != _seal_of_read(content)
+    if damaged:
         raise InputError(
             f"{path} is not what was written, it was damaged or edited; make it with {made_by}, or "
             f"remove its line '{SEALED}' if the edit is meant"
@@ -211,6 +217,13 @@ def _seal_of_read(content: dict) -> str | None:
         return _seal(content)
     except ValueError:  # NaN, which write_json never writes
         return None
+
+
+def _is_sealed_by_another_name(content: dict) -> bool:
+    """Say whether the last value is the fingerprint of the others: its name was damaged."""
+    *others, last = content or [""]
+    seal = content.get(last)
+    return isinstance(seal, str) and seal == _seal_of_read({n: content[n] for n in others})
 
 
 def read_sealed(path: Path, digest: str | None, remedy: str) -> bytes:

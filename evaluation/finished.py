@@ -5,6 +5,7 @@ Everything that reads a run's config.yaml, tables or lists does so through here.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -50,6 +51,16 @@ def read_finished(folder: Path) -> dict:
     results = read_json(folder / COMPLETE, "this run's own command and --overwrite", NUMBERS)
     digest = _digest(folder, "config.yaml", results)
     return {**read_record(folder / "config.yaml", RECORDED, AGAIN, digest), **results}
+
+
+def made_of(run: dict) -> str | None:
+    """Return a fingerprint of a run, as read_finished returns it: of all its files' fingerprints.
+
+    None of a run from before they were recorded.
+    """
+    if FILES not in run:
+        return None
+    return hashlib.sha256(json.dumps(run[FILES], sort_keys=True).encode()).hexdigest()
 
 
 def refuse_other_split(root: Path, runs: list[dict], fingerprint: str) -> None:

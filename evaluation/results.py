@@ -77,6 +77,22 @@ def read_runs(root: Path, pattern: str = "*") -> list[dict]:
         InputError: no finished run matches, a pattern that is none, two runs of different splits,
             or two seeds of one recommender and embedding from different options or vectors.
     """
+    runs = []
+    for path in finished_runs(root, pattern):
+        runs.append({**read_finished(path.parent), "folder": path.parent.name, "path": path.parent})
+    firsts: dict[tuple, dict] = {}
+    for each in runs:
+        _refuse_to_mix(runs[0], each, ("split",))
+        _refuse_to_mix(firsts.setdefault(_key(each), each), each, ("embedding_hash", "options"))
+    return runs
+
+
+def finished_runs(root: Path, pattern: str = "*") -> list[Path]:
+    """Return the metrics.json of every finished run that matches, by folder name.
+
+    Raises:
+        InputError: none does, or the pattern is none.
+    """
     inner = pattern.removeprefix("runs/").strip("/") or "*"
     try:
         finished = sorted((root / "runs").glob(f"{inner}/metrics.json"))
@@ -86,14 +102,7 @@ def read_runs(root: Path, pattern: str = "*") -> list[dict]:
         ) from error
     if not finished:
         raise InputError(f"no finished run matches {root / 'runs' / pattern}; train one first")
-    runs = []
-    for path in finished:
-        runs.append({**read_finished(path.parent), "folder": path.parent.name, "path": path.parent})
-    firsts: dict[tuple, dict] = {}
-    for each in runs:
-        _refuse_to_mix(runs[0], each, ("split",))
-        _refuse_to_mix(firsts.setdefault(_key(each), each), each, ("embedding_hash", "options"))
-    return runs
+    return finished
 
 
 def unfinished_runs(root: Path, pattern: str = "*") -> list[str]:

@@ -54,7 +54,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from core.artifacts import read_json, read_sealed, sha256, write_json
+from core.artifacts import read_json, read_sealed, sha256, shared, write_json
 from core.options import InputError
 from evaluation.measures import STATED
 
@@ -80,6 +80,7 @@ HEADS = {  # first columns of what table.py writes
     *(("section", "recommender", "embedding"), ("",)),
 }
 SEAL = "tables.json"  # written last
+LOCK = ".lock"  # held by table.py, and together by those who read
 ELSEWHERE = {"search": "its last python sweep.py"}  # tables of others, and what makes them
 METRIC = re.compile(r"\w+@\d+")
 KEYS = ["recommender", "embedding", "tag"]
@@ -96,7 +97,11 @@ def read_tables(root: Path) -> dict[str, pd.DataFrame]:
             table.py.
     """
     folder = Path(root) / "tables"
-    again = f"python table.py --root {root}"
+    with shared(folder / LOCK, str(folder)):
+        return _read_together(folder, f"python table.py --root {root}")
+
+
+def _read_together(folder: Path, again: str) -> dict[str, pd.DataFrame]:
     if not (folder / "results.csv").exists():
         raise InputError(f"{folder / 'results.csv'} is missing; make it with {again}")
     sealed = _sealed(folder / SEAL, again)
@@ -114,13 +119,33 @@ def read_tables(root: Path) -> dict[str, pd.DataFrame]:
 def read_results(root: Path) -> pd.DataFrame:
     """Return root/tables/results.csv alone, as read_tables does."""
     folder, again = Path(root) / "tables", f"python table.py --root {root}"
-    return read_csv(folder / "results.csv", again, _sealed(folder / SEAL, again).get("results"))
+    with shared(folder / LOCK, str(folder)):
+        sealed = _sealed(folder / SEAL, again)
+        return read_csv(folder / "results.csv", again, sealed.get("results"))
 
 
-def seal_tables(folder: Path) -> None:
-    """Write tables.json: the fingerprints of the tables, which are all there, and of one time."""
+def seal_tables(folder: Path, runs: dict[str, str | None]) -> None:
+    """Write tables.json: the fingerprints of the tables, which are all there, and of one time.
+
+    Args:
+        runs: the fingerprint of each run that they were made of, by its folder's name.
+    """
     made = [path for path in sorted(folder.glob("*.csv")) if path.stem not in ELSEWHERE]
-    write_json(folder / SEAL, {"sha256": {path.stem: sha256(path) for path in made}})
+    sealed = {"sha256": {path.stem: sha256(path) for path in made}, "runs": runs}
+    write_json(folder / SEAL, sealed)
+
+
+def runs_of_tables(root: Path) -> dict[str, str | None]:
+    """Return the runs that the tables were made of, as seal_tables has them.
+
+    Nothing of tables without a seal, or from before it told of runs.
+    """
+    path, again = Path(root) / "tables" / SEAL, f"python table.py --root {root}"
+    with shared(path.with_name(LOCK), str(path.parent)):
+        told = read_json(path, again).get("runs", {}) if path.exists() else {}
+    if not isinstance(told, dict):
+        raise InputError(f"{path} is damaged; make it again with {again}")
+    return told
 
 
 def remove_tables(folder: Path) -> None:

@@ -11,8 +11,8 @@ import pandas as pd
 from core.names import NAME, WITHOUT_FILE
 from core.options import InputError
 from core.registry import CONTROLS, is_chance
-from evaluation.finished import read_finished, read_log
-from evaluation.tables import read_tables, stated_k
+from evaluation.finished import made_of, read_finished, read_log
+from evaluation.tables import read_tables, runs_of_tables, stated_k
 from recommenders.embedding_files import Matrix, read_matrix
 from recommenders.vectors import NOISE_SEED
 
@@ -93,9 +93,10 @@ def read_study(root: Path, n_tracks: int) -> Study:
     Raises:
         InputError: the table is missing, or older than a run.
     """
+    told = runs_of_tables(root)  # before the tables: of older ones it tells of other runs
     tables = read_tables(root)
     runs = [_read_run(path) for path in sorted((root / "runs").glob("*/metrics.json"))]
-    runs = _in_table(root, tables["results"], runs)
+    runs = _in_table(root, tables["results"], runs, told)
     matrices = _read_matrices(root, n_tracks)
     _refuse_others(root, runs, matrices)
     embeddings = {
@@ -113,11 +114,21 @@ def _read_run(path: Path) -> dict:
     return {**known, "folder": folder.name, "log": read_log(folder, known)}
 
 
-def _in_table(root: Path, results: pd.DataFrame, runs: list[dict]) -> list[dict]:
-    """Return the runs of the table, which `--runs` may have chosen; refuse an older table."""
+def _in_table(root: Path, results: pd.DataFrame, runs: list[dict], told: dict) -> list[dict]:
+    """Return the runs of the table, which `--runs` may have chosen; refuse an older table.
+
+    A run that was made again while the table was is older than it and another one: what the table
+    tells of a run counts, and the files' times only where it tells nothing.
+    """
     made = (root / "tables" / "results.csv").stat().st_mtime
     for run in runs:
-        if (root / "runs" / run["folder"] / "metrics.json").stat().st_mtime > made:
+        if known := told.get(run["folder"]):
+            if known != made_of(run):
+                raise InputError(
+                    f"{root}/runs/{run['folder']} is not the run that tables/results.csv tells of, "
+                    f"it was made or measured again; run {TABLE} --root {root} first"
+                )
+        elif (root / "runs" / run["folder"] / "metrics.json").stat().st_mtime > made:
             raise InputError(
                 f"{root}/runs/{run['folder']} is newer than tables/results.csv; run {TABLE} "
                 f"--root {root} first"

@@ -126,3 +126,20 @@ def test_lengths_of_lists_that_were_measured_before_are_measured_again(root, cal
     }
     assert {k: after["test"][k] for k in before["test"]} == before["test"]
     assert set(after["lists"]["test"]) > set(before["lists"]["test"])
+
+
+def test_a_seal_whose_name_was_damaged_is_still_one(tmp_path):
+    """Else one bit takes the seal away, and the file is read as one that never had any."""
+    path = tmp_path / "made.json"
+    write_json(path, {"window": 16, "origin": {}})
+    whole = path.read_bytes()
+    at = whole.index(SEALED.encode())
+    for bit in range(8 * at, 8 * (at + len(SEALED))):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"made\.json .*make it with the command"):
+            read_json(path, "the command")
+    own = {"window": 16, "digest": "0" * 64}
+    path.write_text(json.dumps(own))
+    assert read_json(path, "the command") == own  # of somebody's own, which has no seal

@@ -1,5 +1,7 @@
 """Tables are of one time and of the runs that are there; names in them are texts."""
 
+import importlib
+import itertools
 import shutil
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 
 from core.options import InputError
 from evaluation import grids
-from evaluation.tables import read_tables
+from evaluation.tables import read_csv, read_tables, seal_tables
 
 NAMES = ["64", "007", "null", "nan"]
 
@@ -77,3 +79,45 @@ def test_a_name_is_no_command_of_latex():
     tables = {"results": results, "groups": nothing, "shuffled": nothing, "chance": nothing}
     page = grids.tex(tables, ["NDCG@50"], "of test_data")
     assert r"odd\_net" in page and "odd_net" not in page.replace(r"odd\_net", "")
+
+
+def test_a_second_table_beside_one_that_is_made_is_refused(root, call, monkeypatch):
+    """Else the seal, written last, would tell of tables of two commands as if they were of one."""
+    table, seen = importlib.import_module("table"), []
+
+    def seal(folder, runs):
+        seen.append(sorted(path.name for path in folder.glob("*.csv")))
+        monkeypatch.setattr(table, "seal_tables", seal_tables)
+        with pytest.raises(InputError, match="another process is working on .*tables; wait for it"):
+            call("table", "--root", root, "--resamples", 100, "--runs", "knn-64-*")
+        with pytest.raises(InputError, match="another process is working on .*tables; wait for it"):
+            read_tables(root)
+        seen.append(sorted(path.name for path in folder.glob("*.csv")))
+        seal_tables(folder, runs)
+
+    monkeypatch.setattr(table, "seal_tables", seal)
+    monkeypatch.setattr("core.artifacts.time.sleep", lambda seconds: None)
+    times = itertools.count(step=6.0)
+    monkeypatch.setattr("core.artifacts.time.monotonic", lambda: next(times))
+    call("table", "--root", root, "--resamples", 100)
+    assert seen[0] == seen[1]
+    assert sorted(read_tables(root)["results"].embedding) == sorted([*NAMES, "007"])
+
+
+def test_no_table_is_made_while_others_are_read(root, call, monkeypatch):
+    call("table", "--root", root, "--resamples", 100)
+    before = read_tables(root)
+
+    def read(path, *rest):
+        with pytest.raises(InputError, match="another process is working on .*tables; wait for it"):
+            call("table", "--root", root, "--resamples", 100, "--runs", "knn-64-*")
+        return read_csv(path, *rest)
+
+    monkeypatch.setattr("evaluation.tables.read_csv", read)
+    assert read_tables(root)["results"].equals(before["results"])
+
+
+def test_a_root_without_runs_gets_no_folder_of_tables(tmp_path, call):
+    with pytest.raises(InputError, match="no finished run matches"):
+        call("table", "--root", tmp_path / "mistyped")
+    assert not (tmp_path / "mistyped").exists()

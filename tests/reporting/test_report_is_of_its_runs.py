@@ -1,5 +1,6 @@
 """The report shows the vectors, split and lists that its runs were made from, or says why not."""
 
+import importlib
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from core.artifacts import sha256, write_json
 from core.options import InputError
 from core.splits import read_split
 from core.trackids import read_trackids
+from evaluation.tables import remove_tables
 from recommenders.interactions import load_split
 from recommenders.vectors import embedding_hash, load_item_vectors
 from reporting.study import read_study
@@ -141,3 +143,28 @@ def test_artist_controls_need_an_embedding_with_a_file(root, name):
     artists.write_text(json.dumps({track: f"artist {at % 9}" for at, track in enumerate(ids)}))
     with pytest.raises(InputError, match="is no file"):
         call_main("artist_controls", "--root", root, "--embedding", name, "--artists", artists)
+
+
+def test_a_run_that_was_made_again_beside_the_table_is_not_the_tables(root, monkeypatch):
+    """The table is the newer file, and of the older run: only a fingerprint tells."""
+    table = importlib.import_module("table")
+
+    def beside(folder):
+        flags = ("--embedding", "toy", "--scale", "rms", "--overwrite")
+        call_main("knn", "--root", root, *flags)
+        remove_tables(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(table, "remove_tables", beside)
+        call_main("table", "--root", root, "--resamples", 100)
+    with pytest.raises(InputError, match="runs/knn-toy-s1 is not the run that tables/results.csv"):
+        study_of(root)
+    call_main("table", "--root", root, "--resamples", 100)
+    assert len(study_of(root).runs) == len(list((root / "runs").iterdir()))
+
+
+def test_what_a_table_was_made_of_does_not_depend_on_the_clock(root):
+    call_main("table", "--root", root, "--resamples", 100)
+    for path in (root / "runs").glob("*/metrics.json"):
+        path.touch()  # as a copy of the folder leaves it
+    assert len(study_of(root).runs) == len(list((root / "runs").iterdir()))

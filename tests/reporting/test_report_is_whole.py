@@ -19,7 +19,7 @@ from reporting.tracks import read_tracks
 def finished(tmp_path_factory):
     """A root with its report."""
     root = make_study(tmp_path_factory.mktemp("study") / "root", networks=False)
-    seal_tables(root / "tables")
+    seal_tables(root / "tables", {})
     call_main("report", "--root", root, "--neighbours", "drawn")
     return root
 

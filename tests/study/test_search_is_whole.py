@@ -1,6 +1,8 @@
 """A search whose files were damaged, or whose options make no sense, is refused."""
 
+import contextlib
 import importlib
+import itertools
 import sqlite3
 
 import pytest
@@ -8,6 +10,7 @@ from conftest import flip
 from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 
+from core.artifacts import atomic_path, write_json
 from core.options import InputError, WorkError
 from evaluation.tables import read_tables
 from study.search import read_space
@@ -195,3 +198,34 @@ def test_the_table_of_searches_is_the_one_that_was_written(searched, call):
         read_tables(root)
     call("sweep", *flags)
     assert len(read_tables(root)["search"]) == 1
+
+
+def test_searches_that_end_at_once_are_all_in_the_table(tmp_path, monkeypatch):
+    """The second waits for the first, which else would write a table without it over its own."""
+    sweep = importlib.import_module("sweep")
+    held = {name: name for name in sweep.HEADS}
+    outcome = {"value": 0.5, "chosen": {}, **dict.fromkeys(sweep.BUDGET, 1)}
+
+    def end(embedding):
+        found = {**held, "embedding": embedding, "outcome": outcome}
+        write_json(tmp_path / "searches" / f"knn-{embedding}" / "search.json", found)
+
+    @contextlib.contextmanager
+    def beside(path):
+        if path.name == "search.csv" and not waited:
+            waited.append(path)
+            end("b")
+            with pytest.raises(InputError, match="another process is working on .*search.csv"):
+                sweep.collect(tmp_path)
+        with atomic_path(path) as temporary:
+            yield temporary
+
+    waited = []
+    end("a")
+    monkeypatch.setattr(sweep, "atomic_path", beside)
+    monkeypatch.setattr("core.artifacts.time.sleep", lambda seconds: None)
+    times = itertools.count(step=31.0)
+    monkeypatch.setattr("core.artifacts.time.monotonic", lambda: next(times))
+    sweep.collect(tmp_path)
+    sweep.collect(tmp_path)  # as the second does when it has waited
+    assert waited and [line.split(",")[1] for line in read_csv(tmp_path)] == ["a", "b"]
