@@ -58,8 +58,7 @@ def show(config: StatusConfig, *, last: bool) -> bool:
     """
     again = command_line("--slurm", "--root", config.root.absolute(), "...")
     read_json(study_file(config.root), again, ("flags", "id"))
-    record = Record.read(config.root)
-    queue = queue_of(record)
+    record, queue = Record.read_with_queue(config.root, queue_of)
     known, queue = queue is not None, queue or []
     nodes = look(parse_config(StudyConfig, "", record.flags), record, queue)
     wave = next((task for task in record.own(WAVE, queue) if task.active), None)

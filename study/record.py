@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import datetime
 import getpass
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from core.artifacts import read_json, write_json
 from study.cluster import Task
 
 AGAIN = "the same command once it is removed"
+PAUSE = 0.2  # seconds before a record that was written meanwhile is read again
 
 
 def study_file(root: Path) -> Path:
@@ -58,6 +61,31 @@ class Record:
             return cls(root, uuid.uuid4().hex[:12], getpass.getuser(), made.get("flags", []))
         names = ("id", "user", "flags", "audio", "round", "stages")
         return cls(root, **{name: made[name] for name in names if name in made})
+
+    @classmethod
+    def read_with_queue(
+        cls, root: Path, ask: Callable[[Record], list[Task] | None]
+    ) -> tuple[Record, list[Task] | None]:
+        """Return the record and what `ask` says of the queue, both of one moment.
+
+        What submits, as a wave does, writes the record around each job. A record of before would
+        not know jobs that are in the queue since, one of after would miss them there: both would
+        tell of work that nobody does. So both are read again until the record has stood still.
+
+        Args:
+            ask: gets the record, and returns the jobs of who submitted it.
+
+        Raises:
+            InputError: the record is damaged.
+        """
+        path = study_file(root)
+        while True:
+            before = path.read_bytes() if path.exists() else b""
+            record = cls.read(root)
+            queue = ask(record)
+            if before == (path.read_bytes() if path.exists() else b""):
+                return record, queue
+            time.sleep(PAUSE)
 
     def write(self) -> None:
         write_json(study_file(self.root), vars(self) | {"root": str(self.root.resolve())})

@@ -73,7 +73,7 @@ def _one_at_a_time(config: StudyConfig):
 def foresee_study(config: StudyConfig) -> list[Node]:
     """Return all stages with what would be submitted, and submit nothing; errors as above."""
     require_slurm()
-    return prepare(config, Record.read(config.root), cluster.tasks())
+    return prepare(config, *Record.read_with_queue(config.root, lambda _: cluster.tasks()))
 
 
 def prepare(config: StudyConfig, record: Record, queue: list[cluster.Task]) -> list[Node]:

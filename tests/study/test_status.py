@@ -187,6 +187,34 @@ def test_what_had_failed_is_later_once_a_wave_will_submit_it_again(tmp_path, que
     assert "FAILED" not in out and "go on" not in out
 
 
+@pytest.mark.parametrize("answers_late", [False, True])
+def test_a_wave_that_ends_while_one_looks_leaves_nothing_to_be_submitted(
+    tmp_path, queue, capsys, monkeypatch, answers_late
+):
+    flags = ("--at-most", "2")
+    submit_study(study(tmp_path, *SMALL, *flags))
+    waits, looks = [queue.job("wave")["id"]], []
+
+    def during_a_wave(user=None):
+        looks.append(queue.tasks)
+        if waits:  # the first look: meanwhile the wave submits the next and ends
+            wave = waits.pop()
+            touch(tmp_path, "data/plays.pqt", "data/plays.json")
+            queue.becomes("COMPLETED", queue.job("plays")["id"])
+            queue.becomes("RUNNING", wave)
+            submit_study(study(tmp_path, *SMALL, *flags, "--wave"))
+            queue.becomes("COMPLETED", wave)
+            return queue.tasks if answers_late else looks[0]
+        return queue.tasks
+
+    monkeypatch.setattr(cluster, "tasks", during_a_wave)
+    study_status.main(study_status.StatusConfig(root=tmp_path))
+    out, split = capsys.readouterr().out, queue.job("split")["id"]
+    assert f"waiting    split: {split} pending" in out
+    assert f"later      table: wave {queue.job('wave')['id']} submits it" in out
+    assert "go on" not in out and len(looks) == 3, "status, wave, and the status once more"
+
+
 def test_more_memory_that_somebody_has_set_is_not_doubled(tmp_path, queue, logs, monkeypatch):
     root = tmp_path / "root"
     touch(root, *DATA, "embeddings/mfcc.npy", "embeddings/mfcc.json")
