@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from dataset import PairBatch
 from recommenders.networks import compiled_hinge, gathered_hinge
 
-BLOCK_BYTES = 1 << 22  # of a layer's output at a time on a CPU: its cache
 MANY = 2  # drawn twice as often as there are rows, 86 % of them are drawn
 
 
@@ -55,9 +54,9 @@ class ShallowEmbeddingModel(nn.Module):
         self.sparse = sparse
 
     def _table(self, name: str, vectors: np.ndarray, train: bool) -> None:
-        values = torch.tensor(vectors, dtype=torch.float32)
+        values = torch.as_tensor(vectors, dtype=torch.float32)
         if train:
-            self.register_parameter(name, nn.Parameter(values))
+            self.register_parameter(name, nn.Parameter(values.clone()))
         else:
             self.register_buffer(name, values, persistent=False)
 
@@ -116,7 +115,7 @@ class ShallowEmbeddingModel(nn.Module):
 
 
 class _UnitLayer(torch.autograd.Function):
-    """relu(x W' + b) at length 1, block by block, so that only the products leave the cache.
+    """relu(x W' + b) at length 1.
 
     With y = relu(z), u = y / |y| and the gradient g of u: that of z is (g - u (u . g)) / |y| where
     u > 0 and 0 elsewhere. Under autocast the products are made in its type, all else in x's.
@@ -125,17 +124,11 @@ class _UnitLayer(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias):
         device = x.device.type
-        ctx.type = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-        unit = x.new_empty((len(x), len(weight)))
-        inverse = x.new_empty((len(x), 1))
+        kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        unit, inverse = x.new_empty((len(x), len(weight))), x.new_empty((len(x), 1))
         with torch.autocast(device, enabled=False):
-            weight_t = _as(ctx.type, weight).T
-            for rows in _blocks(unit):
-                if ctx.type is None:
-                    part = torch.mm(x[rows], weight_t, out=unit[rows])
-                else:
-                    part = unit[rows].copy_(_as(ctx.type, x[rows]) @ weight_t)
-                _parts_for(x).relu_to_unit(part, bias, inverse[rows])
+            _parts_for(x, kind).layer_to_unit(x, weight, bias, unit, inverse, kind)
+        ctx.kind = kind
         ctx.save_for_backward(x, weight, unit, inverse)
         return unit
 
@@ -143,38 +136,12 @@ class _UnitLayer(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         x, weight, unit, inverse = ctx.saved_tensors
-        weight = _as(ctx.type, weight)
         grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        grad_weight, grad_bias = torch.zeros_like(weight, dtype=x.dtype), x.new_zeros(len(weight))
+        gradient = _parts_for(x, ctx.kind).gradient_of_layer
         with torch.autocast(x.device.type, enabled=False):
-            for rows in _blocks(unit):
-                z, sums = _parts_for(x).gradient_of_unit(unit[rows], grad[rows], inverse[rows])
-                grad_bias += sums
-                z = _as(ctx.type, z)
-                if ctx.type is None:
-                    grad_weight.addmm_(z.T, x[rows])
-                else:
-                    grad_weight += z.T @ _as(ctx.type, x[rows])
-                if grad_x is not None and ctx.type is None:
-                    torch.mm(z, weight, out=grad_x[rows])
-                elif grad_x is not None:
-                    grad_x[rows] = z @ weight
-        return grad_x, grad_weight, grad_bias
+            return grad_x, *gradient(x, weight, unit, grad, inverse, grad_x, ctx.kind)
 
 
-def _parts_for(tensor: torch.Tensor):
-    """Return the module whose functions are made for the tensor's device."""
-    return compiled_hinge if tensor.device.type == "cpu" else gathered_hinge
-
-
-def _as(kind: torch.dtype | None, tensor: torch.Tensor) -> torch.Tensor:
-    return tensor if kind is None else tensor.to(kind)
-
-
-def _blocks(output: torch.Tensor) -> list[slice]:
-    """Return slices of rows that fit the cache; on a GPU all rows at once."""
-    n, width = output.shape
-    block = n
-    if output.device.type == "cpu":
-        block = max(1, BLOCK_BYTES // (output.element_size() * width))
-    return [slice(start, start + block) for start in range(0, n, max(1, block))]
+def _parts_for(tensor: torch.Tensor, kind: torch.dtype | None = None):
+    """Return the module whose functions are made for the tensor's device and type of products."""
+    return compiled_hinge if tensor.device.type == "cpu" and kind is None else gathered_hinge

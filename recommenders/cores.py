@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cache
+
+from threadpoolctl import ThreadpoolController
 
 
 def by_parts(work: Callable[[slice], object], n: int) -> list:
@@ -16,6 +19,19 @@ def by_parts(work: Callable[[slice], object], n: int) -> list:
     cores = len(os.sched_getaffinity(0))
     size = max(1, -(-n // cores))
     return list(_pool(cores).map(work, [slice(i, min(i + size, n)) for i in range(0, n, size)]))
+
+
+def one_core_a_product() -> AbstractContextManager:
+    """Return the context in which each of numpy's products is made by the thread that asks for it.
+
+    For products within by_parts: one that was shared out itself would wait for all cores.
+    """
+    return _blas().limit(limits=1)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
 
 
 @cache

@@ -41,7 +41,7 @@ class Matrix:
         rows = np.empty((len(chosen), self.vectors.shape[1]), np.float32)
         for start in range(0, len(chosen), BLOCK):
             rows[start : start + BLOCK] = self.vectors[chosen[start : start + BLOCK]]
-            if hasattr(mmap, "MADV_DONTNEED"):
+            if isinstance(self.vectors.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
                 self.vectors.base.madvise(mmap.MADV_DONTNEED)
         return rows
 

@@ -7,16 +7,14 @@ and of few enough tracks that its scores are still in the cache when they are lo
 from __future__ import annotations
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from recommenders.best import Best, leave_out
-from recommenders.cores import by_parts
+from recommenders.cores import by_parts, one_core_a_product
 from recommenders.interactions import Interactions, Split
 from recommenders.lists import Lists, recommend
 from recommenders.vectors import Cosines
 
 USERS, TRACKS = 1 << 10, 1 << 11  # of a block; of users, each core has its share
-_BLAS = ThreadpoolController().select(user_api="blas")
 
 
 def recommend_nearest(cosines: Cosines, split: Split, **options) -> Lists:
@@ -55,8 +53,7 @@ class BestProducts:
         Raises:
             ValueError: a product is NaN.
         """
-        # A product that shared out its rows itself would have every block wait for all cores.
-        with _BLAS.limit(limits=1):
+        with one_core_a_product():
             parts = by_parts(lambda rows: self._part(vectors[rows], users[rows], k), len(users))
         found, scores = (np.concatenate(both) for both in zip(*parts, strict=True))
         return found, scores.astype(np.float32, copy=False)

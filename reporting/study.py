@@ -81,7 +81,7 @@ class Study:
             width = self.embeddings[name]["width"]
             rng = np.random.default_rng(NOISE_SEED)
             return rng.standard_normal((n_tracks, width), dtype=np.float32)[rows]
-        return np.nan_to_num(np.asarray(self.matrices[name].vectors[rows], dtype=np.float32))
+        return np.nan_to_num(self.matrices[name].rows(rows), copy=False)
 
 
 def read_study(root: Path, n_tracks: int) -> Study:

@@ -67,6 +67,7 @@ def train_and_recommend(
         vectors = load_item_vectors(config.root, config.embedding, split, **same)
     made_from = {"split_hash": split.fingerprint, "embedding_hash": fingerprint}
     scorers = {name: scorer, **(others or {})}
+    once = not cold and len(config.seeds or ()) < 2  # else the vectors are asked for again
     for options in each_seed(parallel.own(config)):
         also = inputs(options, split) if inputs else {}
         with ExitStack() as opened:
@@ -78,7 +79,7 @@ def train_and_recommend(
             }
             if all(each.finished for each in runs.values()):
                 continue
-            own = options.arranged(vectors) if hears else None
+            own = options.arranged(vectors, overwrite=once) if hears else None
             network = build(options, split, own).to(device)
             scores = scorer(options, network, split, device)
             result = fit(

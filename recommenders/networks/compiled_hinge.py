@@ -13,9 +13,11 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from recommenders.compiled import compiled
-from recommenders.cores import by_parts
+from recommenders.cores import by_parts, one_core_a_product
 
 SHORTEST = 1e-8  # what is shorter stays as short, instead of length 1
+BLOCK = 1 << 18  # numbers of a layer's output at a time
+LEAST = 1 << 10  # its rows at a time: fewer would not be worth the sum of their products
 
 
 def hinge_loss(
@@ -115,21 +117,66 @@ def _others(left, rows, slopes, scale, grad, first):
                     grad[at, d] += slope * left[i, d]
 
 
-def relu_to_unit(z: torch.Tensor, bias: torch.Tensor, inverse: torch.Tensor) -> None:
-    """Put relu(z + bias), z (b, h), at length 1 in z's place, and one over the lengths, (b, 1)."""
-    values, lengths = z.numpy(), inverse.numpy()[:, 0]
-    added = bias.detach().to(z.dtype).numpy()
-    by_parts(lambda of: _relu_to_unit(values[of], added, lengths[of]), len(values))
+def layer_to_unit(x, weight, bias, unit, inverse, kind: None = None) -> None:
+    """Put relu(x W' + b) at length 1 into unit, (b, h), and one over the lengths into inverse.
+
+    Each core has rows of its own, a block at a time, and makes its products itself: only they
+    leave its cache, and no core waits for another.
+
+    Args:
+        x: float (b, d).
+        weight, bias: float (h, d) and (h,).
+        inverse: float (b, 1).
+        kind: gathered_hinge.py's alone.
+    """
+    x, w, added, out, lengths = _arrays(x, weight, bias, unit, inverse)
+
+    def part(of: slice) -> None:
+        for rows in _blocks(of, len(w)):
+            np.matmul(x[rows], w.T, out=out[rows])
+            _relu_to_unit(out[rows], added, lengths[rows, 0])
+
+    with one_core_a_product():
+        by_parts(part, len(x))
 
 
-def gradient_of_unit(
-    unit: torch.Tensor, grad: torch.Tensor, inverse: torch.Tensor
+def gradient_of_layer(
+    x, weight, unit, grad, inverse, grad_x, kind: None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the gradients of z, (b, h), and bias, (h,), from that of relu_to_unit's, (b, h)."""
-    u, g, lengths = unit.numpy(), grad.contiguous().numpy(), inverse.numpy()[:, 0]
-    z = np.empty_like(u)
-    sums = by_parts(lambda of: _gradient_of_unit(u[of], g[of], lengths[of], z[of]), len(u))
-    return torch.from_numpy(z), torch.from_numpy(sum(sums))
+    """Return the gradients of weight and bias from that of layer_to_unit's unit, (b, h).
+
+    Args:
+        grad_x: float (b, d), written; None where x has no gradient.
+    """
+    x, w, u, g, lengths = _arrays(x, weight, unit, grad, inverse)
+    out = None if grad_x is None else grad_x.numpy()
+
+    def part(of: slice) -> tuple[np.ndarray, np.ndarray]:
+        of_weight, product = np.zeros_like(w), np.empty_like(w)
+        of_bias = np.zeros(len(w), w.dtype)
+        z = np.empty((len(u[next(iter(_blocks(of, len(w))))]), len(w)), w.dtype)
+        for rows in _blocks(of, len(w)):
+            own = z[: len(u[rows])]
+            of_bias += _gradient_of_unit(u[rows], g[rows], lengths[rows, 0], own)
+            of_weight += np.matmul(own.T, x[rows], out=product)
+            if out is not None:
+                np.matmul(own, w, out=out[rows])
+        return of_weight, of_bias
+
+    with one_core_a_product():
+        parts = by_parts(part, len(x))
+    return tuple(torch.from_numpy(sum(each)) for each in zip(*parts, strict=True))
+
+
+def _arrays(*tensors: torch.Tensor) -> list[np.ndarray]:
+    return [tensor.detach().contiguous().numpy() for tensor in tensors]
+
+
+def _blocks(of: slice, width: int):
+    """Yield slices of rows of so many numbers that the cache holds them, or LEAST of them."""
+    size = max(LEAST, BLOCK // width)
+    for start in range(of.start, of.stop, size):
+        yield slice(start, min(start + size, of.stop))
 
 
 @compiled

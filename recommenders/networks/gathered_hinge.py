@@ -14,21 +14,32 @@ from recommenders.networks.compiled_hinge import SHORTEST
 GATHER_BYTES = 1 << 28  # of gathered vectors at a time
 
 
-def relu_to_unit(z: torch.Tensor, bias: torch.Tensor, inverse: torch.Tensor) -> None:
-    """Put relu(z + bias), z (b, h), at length 1 in z's place, and one over the lengths, (b, 1)."""
-    z.add_(bias).relu_()
-    length = torch.linalg.vector_norm(z, dim=1, keepdim=True).clamp_(min=SHORTEST)
+def layer_to_unit(x, weight, bias, unit, inverse, kind: torch.dtype | None = None) -> None:
+    """Put relu(x W' + b) at length 1 into unit, (b, h), and one over the lengths into inverse.
+
+    Args:
+        kind: type of the product; None for x's.
+    """
+    unit.copy_(_as(kind, x) @ _as(kind, weight).T).add_(bias).relu_()
+    length = torch.linalg.vector_norm(unit, dim=1, keepdim=True).clamp_(min=SHORTEST)
     torch.reciprocal(length, out=inverse)
-    z.mul_(inverse)
+    unit.mul_(inverse)
 
 
-def gradient_of_unit(
-    unit: torch.Tensor, grad: torch.Tensor, inverse: torch.Tensor
+def gradient_of_layer(
+    x, weight, unit, grad, inverse, grad_x, kind: torch.dtype | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the gradients of z, (b, h), and bias, (h,), from that of relu_to_unit's, (b, h)."""
+    """Return the gradients of weight and bias from that of layer_to_unit's unit, (b, h)."""
     along = torch.linalg.vecdot(unit, grad)[:, None]
     z = torch.addcmul(grad, unit, along, value=-1).mul_(inverse).mul_(unit > 0)
-    return z, z.sum(0)
+    grad_bias, z = z.sum(0), _as(kind, z)
+    if grad_x is not None:
+        grad_x.copy_(z @ _as(kind, weight))
+    return (z.T @ _as(kind, x)).to(weight.dtype), grad_bias
+
+
+def _as(kind: torch.dtype | None, tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if kind is None else tensor.to(kind)
 
 
 def hinge_loss(

@@ -100,4 +100,4 @@ def test_what_can_be_wrong_with_a_block_is_told(tmp_path, monkeypatch, body, err
 def test_a_script_that_is_imported_has_everything_at_once():
     import knn
 
-    assert knn.recommend and knn.Run
+    assert knn.recommend_nearest and knn.Run
