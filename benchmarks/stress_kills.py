@@ -93,6 +93,7 @@ AFTER = {"NEW": NEW, "METRICS": METRICS, "TABLE": TABLE, "REPORT": TABLES}
 SAID_OF_RUN = files("runs/blend*/*.pqt", "runs/blend*/m*")
 ON_ARTISTS = Stage("knn", ("--embedding", "toy_artist_mean"), files("runs/knn-toy_artist*/*.pqt"))
 POPULAR = "runs/popular-none-s1"
+CONTROL = Path(POPULAR).name.partition("-")[0]
 PAGE = files("report/report.json", "report/data/*.csv")
 KILLED = {
     "stage 0": Kill(Stage("0_get_plays_pqt", (*LOG, "--overwrite"), STAGE_0.answer),
@@ -112,7 +113,7 @@ KILLED = {
     "train_elsa": trained("train_elsa", "runs/elsa-none-s1", *NOISE[4:]),
     "train_hybrid": trained("train_hybrid", "runs/hybrid-noise-s1", *NOISE),
     "baselines": Kill(
-        Stage("baselines", ("--only", "popular", "--overwrite"), files(f"{POPULAR}/*.pqt")),
+        Stage("baselines", ("--only", CONTROL, "--overwrite"), files(f"{POPULAR}/*.pqt")),
         {"BLEND": BLEND, "TABLE": TABLE},
         record=f"{POPULAR}/metrics.json",
     ),

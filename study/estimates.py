@@ -12,7 +12,7 @@ import time
 import numpy as np
 import yaml
 
-from core.registry import RECOMMENDERS
+from core.registry import ALL, CONTROLS, RECOMMENDERS
 from open_data.sources import Source
 from study.config import HERE, StudyConfig, has_gpu
 from study.open_stages import OPTIONS, open_sources
@@ -27,9 +27,10 @@ REFERENCE = 180e9  # products a second of the two cores that the rates below wer
 LOG_SECONDS = 370.0  # to unpack, convert and split the log there
 IMPORT = 84e6 / 75  # numbers of a table a second, unpacked with both cores
 KNN_SECONDS, KNN_NUMBER = 14.0, 0.011  # and for each of the width
-SHALLOW = 3.9  # an epoch's time over that of its bare products
+SHALLOW, SHALLOW_STEP = 1.6, 0.05  # a step's time: so many times its bare products, and seconds
+ELSA_EPOCH = 170.0
 LONG = 3600.0  # seconds: a stage that takes longer says what would be shorter
-CONTROLS_SECONDS, REPORT_SECONDS = 240.0, 120.0
+CONTROLS_SECONDS, REPORT_SECONDS = 450.0, 120.0  # EASE at four penalties is most of the first
 
 
 def announce(config: StudyConfig, stages: list[Stage]) -> str:
@@ -102,6 +103,8 @@ def estimate(config: StudyConfig, stage: Stage, rate: float) -> tuple[float | No
         return (KNN_SECONDS + KNN_NUMBER * width) * slower * seeds, ""
     if stage.script[0] == "train.py":
         return _shallow(config, width, rate)
+    if stage.script[0] == "train_elsa.py":
+        return _learning(config, ELSA, ELSA_EPOCH * slower)
     if stage.script[0] == "baselines.py":
         return CONTROLS_SECONDS * slower * seeds, ""
     if stage.name == "report":
@@ -109,18 +112,24 @@ def estimate(config: StudyConfig, stage: Stage, rate: float) -> tuple[float | No
     return (None if stage.script[0].startswith("train") else 0.0), ""
 
 
-FITTED = next(name for name, each in RECOMMENDERS.items() if each.script == "train.py")
+FITTED, ELSA = (
+    next(name for name, each in (RECOMMENDERS | CONTROLS).items() if each.script == script)
+    for script in ("train.py", "train_elsa.py")
+)
 
 
 def _shallow(config: StudyConfig, width: int, rate: float) -> tuple[float, str]:
     """Return the seconds that Shallow Net may take, and what an epoch takes."""
-    path = config.config or HERE / OPTIONS[config.onion]
-    given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    options = {"hidden": 0, "epochs": 100, **given, **(given.get(FITTED) or {})}
-    hidden = options["hidden"] or width
+    hidden = _options(config, FITTED)["hidden"] or width
     # A step takes nearly all users and 9,000 tracks through the layer, forth and back.
     step = 2 * width * hidden * (3 * USERS + 2 * 9_000) + 6 * 210_000 * hidden
-    epoch = SHALLOW * step * (PAIRS / 10_000) / rate
+    seconds = SHALLOW * step / rate + SHALLOW_STEP * REFERENCE / rate
+    return _learning(config, FITTED, seconds * PAIRS / 10_000)
+
+
+def _learning(config: StudyConfig, section: str, epoch: float) -> tuple[float, str]:
+    """Return the seconds that training may take, by those of an epoch, and words on the latter."""
+    options = _options(config, section)
     most = options.get("max_minutes")
     limit = float("inf") if most in (None, "none") else most * 60
     seconds = min(options["epochs"] * epoch, limit + epoch)
@@ -128,6 +137,17 @@ def _shallow(config: StudyConfig, width: int, rate: float) -> tuple[float, str]:
     if seconds > LONG and limit > LONG:
         note += "; shorter: a --config with hidden: 256 or project: 256, max_minutes, or a GPU"
     return seconds * len(config.seeds), note
+
+
+def _options(config: StudyConfig, section: str) -> dict:
+    """Return what a recommender that learns is given: its own options under those of the study."""
+    path = config.config or HERE / OPTIONS[config.onion]
+    own = HERE / ALL[section].options_file if ALL[section].options_file else None
+    options = {"hidden": 0}
+    for each in filter(None, (own, path)):
+        given = yaml.safe_load(each.read_text(encoding="utf-8")) or {}
+        options |= given | (given.get(section) or {})
+    return options
 
 
 def _width(config: StudyConfig, stage: Stage) -> int:

@@ -136,10 +136,24 @@ def test_small_says_so_and_what_is_here_is_not_fetched(tmp_path):
 
 
 def test_the_estimate_of_an_epoch_is_the_measured_one():
-    # 1,110 s at a width of 768, both cores shared, with the study's options.
+    # By bench_epochs, with the study's options, at 154 GFLOP/s.
     config = dataclasses.replace(asked("--onion"), config=HERE / "model.yaml")
-    note = estimates._shallow(config, 768, estimates.REFERENCE)[1]
-    assert note.startswith("  at most; 19 min an epoch")
+    for width, measured in ((104, 39), (200, 63), (768, 474)):
+        seconds, note = estimates._shallow(config, width, 154e9)
+        assert seconds / 100 == pytest.approx(measured, rel=0.25), width
+        assert "an epoch" in note
+
+
+def test_elsa_takes_its_own_epochs_or_the_minutes_that_it_is_given(tmp_path):
+    config = asked("--onion")
+    seconds, note = estimates._learning(config, "elsa", 100.0)
+    assert seconds == 3700 and note == "  at most; 2 min an epoch"  # an hour, and the last epoch
+    own = tmp_path / "own.yaml"
+    own.write_text("elsa: {epochs: 3}\n")
+    config = dataclasses.replace(config, config=own)
+    assert estimates._learning(config, "elsa", 100.0)[0] == 300
+    own.write_text("elsa: {}\n")
+    assert estimates._learning(config, "elsa", 100.0)[0] == 50 * 100  # elsa.yaml's
 
 
 def test_what_is_optional_may_fail(tmp_path, monkeypatch, capsys):
