@@ -249,12 +249,12 @@ def knn_scorer(
         vectors = vectors.astype(np.float64)
         candidates = None if candidates is None else candidates.astype(np.float64)
     if overwrite:
-        lengths = _make_unit_rows(vectors)
+        lengths = make_unit_rows(vectors)
         return Cosines(train, vectors, vectors, lengths)
     return Cosines(train, vectors, unit_rows(vectors if candidates is None else candidates))
 
 
-def _make_unit_rows(vectors: np.ndarray) -> np.ndarray:
+def make_unit_rows(vectors: np.ndarray) -> np.ndarray:
     """Scale the rows to length 1 where they are; return the lengths they had, float (n,).
 
     They are those of the rows divided by the largest number's power of two, as unit_rows does.

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from core.artifacts import atomic_path
+from recommenders.vectors import make_unit_rows
 from reporting.neighbours import all_nearest
 from reporting.similarity import principal_axes
 
@@ -37,9 +38,15 @@ def write_script(path: Path, name: str, *arrays: np.ndarray) -> Path:
 def write_neighbours(
     folder: Path, name: str, vectors: np.ndarray, k: int, of: np.ndarray | None = None
 ) -> tuple[list[Path], np.ndarray]:
-    """Write the neighbours of every track under an embedding; return the files and all places."""
+    """Write the neighbours of every track under an embedding; return the files and all places.
+
+    Args:
+        vectors: float32 (n, width); they are brought to length 1 where they are, as a wide
+            embedding is a gigabyte.
+    """
+    make_unit_rows(vectors)
     files, every = [], []
-    for block, (places, cosines) in enumerate(all_nearest(vectors, k, of)):
+    for block, (places, cosines) in enumerate(all_nearest(vectors, k, of, unit=True)):
         whom = np.select([places == -1, places == -2], [NOBODY, UNSOUGHT], places).astype("<u4")
         near = np.round(100 * cosines).astype(np.int8)
         path = folder / f"near-{name}-{block}.js"

@@ -28,19 +28,20 @@ SAME = 1e-5  # cosines that differ by less are one to float32
 
 
 def all_nearest(
-    vectors: np.ndarray, k: int, of: np.ndarray | None = None
+    vectors: np.ndarray, k: int, of: np.ndarray | None = None, *, unit: bool = False
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield for BLOCK tracks at a time the k nearest other tracks by cosine, nearest first.
 
     Args:
         vectors: float (n, width); a row of zeros is no vector, so it is nobody's neighbour.
         of: rows whose neighbours are looked for, int; default: all.
+        unit: the vectors are float32 and at length 1, or zero, already.
 
     Yields:
         places int64 (m, k), -1 where there are no more, -2 where none were looked for; cosines
         float32 (m, k), 0 there. Equal cosines are in order of place.
     """
-    units = unit_rows(np.asarray(vectors, dtype=np.float32))
+    units = vectors if unit else unit_rows(np.asarray(vectors, dtype=np.float32))
     known = units.any(axis=1)
     k = min(k, len(units) - 1)
     axes = narrowed(units, known, k) if of is None else None
