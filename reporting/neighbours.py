@@ -75,6 +75,7 @@ def narrowed(units: np.ndarray, known: np.ndarray, k: int) -> np.ndarray | None:
     checked = np.sort(rng.choice(n, CHECKED, replace=False))
     exact, axes = None, AXES
     while axes <= width // 2:
+        on_axes = None  # that and the next need not fit
         on_axes = units @ _widest(sample, axes, rng)
         if exact is None:
             exact = _nearest(units, known, checked, k, None)[1]
