@@ -13,7 +13,7 @@ from core.options import InputError
 from core.registry import CONTROLS, is_chance
 from evaluation.finished import made_of, read_finished, read_log
 from evaluation.tables import read_tables, runs_of_tables, stated_k
-from recommenders.embedding_files import Matrix, read_matrix
+from recommenders.embedding_files import BLOCK, Matrix, read_matrix
 from recommenders.vectors import NOISE_SEED
 
 TABLE = "python table.py"
@@ -81,7 +81,10 @@ class Study:
             width = self.embeddings[name]["width"]
             rng = np.random.default_rng(NOISE_SEED)
             return rng.standard_normal((n_tracks, width), dtype=np.float32)[rows]
-        return np.nan_to_num(self.matrices[name].rows(rows), copy=False)
+        vectors = self.matrices[name].rows(rows)
+        for start in range(0, len(vectors), BLOCK):  # each makes three masks of what it is given
+            np.nan_to_num(vectors[start : start + BLOCK], copy=False)
+        return vectors
 
 
 def read_study(root: Path, n_tracks: int) -> Study:
