@@ -1,7 +1,7 @@
 """The k best of rows of scores that come block by block, in one pass over each.
 
 A row keeps what may still be among its best, and a floor that its k-th best has reached. Of the
-scores of a block, 64 at a time, most stay below it: that is one comparison each, where a partial
+scores of a block, CHUNK at a time, most stay below it: that is one comparison each, where a partial
 sort would move them. Where a row's room is full, only its k best stay, and the floor rises.
 """
 

@@ -113,7 +113,7 @@ def principal_axes(
     centred = (vectors if rows is None else vectors[rows]).astype(np.float64)
     make_unit_rows(centred)
     mean = centred.mean(axis=0)
-    centred -= mean  # in its own memory: of a wide embedding's sample it is a gigabyte
+    centred -= mean  # in its own memory: 5,000 tracks of 4,800 numbers are 192 MB
     if min(centred.shape) > SMALL:  # two axes alone, by iteration: minutes less at width 4,800
         start = np.random.default_rng(0).normal(size=min(centred.shape))
         _, values, right = svds(centred, k=2, v0=start)
