@@ -71,6 +71,7 @@ FAST = ("--embedding", "noise", "--width", "8", "--device", "cpu", "--overwrite"
 EPOCHS = ("--epochs", "1")
 MOMENTS = {"open": 0, "os.rename": 1, "os.remove": 0}  # audit event: place of the path in it
 NOT_COMPARED = {".lock", ".tmp", ".db", ".pt", ".jsonl", ".md", ".tex", ".pdf", ".png", ".html"}
+NOT_COMPARED |= {".txt"}  # what a trial said, with its seconds
 TAKES = {"seconds", "peak_memory_mb"}  # what is another number each time
 
 
@@ -316,8 +317,10 @@ def answered(reader, root: Path, work: Path) -> str:
     """Return what a later stage has of a copy of the root, as text."""
 
     def ask(out: Path) -> None:
-        found = attempt(reader, copied(root, work))
-        out.write_text(f"error {found.__name__}" if isinstance(found, type) else repr(found))
+        copy = copied(root, work)
+        found = attempt(reader, copy)
+        told = f"error {found.__name__}" if isinstance(found, type) else repr(found)
+        out.write_text(told.replace(f"{copy}/", "ROOT/").replace(f"{root}/", "ROOT/"))
 
     out = work.with_name("answer")
     forked(lambda: ask(out), work.with_name("asked"))
@@ -331,12 +334,12 @@ def state(root: Path) -> dict:
         name = path.relative_to(root).as_posix()
         if path.is_file() and path.suffix not in NOT_COMPARED and path.name[0] != ".":
             if "events" not in name and not name.startswith(("sample/", "sound/", "report/")):
-                found[name] = said(path)
+                found[name] = said(path, root)
     return found
 
 
-def said(path: Path):
-    """Return what a file says, without what is another number each time it is made."""
+def said(path: Path, root: Path):
+    """Return what a file says, without what is another each time it is made, and where."""
     if path.name == "config.yaml":
         made = yaml.safe_load(path.read_text())
         return {key: made[key] for key in ("options", "split", "embedding_hash")}
@@ -345,7 +348,8 @@ def said(path: Path):
     if path.suffix == ".json":
         told = content(path)
         told.pop("sha256", None)  # of files that are compared themselves
-        return json.loads(json.dumps(told), object_hook=without_times)
+        anywhere = json.dumps(told).replace(f"{root}/", "ROOT/")
+        return json.loads(anywhere, object_hook=without_times)
     return content(path)
 
 

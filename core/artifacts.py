@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import time
+import tokenize
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SEALED = "sealed"  # key of a json's own fingerprint
+NO_ARRAY = (  # what numpy's readers raise of a damaged .npy; the last two of a header's text
+    *(OSError, ValueError, EOFError, OverflowError, SyntaxError, tokenize.TokenError),
+)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from core.artifacts import read_json, shared
 from core.options import InputError, refuse_special
@@ -92,6 +93,7 @@ def read_split(root: Path) -> SplitTables:
         tables.held_out = read_held_out(root / "data" / f"{HELD_OUT}.pqt", kept)
     tables.cold = tables.pop(COLD, None)
     tables.fingerprint, tables.n_tracks = files.fingerprint, len(ids)
+    pa.default_memory_pool().release_unused()  # else 0.4 GB of 6.8 M rows stay
     return tables
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from core.artifacts import NO_ARRAY
 from core.options import InputError
 from open_data.blocks import Block, find_id
 
@@ -213,7 +214,7 @@ def read_ids(path: Path) -> list[str]:
 def _load(path: Path, mapped: bool = True) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r" if mapped else None)
-    except (OSError, ValueError, EOFError) as error:
+    except NO_ARRAY as error:
         raise InputError(f"{path} cannot be read as a numpy array: {error}") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} is an archive of arrays, expected one array")

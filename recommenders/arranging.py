@@ -30,6 +30,8 @@ def _scaled(options, name: str, vectors, own, overwrite: bool = False) -> np.nda
     if scaling is None:
         return own
     if options.project:
+        if len(scaling.kept) <= options.project and own is vectors:
+            print(f"{name}: its {len(scaling.kept):,} dimensions are within --project")
         scaling = scaling.projected(vectors, options.project)
     if scaling.says() and own is vectors:
         print(f"{name}: {scaling.says()}")

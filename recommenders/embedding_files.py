@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.artifacts import read_json, sha256
+from core.artifacts import NO_ARRAY, read_json, sha256
 from core.names import check_name
 from core.options import InputError, refuse_special
 
@@ -134,6 +134,6 @@ def _mapped(path: Path, file) -> np.ndarray:
         return np.memmap(file, kind, "r", file.tell(), shape, order)
     except InputError:
         raise
-    except (ValueError, EOFError, OverflowError) as error:
+    except NO_ARRAY as error:
         what = f"{path} cannot be read as a numpy array ({error})"
         raise InputError(f"{what}; save one array of numbers by np.save") from error

@@ -152,9 +152,8 @@ def _interactions(table, user_ids: np.ndarray, track_idx: np.ndarray) -> Interac
     items = np.searchsorted(track_idx, table.track_idx)
     users, lengths = np.unique(user, return_counts=True)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Interactions(
-        users, offsets, items, table.timestamp.to_numpy(), table["count"].to_numpy()
-    )
+    counts = table["count"].to_numpy(copy=True)  # a view would keep the frame's other columns
+    return Interactions(users, offsets, items, table.timestamp.to_numpy(copy=True), counts)
 
 
 def pair_keys(*parts: Interactions, n_items: int) -> np.ndarray:

@@ -74,8 +74,8 @@ class EmbeddingOptions(RunOptions):
     )
     project: int = option(
         0,
-        "numbers a vector is brought down to, each of A+B: those along which the scaled tracks of "
-        "train vary most; 0: all",
+        "numbers a vector with more is brought down to, each of A+B: those along which the scaled "
+        "tracks of train vary most; 0: none is",
         before=0,
     )
     width: int = option(128, "numbers a vector, of random and noise only")
@@ -104,13 +104,17 @@ class EmbeddingOptions(RunOptions):
             raise InputError(f"--width must be between 1 and {WIDEST:,}, got {self.width}")
 
     def heard_width(self, vectors: np.ndarray) -> int:
-        """Return how many numbers a track has: --project's, or all of the vectors (n, width).
+        """Return how many numbers a track has: all of the vectors (n, width), or --project's.
 
         What --scale leaves out counts: it is of the embedding, and says nothing of a track.
         """
-        from recommenders.vectors import parts_of  # numpy, which --help does without
+        from recommenders.vectors import BESIDE, part_widths  # numpy, which --help does without
 
-        return self.project * len(parts_of(self.embedding)) or vectors.shape[1]
+        if not self.project:
+            return vectors.shape[1]
+        beside = BESIDE in self.embedding
+        parts = part_widths(self.root, self.embedding, self.width) if beside else vectors.shape[1:]
+        return sum(min(self.project, width) for width in parts)
 
     def arranged(
         self,

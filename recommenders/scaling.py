@@ -91,16 +91,10 @@ class Scaling:
 
         Args:
             vectors: float32 (n_tracks, width), of train, as they were before.
-            n: at most as many as there are dimensions.
-
-        Raises:
-            InputError: it is more.
+            n: if as many dimensions vary, or fewer, this scaling is returned as it is.
         """
-        if n > len(self.kept):
-            raise InputError(
-                f"--project {n} is more than the {len(self.kept):,} dimensions that vary; give at "
-                "most that, or leave it away"
-            )
+        if n >= len(self.kept):
+            return self
         correlations = _correlations(vectors, replace(self, rotation=None))[0]
         axes = np.linalg.eigh(correlations)[1][:, -n:][:, ::-1]
         axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n)])  # either is right

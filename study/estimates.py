@@ -120,7 +120,9 @@ FITTED, ELSA = (
 
 def _shallow(config: StudyConfig, width: int, rate: float) -> tuple[float, str]:
     """Return the seconds that Shallow Net may take, and what an epoch takes."""
-    hidden = _options(config, FITTED)["hidden"] or width
+    options = _options(config, FITTED)
+    width = min(width, options["project"] or width)
+    hidden = options["hidden"] or width
     # A step takes nearly all users and 9,000 tracks through the layer, forth and back.
     step = 2 * width * hidden * (3 * USERS + 2 * 9_000) + 6 * 210_000 * hidden
     seconds = SHALLOW * step / rate + SHALLOW_STEP * REFERENCE / rate
@@ -143,7 +145,7 @@ def _options(config: StudyConfig, section: str) -> dict:
     """Return what a recommender that learns is given: its own options under those of the study."""
     path = config.config or HERE / OPTIONS[config.onion]
     own = HERE / ALL[section].options_file if ALL[section].options_file else None
-    options = {"hidden": 0}
+    options = {"hidden": 0, "project": 0}
     for each in filter(None, (own, path)):
         given = yaml.safe_load(each.read_text(encoding="utf-8")) or {}
         options |= given | (given.get(section) or {})

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from core.artifacts import atomic_path, read_json, write_json
+from core.artifacts import NO_ARRAY, atomic_path, read_json, write_json
 from core.options import WorkError
 
 PENDING = "not computed yet"
 UNREADABLE = (  # what damage makes of reading a part: numpy's errors, and all that zipfile has
-    *(OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error),
-    struct.error,
+    *NO_ARRAY,
+    *(KeyError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error),
 )
 
 

@@ -231,6 +231,11 @@ def test_what_is_no_table(tmp_path, root, rows, call):
     with pytest.raises(InputError, match="--ids"):
         imported(tmp_path / "v.npy")
     (tmp_path / "two").write_text("a\nb\n")
+    header = (tmp_path / "v.npy").read_bytes()
+    (tmp_path / "bit.npy").write_bytes(header.replace(b"}", b"y", 1))  # numpy: a TokenError
+    for table, ids in (("bit.npy", "two"), ("v.npy", "bit.npy")):
+        with pytest.raises(InputError, match="bit.npy cannot be read as a numpy array"):
+            imported(tmp_path / table, "--ids", tmp_path / ids)
     with pytest.raises(InputError, match="has 2 ids, --table .* 3 rows"):
         imported(tmp_path / "v.npy", "--ids", tmp_path / "two")
     path.write_bytes(text_of(rows))

@@ -33,6 +33,11 @@ def test_dense_ids_lead_back_to_every_row_of_the_files(root):
         assert again.values.tolist() == table[again.columns].values.tolist()
 
 
+def test_what_is_kept_of_a_frame_keeps_no_other_column_in_memory(root):
+    train = load_split(root).train
+    assert all(part.flags.owndata for part in (train.items, train.timestamps, train.counts))
+
+
 def test_users_and_candidates_are_those_of_train_in_ascending_order(root):
     split, train = load_split(root), tables(root)["train"]
     assert split.user_ids.tolist() == sorted(set(train.user_id))

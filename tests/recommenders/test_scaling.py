@@ -78,12 +78,11 @@ def test_a_projection_has_the_principal_components_of_train_in_the_scales_unit()
     np.testing.assert_allclose(np.abs(white.apply(train)), np.abs(expected), atol=0.05)
     again = Scaling.of(train * 1000, "standardize").projected(train * 1000, 2)
     np.testing.assert_allclose(again.apply(train * 1000), own.apply(train), atol=1e-3)
-    with pytest.raises(InputError, match="--project 6 is more than the 5 dimensions that vary"):
-        scaling.projected(train, 6)
+    assert scaling.projected(train, 5) is scaling and scaling.projected(train, 6) is scaling
 
 
 @pytest.mark.parametrize("script", ["knn", "train"])
-def test_recommenders_hear_projected_vectors(toy_root, call, script):
+def test_recommenders_hear_projected_vectors(toy_root, call, script, capsys):
     root = toy_root()
     flags = FIT if script == "train" else ()
     heard = ("--root", root, "--embedding", "toy", *flags)
@@ -93,6 +92,12 @@ def test_recommenders_hear_projected_vectors(toy_root, call, script):
     widths = [yaml.safe_load(path.read_text())["width"] for path in root.glob("runs/*/config.yaml")]
     assert sorted(widths) == [3, 8]  # what is heard, as the table tells it
     assert len(lists) == 2 and not lists[0].track_idx.equals(lists[1].track_idx)
+    call(script, *heard, "--project", 9, "--tag", "within")  # as a yaml for several embeddings has
+    assert "toy: its 8 dimensions are within --project" in capsys.readouterr().out
+    (run,) = (root / "runs").glob("*-within-s1")
+    whole = pd.read_parquet(root / "runs" / run.name.replace("-within", "") / "recs.pqt")
+    pd.testing.assert_frame_equal(pd.read_parquet(run / "recs.pqt"), whole)
+    assert yaml.safe_load((run / "config.yaml").read_text())["width"] == 8
     with pytest.raises(InputError, match="--project 3 --scale none: expected at least 1 number"):
         call(script, "--root", root, "--embedding", "toy", "--project", 3, "--scale", "none")
 

@@ -8,6 +8,7 @@ import pytest
 
 from core.artifacts import sha256
 from core.options import InputError
+from recommenders.embedding_files import matrix_shape
 from recommenders.interactions import load_split
 from recommenders.vectors import (
     embedding_hash,
@@ -87,6 +88,23 @@ def test_a_file_of_another_kind_is_an_error(root, split):
         np.savez(file, a=np.zeros((160, 8)))
     with pytest.raises(InputError, match="toy.npy is an archive of arrays, expected one array"):
         load_item_vectors(root, "toy", split)
+
+
+@pytest.mark.filterwarnings("ignore:Reading:UserWarning")  # numpy, of what it mends itself
+def test_a_header_with_any_bit_turned_is_an_error_or_still_a_header(tmp_path):
+    path = tmp_path / "embeddings" / "toy.npy"
+    path.parent.mkdir()
+    np.save(path, np.zeros((3, 2), np.float32))
+    content, errors = path.read_bytes(), []
+    for bit in range(8 * 128):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            assert matrix_shape(tmp_path, "toy")[0] <= 3
+        except InputError as error:
+            errors.append(str(error))
+    assert len(errors) > 900 and all(str(path) in error for error in errors)
 
 
 def test_rows_of_tracks_that_nobody_played_in_train_may_be_missing(root, split):
