@@ -122,18 +122,14 @@ class SplitConfig:
 
 
 def main(config: SplitConfig) -> None:
-    relative = has_relative_times(config.root / "data")
-    config = complete(config, relative)
-    rule = None if needs_the_plays(config, relative) else rule_by_dates(config)
+    data = config.root / "data"
+    settled(config)  # what is wrong with the options is said before all else
     memory = memory_bytes(config.memory) - OWN
     limits = {"memory": memory, "threads": thread_count(config.threads)}
-    data = config.root / "data"
     if config.published and not config.check:
         with exclusive(data / ".lock", f"{data}"):
             print(take_published(config.root, config.published, overwrite=config.overwrite))
         return
-    if rule is None and not config.check and (data / "plays.pqt").exists():
-        rule = rule_by_plays(config, data / "plays.pqt", relative)
     needed = data / ("split.json" if config.check else "plays.pqt")
     if not needed.exists():
         maker = "python 1_train_test_split.py" if config.check else STAGE_0
@@ -146,10 +142,24 @@ def main(config: SplitConfig) -> None:
     with exclusive(data / ".lock", f"{data}"), scratch_folder(data) as scratch:
         if config.check:
             check(config, scratch, **limits)
-        elif not config.overwrite and is_finished(config):
+            return
+        config, rule = settled(config)  # once more: another process may have made other plays
+        if not config.overwrite and is_finished(config):
             print(f"{data}/split.json is finished; --overwrite makes it again")
         else:
             split(config, rule, scratch, **limits)
+
+
+def settled(config: SplitConfig) -> "tuple[SplitConfig, Rule | None]":
+    """Return the options with a protocol's values, and their rule; None without plays it needs."""
+    data = config.root / "data"
+    relative = has_relative_times(data)
+    config = complete(config, relative)
+    if not needs_the_plays(config, relative):
+        return config, rule_by_dates(config)
+    if config.published or config.check or not (data / "plays.pqt").exists():
+        return config, None
+    return config, rule_by_plays(config, data / "plays.pqt", relative)
 
 
 def rule_by_dates(config: SplitConfig) -> "Rule":

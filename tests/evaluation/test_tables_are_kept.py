@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import re
 import shutil
 
 import numpy as np
@@ -36,6 +37,15 @@ def test_names_that_look_like_numbers_or_nothing_keep_their_spelling(root, call)
     assert set(tables["groups"].embedding) == {*NAMES}
     page = (root / "tables" / "results.md").read_text()
     assert all(f"| {name} " in page for name in [*NAMES, "007 (nan)"])
+
+
+def test_the_report_calls_them_by_those_names(root, call):
+    call("table", "--root", root, "--resamples", 100)
+    call("report", "--root", root, "--neighbours", "drawn")
+    page = (root / "report" / "index.html").read_text(encoding="utf-8")
+    rows = re.findall(r'<td class="stay" data-sort="([^"]*)">([^<]*)</td>', page)
+    assert {*NAMES, "007 (nan)"} <= {shown for _, shown in rows}
+    assert all(sorted_by == shown for sorted_by, shown in rows)
 
 
 def test_a_table_of_a_recommender_that_is_gone_goes_and_others_stay(root, call):

@@ -1,6 +1,7 @@
 """Stages 0 and 1 as their user meets them: the commands, wrong input, kills and second runs."""
 
 import bz2
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -17,6 +18,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from core.artifacts import exclusive
 from core.options import InputError, parse_config
 
 HERE = Path(__file__).resolve().parents[2]
@@ -561,3 +563,27 @@ def test_a_root_starts_from_the_ids_it_is_given_and_keeps_them(tmp_path, command
 def test_the_studys_own_ids_stand_at_the_top_of_the_project(shared):
     theirs = (shared / "music4all" / "trackid_sorted.csv").read_bytes()
     assert (HERE / "trackid_sorted.csv").read_bytes() == theirs
+
+
+def test_the_rule_is_of_the_plays_that_are_split_though_others_came_before_the_lock(tmp_path):
+    root, later = tmp_path / "root", tmp_path / "later.tsv"
+    root.mkdir()
+    make_log(later, seed=1)
+    frame = pd.read_csv(later, sep="\t", parse_dates=["timestamp"])
+    frame.timestamp += pd.Timedelta(days=200)
+    frame.to_csv(later, sep="\t", index=False)
+    call(STAGE_0, root, "--log", make_log(tmp_path / "log.tsv"))
+    last = ("--test-last", "10%", "--train-last", "14d")
+
+    @contextlib.contextmanager
+    def taken(path, name):
+        call(STAGE_0, root, "--log", later, "--overwrite")  # as another process would
+        with exclusive(path, name):
+            yield
+
+    call(STAGE_1, root, *last, exclusive=taken)
+    parts = ("train", "val", "test", "split")
+    files = [root / "data" / f"{p}.{'json' if p == 'split' else 'pqt'}" for p in parts]
+    found = [path.read_bytes() for path in files]
+    call(STAGE_1, root, *last, "--overwrite")
+    assert found == [path.read_bytes() for path in files]
