@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-
 from conftest import HERE
 
 # Peak memory of the process itself: what a parent had before it does not count.
