@@ -236,6 +236,8 @@ def split(config: SplitConfig, rule: "Rule", scratch: Path, **limits) -> None:
         "plays_sha256": plays,
         "trackid_sorted_sha256": ids,
     }
+    if users := users_of(data):
+        record["users_sha256"] = users
     if not rule.is_plain:
         record |= rule.told()
     if rule.relative:
@@ -302,6 +304,13 @@ def fingerprint_of_ids(root: Path) -> str:
                 f"back, or make the plays again with {STAGE_0} --overwrite"
             )
     return found
+
+
+def users_of(data: Path) -> str | None:
+    """Return the sha256 of users.pqt, which belongs to the plays; None where users have numbers."""
+    record = data / "plays.json"
+    made = read_json(record, f"{STAGE_0} --overwrite") if record.exists() else {}
+    return made.get("users_sha256")
 
 
 def check_plays(data: Path, found: str) -> None:

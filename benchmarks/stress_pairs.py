@@ -346,11 +346,10 @@ def said(path: Path, root: Path):
     if path.name == "search.csv":
         return pd.read_csv(path).drop(columns="seconds").to_csv()
     if path.suffix == ".json":
-        told = content(path)
+        told = content(path, root)
         told.pop("sha256", None)  # of files that are compared themselves
-        anywhere = json.dumps(told).replace(f"{root}/", "ROOT/")
-        return json.loads(anywhere, object_hook=without_times)
-    return content(path)
+        return json.loads(json.dumps(told), object_hook=without_times)
+    return content(path, root)
 
 
 def without_times(told: dict) -> dict:

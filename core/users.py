@@ -31,21 +31,28 @@ def read_users(root: Path) -> np.ndarray | None:
     """Return the ids by user_id, an array of text; None where users are numbers of their own.
 
     Raises:
-        InputError: the file is not what stage 0 writes, or not the one that plays.json tells of, or
-            the split is of other plays, whose users had other numbers.
+        InputError: the file is not what stage 0 writes, or not the one that plays.json and
+            split.json tell of, or gone though they do; or the split is of other plays, whose users
+            had other numbers.
     """
     path, record = users_file(root), users_file(root).with_name("plays.json")
-    if not path.exists():
-        return None
     told = read_json(record, STAGE_0) if record.exists() else {}
     seal = record.with_name("split.json")
     split = read_json(seal, f"{STAGE_1} --overwrite") if seal.exists() else {}
+    if not path.exists():
+        if "users_sha256" in {**told, **split}:
+            raise InputError(
+                f"{path}, which has the ids of the users who are numbered in {seal.parent}, is "
+                f"missing; put it back, or make it with {STAGE_0}"
+            )
+        return None
     if "sha256" in told and split.get("plays_sha256", told["sha256"]) != told["sha256"]:
         raise InputError(
             f"{path} was made after {seal}, of other plays, and may number other users; split them "
             f"with {STAGE_1} --overwrite"
         )
-    content = read_sealed(path, told.get("users_sha256"), f"make it with {STAGE_0}")
+    sealed = split.get("users_sha256") or told.get("users_sha256")
+    content = read_sealed(path, sealed, f"make it with {STAGE_0}")
     try:
         table = pq.read_table(pa.BufferReader(content))
         numbers, ids = table["user_id"].to_numpy(), table["user"].to_numpy()

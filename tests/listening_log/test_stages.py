@@ -20,6 +20,7 @@ import pytest
 
 from core.artifacts import exclusive
 from core.options import InputError, parse_config
+from core.users import original_users
 
 HERE = Path(__file__).resolve().parents[2]
 SHARED = os.environ.get("MUSIC_SHARED")
@@ -587,3 +588,19 @@ def test_the_rule_is_of_the_plays_that_are_split_though_others_came_before_the_l
     found = [path.read_bytes() for path in files]
     call(STAGE_1, root, *last, "--overwrite")
     assert found == [path.read_bytes() for path in files]
+
+
+@pytest.mark.parametrize("removed", [[], ["plays.json", "plays.pqt"]], ids=["users", "plays too"])
+def test_users_whose_ids_are_gone_are_not_called_by_their_numbers(tmp_path, log, removed):
+    call(STAGE_0, tmp_path, "--log", log, "--users", "text")
+    call(STAGE_1, tmp_path, *DATES)
+    split = pd.read_parquet(tmp_path / "data" / "test.pqt")
+    assert original_users(tmp_path, split.user_id).tolist() != split.user_id.tolist()
+    for name in ("users.pqt", *removed):  # as a stage 0 leaves it that is stopped in --overwrite
+        (tmp_path / "data" / name).unlink()
+    with pytest.raises(InputError, match="users.pqt, which has the ids .* is missing; put it back"):
+        original_users(tmp_path, split.user_id)
+    if not removed:
+        (tmp_path / "data" / "split.json").unlink()
+        with pytest.raises(InputError, match="users.pqt, which has the ids .* is missing"):
+            original_users(tmp_path, split.user_id)
