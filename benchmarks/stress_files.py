@@ -18,10 +18,9 @@ is called. What comes is one of
 Prints a table, file x damage, of how many were named, harmless, and the rest; the last line is one
 json object with the sums. Ends with exit code 1 where anything is silent, unnamed or a traceback.
 
-Measured with 40 bits: of the 20 files from the log to the tables 1,899 damages before 43 readings,
-1,888 named, 11 harmless; of the 28 others 1,762 damages, 1,690 named, 69 harmless, and 3 silent: a
-bit in the name of a json's seal, which is an error since. None unnamed or a traceback. With 1 bit,
-688 damages before all 122 readings take three minutes of a processor.
+Measured with 40 bits: of all 48 files 5,446 damages before all 122 readings, 5,377 named, 66
+harmless, none silent or unnamed, and 3 tracebacks: a bit in the header of a .npy that numpy then
+takes for unfinished text, which is a named error since (the .npy again: 387 of 387 named).
 """
 
 from __future__ import annotations

@@ -98,6 +98,11 @@ def test_recommenders_hear_projected_vectors(toy_root, call, script, capsys):
     whole = pd.read_parquet(root / "runs" / run.name.replace("-within", "") / "recs.pqt")
     pd.testing.assert_frame_equal(pd.read_parquet(run / "recs.pqt"), whole)
     assert yaml.safe_load((run / "config.yaml").read_text())["width"] == 8
+    beside = ("--root", root, "--embedding", "toy+noise", "--width", 16, *flags)
+    for most, width in ((3, 6), (9, 17), (20, 24)):  # of each part, where it has more
+        call(script, *beside, "--project", most, "--tag", f"of{most}")
+        (run,) = (root / "runs").glob(f"*-of{most}-s1")
+        assert yaml.safe_load((run / "config.yaml").read_text())["width"] == width
     with pytest.raises(InputError, match="--project 3 --scale none: expected at least 1 number"):
         call(script, "--root", root, "--embedding", "toy", "--project", 3, "--scale", "none")
 
