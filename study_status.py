@@ -27,7 +27,7 @@ from study.record import Record, study_file
 
 if options_are_read(__name__):
     from study.graph import look
-    from study.progress import describe
+    from study.progress import describe, wave_failure
     from study.submission import WAVE
 
 CLEAR = "\033[H\033[2J"  # a terminal's screen
@@ -69,12 +69,15 @@ def show(config: StatusConfig, *, last: bool) -> bool:
         state, lines = describe(node, by_name, config.lines, **now)
         states[state] += 1
         print("\n".join(lines))
-    print(", ".join(f"{n} {state}" for state, n in states.items()))
+    rest = wave_failure(record, config.lines) if states["not submitted"] and not wave else []
+    print("\n".join([*rest, ", ".join(f"{n} {state}" for state, n in states.items() if n)]))
     command = command_line(*record.flags)
     if not last and (wave or states["not known"] or any(node.active() for node in nodes)):
         return True
     if states["failed"]:
         raise WorkError(f"{states['failed']} of {len(nodes)} stages failed; mend it: {command}")
+    if rest and not any(node.active() for node in nodes):
+        raise WorkError(f"the rest was not submitted; go on: {command}")
     if states["changed"]:
         print(f"make what has changed again: {command} --overwrite")
     elif known and not set(states) <= {"done", "running", "waiting", "later"}:

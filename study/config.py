@@ -135,8 +135,11 @@ class StudyConfig:
             raise InputError(f"--weights {self.weights} is not a folder; expected NAME/ in it")
         if min(self.shards, self.at_once) < 1 or (self.gpus or 0) < 0:
             raise InputError("--shards and --at-once must be at least 1, --gpus at least 0")
-        if self.at_most is not None and self.at_most < 2:
-            raise InputError(f"--at-most must be at least 2, got {self.at_most}: one submits")
+        if self.at_most is not None and self.at_most < 3:
+            raise InputError(
+                f"--at-most must be at least 3, got {self.at_most}: one submits another, and what "
+                "submits the next"
+            )
         if (self.cancel or self.dry_run or self.wave) and not self.slurm:
             raise InputError("--cancel, --dry-run and --wave go with --slurm")
 

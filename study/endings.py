@@ -30,8 +30,13 @@ def find_log(node: Node, index: int) -> Path | None:
     """Return the log of the newest job that was to do a task; None: it has not begun."""
     if (job := node.last_job(index)) is None:
         return None
-    number = number_in(job, node.stage.labels[index]) if node.stage.array else NO_ARRAY
-    return next((HERE / "logs").glob(f"*-{job['id']}_{number}.out"), None)
+    return log_of(job["id"], number_in(job, node.stage.labels[index]) if node.stage.array else None)
+
+
+def log_of(job: int, number: int | None = None) -> Path | None:
+    """Return the log of a job, or of a task of its array; None: it has not begun."""
+    number = NO_ARRAY if number is None else number
+    return next((HERE / "logs").glob(f"*-{job}_{number}.out"), None)
 
 
 def last_state(node: Node, index: int) -> str:

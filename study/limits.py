@@ -14,8 +14,13 @@ from core.options import InputError, WorkError
 from study import cluster
 
 NO_LIMIT = ("", "UNLIMITED", "INFINITE", "N/A", "NONE", "-1")
+IN_WAVES = 3  # tasks: a wave that runs, what it submits, and the wave after it
 OF_QOS = ("Name", "MaxSubmitJobsPerUser", "GrpSubmitJobs", "MaxWall")
 OF_USER = ("Account", "Partition", "DefaultQOS", "MaxSubmitJobs", "GrpSubmitJobs", "MaxWall")
+
+
+class NoRoom(InputError):
+    """The queue has no room now for what a wave submits; later it may."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,21 @@ class Site:
         return found
 
 
-def check_limits(site: Site, stages: list[Asked], let_go: int, at_most: int | None) -> None:
-    """Raise InputError unless the site takes these stages.
+def check_limits(
+    site: Site, stages: list[Asked], let_go: int, at_most: int | None, *, wave: bool = False
+) -> int | None:
+    """Return how many tasks more the site takes, which are enough; None: it has no limit.
 
     Args:
         let_go: tasks of the queue that are cancelled before.
         at_most: so many tasks of the study are in the queue at a time; None: all are.
+        wave: a wave asks, which is in the queue itself: one task and the next wave are enough.
+
+    Raises:
+        InputError: it does not take these stages.
+        NoRoom: a wave finds no room in the queue.
     """
+    rooms = []
     tasks: dict[tuple[str, str, str, int], int] = {}  # by whose limit, its name and value
     for each in stages:
         for kind, name, limits in site.rules(each.resources):
@@ -84,13 +97,20 @@ def check_limits(site: Site, stages: list[Asked], let_go: int, at_most: int | No
                     tasks[key] = tasks.get(key, 0) + each.tasks
     for (kind, name, limit, most), wanted in tasks.items():
         wanted, there = min(wanted, at_most or wanted), in_queue(kind, name, limit) - let_go
-        if wanted + there > most:
-            room = most - there
-            advice = f"give --at-most {room}" if room > 1 else "wait until there are fewer"
+        room = most - there
+        rooms.append(room)
+        if at_most and most < IN_WAVES and wanted > room - (not wave):
             raise InputError(
+                f"{kind} {name} takes {most} ({limit}), and waves need {IN_WAVES}; submit stage by "
+                "stage, with --recommenders"
+            )
+        if room < IN_WAVES - 1 if wave else wanted > room:
+            advice = f"give --at-most {room}" if room >= IN_WAVES else "wait until there are fewer"
+            raise (NoRoom if wave else InputError)(
                 f"{wanted} tasks would be in the queue beside {there} that are there, and {kind} "
                 f"{name} takes {most} ({limit}); {advice}"
             )
+    return min(rooms, default=None)
 
 
 def in_queue(kind: str, name: str, limit: str) -> int:

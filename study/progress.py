@@ -6,9 +6,9 @@ import shlex
 
 from extract_item_embeddings.engine.shards import array_expression
 from study.cluster import HERE, Task
-from study.endings import find_log, hint, is_failure, last_state
+from study.endings import find_log, hint, is_failure, last_state, log_of
 from study.graph import Node
-from study.record import number_in
+from study.record import Record, number_in
 from study.running import progress_of
 
 MOST_BARS = 10  # running tasks of an array whose bars are shown
@@ -117,3 +117,20 @@ def _failure(node: Node, index: int, n_lines: int) -> list[str]:
     before = f"SLURM_ARRAY_TASK_ID={index} " if node.stage.array else ""
     command = f"cd {shlex.quote(str(HERE))} && {before}{node.stage.python}"
     return [*lines, f"           by hand: {command}"]
+
+
+def wave_failure(record: Record, n_lines: int) -> list[str]:
+    """Return the lines that tell how the last wave failed; none if it has not.
+
+    Args:
+        n_lines: of its log.
+    """
+    job = next(iter(record.stages.get("wave", [])[::-1]), None)
+    if job is None or job["round"] < record.round or job.get("cancelled"):
+        return []
+    log = log_of(job["id"])
+    if log is None:
+        return []
+    text = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = [f"FAILED     wave {job['id']}, which was to submit the rest:"]
+    return lines + [f"           | {line}" for line in text[-n_lines:] if n_lines]

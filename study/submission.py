@@ -6,6 +6,7 @@ So submitting again, at any time, adds only what is neither done nor in the queu
 from __future__ import annotations
 
 import getpass
+import time
 
 from core.artifacts import exclusive
 from core.options import InputError, WorkError
@@ -15,12 +16,13 @@ from study.config import StudyConfig, command_line, flags_of
 from study.endings import more_memory, setting_of
 from study.fit import check_fit, check_taken, memory_of
 from study.graph import Node, decide, look
-from study.limits import Asked, check_limits, read_site
+from study.limits import Asked, NoRoom, check_limits, read_site
 from study.preflight import check_places, check_settings, check_work
 from study.record import Record, study_file
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # its weights are in the cache
 VARIED = ("--job-name", "--array")  # of jobs that ask for the same
+PATIENCE = 60  # seconds after which a wave that found no room in the queue asks again
 WAVE = "wave"  # stands for the job that submits the rest, where stages have their names
 
 
@@ -28,7 +30,8 @@ def submit_study(config: StudyConfig) -> list[Node]:
     """Submit what is missing; return all stages.
 
     With --at-most N so many tasks of the study are in the queue at a time: the rest is submitted
-    by a job that waits for them, which leaves out what has failed since somebody submitted.
+    by a job that waits for them, which leaves out what has failed since somebody submitted. Where
+    other studies of the same user fill what the site allows, that job waits for room.
 
     Raises:
         InputError: there is no Slurm, another process submits this study now, somebody else's jobs
@@ -37,10 +40,20 @@ def submit_study(config: StudyConfig) -> list[Node]:
     """
     require_slurm()
     check_places(config.root)
+    while True:
+        try:
+            return _submit_once(config)
+        except NoRoom as error:
+            print(f"{error}; asks again in {PATIENCE} s", flush=True)
+            time.sleep(PATIENCE)
+
+
+def _submit_once(config: StudyConfig) -> list[Node]:
     with _one_at_a_time(config):
         record = Record.read(config.root)
         queue = cluster.tasks()
         nodes = prepare(config, record, queue)
+        room = check_site(config, nodes)
         record.user, record.flags = getpass.getuser(), flags_of(config)
         record.audio = audio_of(nodes)
         if config.wave:
@@ -53,7 +66,7 @@ def submit_study(config: StudyConfig) -> list[Node]:
         if let_go := [*(task for node in nodes for task in node.let_go), *waves]:
             cluster.cancel(let_go)
         try:
-            _submit_all(config, record, nodes)
+            _submit_all(config, record, nodes, room)
         except WorkError as error:
             raise WorkError(f"{error}; {_half_way(config, nodes)}") from error
         record.write()
@@ -73,11 +86,13 @@ def _one_at_a_time(config: StudyConfig):
 def foresee_study(config: StudyConfig) -> list[Node]:
     """Return all stages with what would be submitted, and submit nothing; errors as above."""
     require_slurm()
-    return prepare(config, *Record.read_with_queue(config.root, lambda _: cluster.tasks()))
+    nodes = prepare(config, *Record.read_with_queue(config.root, lambda _: cluster.tasks()))
+    check_site(config, nodes)
+    return nodes
 
 
 def prepare(config: StudyConfig, record: Record, queue: list[cluster.Task]) -> list[Node]:
-    """Return all stages with what is to be submitted, once everything has been checked."""
+    """Return all stages with what is to be submitted, once all but the site has been checked."""
     check_settings()
     if others := jobs_of_another(record):
         raise InputError(
@@ -87,12 +102,15 @@ def prepare(config: StudyConfig, record: Record, queue: list[cluster.Task]) -> l
     nodes = look(config, record, queue)
     decide(nodes, overwrite=config.overwrite)
     check_work(config, nodes)
-    check_site(config, nodes)
     return nodes
 
 
-def check_site(config: StudyConfig, nodes: list[Node]) -> None:
-    """Raise InputError unless Slurm takes what is to be submitted, and the site's limits too."""
+def check_site(config: StudyConfig, nodes: list[Node]) -> int | None:
+    """Raise InputError unless Slurm takes what is to be submitted, and the site's limits too.
+
+    Returns:
+        how many tasks more the site takes; None: it has no limit.
+    """
     site, asked = read_site(), []
     known: dict[tuple, dict[str, str]] = {}  # what stages ask for that ask for the same
     for stage, node in ((node.stage, node) for node in nodes if node.todo):
@@ -104,8 +122,10 @@ def check_site(config: StudyConfig, nodes: list[Node]) -> None:
             check_fit(stage.name, setting_of(stage), wanted, site.partition_of(wanted))
         node.asked = memory_of(known[kind])
         asked.append(Asked(stage.name, setting_of(stage), known[kind], len(node.todo)))
-    if site.limits_anything():
-        check_limits(site, asked, sum(len(node.let_go) for node in nodes), config.at_most)
+    if not site.limits_anything():
+        return None
+    let_go = sum(len(node.let_go) for node in nodes)
+    return check_limits(site, asked, let_go, config.at_most, wave=config.wave)
 
 
 def jobs_of_another(record: Record) -> list[cluster.Task]:
@@ -165,11 +185,17 @@ def leave_out_tried(nodes: list[Node], record: Record) -> None:
         node.todo = [index for index in node.todo if node.stage.labels[index] not in tried]
 
 
-def _submit_all(config: StudyConfig, record: Record, nodes: list[Node]) -> None:
-    """Submit what is to be submitted, as far as --at-most allows, and what submits the rest."""
+def _submit_all(config: StudyConfig, record: Record, nodes: list[Node], most: int | None) -> None:
+    """Submit what is to be submitted, as far as --at-most allows, and what submits the rest.
+
+    Args:
+        most: tasks that the site still takes; None: it has no limit.
+    """
     by_name = {node.stage.name: node for node in nodes}
-    queued = sum(len(node.active()) for node in nodes)
+    queued = sum(len(node.active()) for node in nodes) + config.wave  # which runs while it submits
     room = config.at_most - 1 - queued if config.at_most else None  # one submits the rest
+    if config.wave and most is not None:
+        room = min(room, most - 1)
     rest = False
     for node in (node for node in nodes if node.todo):
         needs = [by_name[name] for name in node.stage.needs]

@@ -3,11 +3,13 @@
 The texts are what Slurm 22.05 prints, with slurmdbd for sacctmgr's.
 """
 
+from types import SimpleNamespace
+
 import pytest
-from made_up_slurm import SMALL, made_up_queue, study
+from made_up_slurm import SMALL, made_up_queue, study, touch
 
 from core.options import InputError, WorkError
-from study import cluster
+from study import cluster, submission
 from study.limits import minutes, read_site
 from study.submission import submit_study
 
@@ -51,6 +53,14 @@ def site(monkeypatch, queue):
     return shows
 
 
+def ended(root, queue):
+    """Let all jobs end well, and tell how many there were."""
+    for job in queue.submitted:
+        queue.becomes("COMPLETED", job["id"])
+    touch(root, "data/plays.pqt", "data/plays.json", "data/split.json")
+    return len(queue.submitted)
+
+
 def refused(root, queue, *flags):
     with pytest.raises(InputError) as told:
         submit_study(study(root, *SMALL, *flags))
@@ -75,6 +85,39 @@ def test_more_tasks_than_a_qos_takes_of_a_user(tmp_path, queue, site):
     assert "beside 2 that are there, and QOS normal takes 12 (MaxSubmitJobsPerUser)" in said
     assert said.endswith("give --at-most 10")
     assert submit_study(study(tmp_path, *SMALL, "--at-most", "10"))
+
+
+@pytest.mark.parametrize(("there", "taken"), [(1, 5), (4, 2)])
+def test_a_wave_submits_no_more_than_a_limit_leaves_it(tmp_path, queue, site, there, taken):
+    # `there` are the wave itself, which runs, and jobs of other studies.
+    site(normal="6", queued=0)
+    submit_study(study(tmp_path, *SMALL, "--at-most", "6"))
+    before = ended(tmp_path, queue)
+    site(normal="6", queued=there)
+    submit_study(study(tmp_path, *SMALL, "--at-most", "6", "--wave"))
+    tasks = [task for task in queue.tasks if task.active]
+    assert len(tasks) <= taken and len(queue.submitted) > before
+    assert tasks[-1].comment.endswith(": wave"), "it goes on"
+
+
+def test_a_wave_waits_for_room(tmp_path, queue, site, monkeypatch, capsys):
+    site(normal="6")
+    submit_study(study(tmp_path, *SMALL, "--at-most", "6"))
+    ended(tmp_path, queue)
+    site(normal="6", queued=5)
+    waited = []
+
+    def wait(seconds):
+        waited.append(seconds)
+        site(normal="6", queued=len(waited) and 1)
+
+    monkeypatch.setattr(submission, "time", SimpleNamespace(sleep=wait))
+    submit_study(study(tmp_path, *SMALL, "--at-most", "6", "--wave"))
+    assert waited == [60] and "QOS normal takes 6 (MaxSubmitJobsPerUser)" in capsys.readouterr().out
+    assert [task.comment.endswith(": wave") for task in queue.tasks][-1]
+    with pytest.raises(InputError, match="takes 2 .MaxSubmitJobsPerUser., and waves need 3"):
+        site(normal="2")
+        submit_study(study(tmp_path / "other", *SMALL, "--at-most", "3"))
 
 
 def test_more_tasks_than_the_users_default_account_takes(tmp_path, queue, site):

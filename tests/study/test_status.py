@@ -165,12 +165,35 @@ def test_slurm_that_is_down_is_said_to_be_and_what_to_wait_for(monkeypatch):
 
 
 def test_what_a_wave_will_submit_is_neither_missing_nor_to_be_submitted(tmp_path, queue, capsys):
-    submit_study(study(tmp_path, *SMALL, "--at-most", "2"))
+    submit_study(study(tmp_path, *SMALL, "--at-most", "3"))
     study_status.main(study_status.StatusConfig(root=tmp_path))
     out, wave = capsys.readouterr().out, queue.job("wave")["id"]
-    assert f"later      split: wave {wave} submits it\n" in out and "go on" not in out
+    assert f"later      table: wave {wave} submits it\n" in out and "go on" not in out
     queue.tasks = [task for task in queue.tasks if task.job == wave]
     assert study_status.show(study_status.StatusConfig(root=tmp_path), last=False), "it goes on"
+
+
+def test_a_wave_that_has_failed_is_named_with_what_it_said(tmp_path, queue, logs, capsys):
+    submit_study(study(tmp_path, *SMALL, "--at-most", "4"))
+    wave = queue.job("wave")["id"]
+    logs(wave, "run_study.py: no room\n== wave.x: exit code 2\n")
+    queue.tasks.clear()
+    with pytest.raises(WorkError, match="the rest was not submitted; go on: .*run_all.sh"):
+        study_status.main(study_status.StatusConfig(root=tmp_path))
+    out = capsys.readouterr().out
+    assert f"FAILED     wave {wave}, which was to submit the rest:\n" in out
+    assert "           | run_study.py: no room\n" in out
+
+
+def test_a_wave_that_was_cancelled_is_no_failure(tmp_path, queue, logs, capsys):
+    config = study(tmp_path, *SMALL, "--at-most", "4")
+    submit_study(config)
+    wave = queue.job("wave")["id"]
+    queue.becomes("RUNNING", wave)
+    cancel_study(config)
+    logs(wave, "submits\n== wave.x: exit code 143\n")
+    study_status.main(study_status.StatusConfig(root=tmp_path))
+    assert "FAILED" not in capsys.readouterr().out
 
 
 def test_what_had_failed_is_later_once_a_wave_will_submit_it_again(tmp_path, queue, logs, capsys):
@@ -180,10 +203,10 @@ def test_what_had_failed_is_later_once_a_wave_will_submit_it_again(tmp_path, que
     with pytest.raises(WorkError, match="stages failed"):
         study_status.main(study_status.StatusConfig(root=tmp_path))
     assert "cancelled  table" in capsys.readouterr().out
-    submit_study(study(tmp_path, *SMALL, "--at-most", "2"))
+    submit_study(study(tmp_path, *SMALL, "--at-most", "3"))
     study_status.main(study_status.StatusConfig(root=tmp_path))
     out = capsys.readouterr().out
-    assert "later      table: wave " in out and "later      split: wave " in out
+    assert "later      table: wave " in out and "later      shards of mfcc: wave " in out
     assert "FAILED" not in out and "go on" not in out
 
 
@@ -191,7 +214,7 @@ def test_what_had_failed_is_later_once_a_wave_will_submit_it_again(tmp_path, que
 def test_a_wave_that_ends_while_one_looks_leaves_nothing_to_be_submitted(
     tmp_path, queue, capsys, monkeypatch, answers_late
 ):
-    flags = ("--at-most", "2")
+    flags = ("--at-most", "3")
     submit_study(study(tmp_path, *SMALL, *flags))
     waits, looks = [queue.job("wave")["id"]], []
 

@@ -28,11 +28,14 @@ def active(queue):
 def run_wave(root, queue, *flags, failed=()):
     """Let all but the wave's job end, those of `failed` stages badly; then do what that job does.
 
-    Tell which stages it has submitted.
+    Tell which stages it has submitted. The wave's job runs while it does so, and after it.
     """
+    waves = [job["id"] for job in queue.submitted if job["comment"].endswith(": wave")]
     for job in queue.submitted:
         stage = job["comment"].split(": ")[1]
         queue.becomes("FAILED" if stage in failed else "COMPLETED", job["id"])
+        if job["id"] == waves[-1]:
+            queue.becomes("RUNNING", job["id"])
         if stage in ("plays", "split"):
             touch(root, *DATA)
     return [n.stage.name for n in submit_study(study(root, *SMALL, *flags, "--wave")) if n.taken]
@@ -53,8 +56,17 @@ def test_no_more_than_at_most_are_in_the_queue_and_the_last_submits_the_rest(tmp
     assert len([task for task in active(queue) if task.comment.endswith(": wave")]) == 1
 
     next_ones = run_wave(tmp_path, queue, *flags)
-    assert next_ones == ["shards of mfcc"] and queue.job("shards of mfcc")["array"] == "1-3%8"
+    assert next_ones == ["shards of mfcc"] and queue.job("shards of mfcc")["array"] == "1-2%8"
     assert len(active(queue)) == 4
+
+
+@pytest.mark.parametrize("at_most", [3, 4, 6])
+def test_a_wave_counts_itself_while_it_submits(tmp_path, queue, at_most):
+    flags = ("--at-most", at_most, "--seeds", "1,2")
+    submit_study(study(tmp_path, *SMALL, *flags))
+    for _ in range(3):
+        assert run_wave(tmp_path, queue, *flags) or at_most == 6  # which soon has asked for all
+        assert len(active(queue)) <= at_most
 
 
 def test_what_has_failed_is_left_to_people_and_does_not_keep_waves_going(tmp_path, queue):
@@ -68,7 +80,7 @@ def test_what_has_failed_is_left_to_people_and_does_not_keep_waves_going(tmp_pat
     else:
         pytest.fail("it goes on for ever")
     tried = [job["array"] for job in queue.submitted if "shards" in job["comment"]]
-    assert tried == ["0-1%8", "2-3%8"], "each shard once"
+    assert tried == ["0%8", "1%8", "2%8", "3%8"], "each shard once"
     submit_study(study(tmp_path, *SMALL, *flags))
     assert queue.job("shards of mfcc")["array"] == "0-1%8", "somebody has submitted again"
 
@@ -86,8 +98,8 @@ def test_cancel_ends_the_wave_too_and_only_this_study(tmp_path, queue):
 def test_what_one_command_does_is_not_what_a_study_is(tmp_path):
     config = study(tmp_path, "--slurm", "--dry-run", "--at-most", "5")
     assert "--dry-run" not in flags_of(config) and "--at-most" in flags_of(config)
-    with pytest.raises(InputError, match="--at-most must be at least 2"):
-        study(tmp_path, "--slurm", "--at-most", "1")
+    with pytest.raises(InputError, match="--at-most must be at least 3"):
+        study(tmp_path, "--slurm", "--at-most", "2")
     with pytest.raises(InputError, match="go with --slurm"):
         study(tmp_path, "--cancel")
 
