@@ -171,7 +171,7 @@ def cancel_study(config: StudyConfig) -> int:
 def keep_in_round(nodes: list[Node], record: Record) -> None:
     """Count the jobs that go on among those of the round that begins."""
     for node in nodes:
-        going = {task.job for task in node.active()}
+        going = {task.job for task in node.working.values()}  # not what ran with fewer seeds
         for job in node.jobs:
             job["round"] = record.round if job["id"] in going else job["round"]
 

@@ -69,6 +69,21 @@ def test_a_wave_counts_itself_while_it_submits(tmp_path, queue, at_most):
         assert len(active(queue)) <= at_most
 
 
+def test_a_wave_submits_again_what_ran_with_fewer_seeds_when_somebody_asked_for_more(
+    tmp_path, queue
+):
+    touch(tmp_path, *DATA, "embeddings/mfcc.npy", "embeddings/mfcc.json")
+    submit_study(study(tmp_path, *SMALL, "--at-most", "7"))
+    knn = queue.job("knn mfcc")["id"]
+    for job in queue.submitted[:-1]:
+        queue.becomes("RUNNING", job["id"])
+    flags = ("--at-most", "7", "--seeds", "1,2")
+    submit_study(study(tmp_path, *SMALL, *flags))
+    assert queue.job("knn mfcc")["id"] == knn, "there was no room beside what runs"
+    assert "knn mfcc" in run_wave(tmp_path, queue, *flags)
+    assert queue.job("knn mfcc")["id"] != knn and "1,2" in queue.job("knn mfcc")["args"]
+
+
 def test_what_has_failed_is_left_to_people_and_does_not_keep_waves_going(tmp_path, queue):
     flags = ("--at-most", "3")
     submit_study(study(tmp_path, *SMALL, *flags))
