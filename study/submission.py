@@ -80,7 +80,9 @@ def require_slurm() -> None:
 
 def _one_at_a_time(config: StudyConfig):
     lock = study_file(config.root).with_name(".study.lock")
-    return exclusive(lock, f"the study of {config.root}")
+    # Who cancels, or is a wave, has nobody to be told of another who submits: it is over soon.
+    wait = PATIENCE if config.cancel or config.wave else 0
+    return exclusive(lock, f"the study of {config.root}", wait)
 
 
 def foresee_study(config: StudyConfig) -> list[Node]:

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import threading
+import time
 
 import pytest
 from made_up_slurm import N_STAGES, SMALL, made_up_queue, study, touch
 
+from core.artifacts import exclusive
 from core.options import InputError, parse_config
 from core.registry import RECOMMENDERS
 from study import forecast
@@ -189,3 +192,23 @@ def test_a_wave_belongs_to_the_round_of_who_submitted(tmp_path, queue):
     assert Record.read(tmp_path).round == 1
     submit_study(study(tmp_path, *SMALL, "--at-most", "3"))
     assert Record.read(tmp_path).round == 2
+
+
+def test_who_cancels_while_a_wave_submits_waits_for_it(tmp_path, queue):
+    config = study(tmp_path, *SMALL, "--at-most", "4")
+    submit_study(config)
+    lock = study_file(tmp_path).with_name(".study.lock")
+    began = threading.Event()
+
+    def submits():
+        with exclusive(lock, "the study"):
+            began.set()
+            time.sleep(0.5)
+
+    wave = threading.Thread(target=submits)
+    wave.start()
+    began.wait()
+    with pytest.raises(InputError, match="another process is working on the study"):
+        submit_study(config)
+    assert cancel_study(dataclasses.replace(config, cancel=True)) == 4
+    wave.join()
