@@ -3,10 +3,11 @@
 import contextlib
 import importlib
 import itertools
+import shutil
 import sqlite3
 
 import pytest
-from conftest import flip
+from conftest import call_main, flip, make_root
 from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 
@@ -21,14 +22,22 @@ def flags_of(root, space, *more):
     return (*flags, "--final-seeds", "none", *more)
 
 
-@pytest.fixture
-def searched(toy_root, call, tmp_path):
-    """A root with a search of two trials: (root, folder of the search, flags of sweep.py)."""
-    root, space = toy_root(), tmp_path / "space.yaml"
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with a root, in which a search of two trials is finished, and the space of it."""
+    folder = tmp_path_factory.mktemp("finished")
+    root, space = make_root(folder / "root"), folder / "space.yaml"
     space.write_text("knn: {scale: [none, whiten]}\n")
-    flags = flags_of(root, space, "--trials", 2)
-    call("sweep", *flags)
-    return root, root / "searches" / "knn-noise", flags
+    call_main("sweep", *flags_of(root, space, "--trials", 2))
+    return folder
+
+
+@pytest.fixture
+def searched(finished, tmp_path):
+    """A root with a search of two trials: (root, folder of the search, flags of sweep.py)."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    root, space = tmp_path / "root", tmp_path / "space.yaml"
+    return root, root / "searches" / "knn-noise", flags_of(root, space, "--trials", 2)
 
 
 @pytest.mark.parametrize(
