@@ -99,7 +99,7 @@ def check_limits(
         wanted, there = min(wanted, at_most or wanted), in_queue(kind, name, limit) - let_go
         room = most - there
         rooms.append(room)
-        if at_most and most < IN_WAVES and wanted > room - (not wave):
+        if at_most and most < IN_WAVES and wanted > room:
             raise InputError(
                 f"{kind} {name} takes {most} ({limit}), and waves need {IN_WAVES}; submit stage by "
                 "stage, with --recommenders"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 from extract_item_embeddings.engine.shards import array_expression
 from study.cluster import HERE, Task
-from study.endings import find_log, hint, is_failure, last_state, log_of
+from study.endings import WORDS, find_log, hint, is_failure, last_state, log_of
 from study.graph import Node
 from study.record import Record, number_in
 from study.running import progress_of
 
+# What cluster.sh, or Slurm, writes last of a job that has failed.
+ENDED_BADLY = "|".join([r": exit code [1-9]", *WORDS.values()])
 MOST_BARS = 10  # running tasks of an array whose bars are shown
 SHOWN = 3  # failed tasks of an array whose logs are shown
 
@@ -129,8 +132,8 @@ def wave_failure(record: Record, n_lines: int) -> list[str]:
     if job is None or job["round"] < record.round or job.get("cancelled"):
         return []
     log = log_of(job["id"])
-    if log is None:
+    text = log.read_text(encoding="utf-8", errors="replace").splitlines() if log else []
+    if not re.search(ENDED_BADLY, "\n".join(text[-3:])):
         return []
-    text = log.read_text(encoding="utf-8", errors="replace").splitlines()
     lines = [f"FAILED     wave {job['id']}, which was to submit the rest:"]
     return lines + [f"           | {line}" for line in text[-n_lines:] if n_lines]

@@ -185,6 +185,14 @@ def test_a_wave_that_has_failed_is_named_with_what_it_said(tmp_path, queue, logs
     assert "           | run_study.py: no room\n" in out
 
 
+def test_a_wave_that_has_submitted_what_it_could_is_no_failure(tmp_path, queue, logs, capsys):
+    submit_study(study(tmp_path, *SMALL, "--at-most", "4"))
+    logs(queue.job("wave")["id"], "plays: 100\n1 jobs submitted; how far they are: ...\n")
+    queue.tasks.clear()
+    study_status.main(study_status.StatusConfig(root=tmp_path))
+    assert "FAILED" not in capsys.readouterr().out
+
+
 def test_a_wave_that_was_cancelled_is_no_failure(tmp_path, queue, logs, capsys):
     config = study(tmp_path, *SMALL, "--at-most", "4")
     submit_study(config)
