@@ -14,4 +14,4 @@ echo "== ruff"
 ruff check . --no-cache
 ruff format --check .
 echo "== pytest"
-python -m pytest -n auto --dist loadfile "$@"
+python -m pytest -n auto --dist loadfile --no-loadscope-reorder "$@"

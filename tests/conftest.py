@@ -15,11 +15,17 @@ import pytest  # noqa: E402
 from core.options import parse_config  # noqa: E402
 
 HERE = Path(__file__).resolve().parents[1]
+LONGEST = {"test_pipeline.py", "test_slurm.py"}  # files of many minutes
 
 
 def pytest_configure(config):
     # As model.py does for its users; pytest would show it all the same.
     config.addinivalue_line("filterwarnings", "ignore:Sparse CSR tensor support is in beta")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files: one that is left to the end has a worker to itself."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture
