@@ -20,6 +20,8 @@ end, and then the first goes on. Both must end with 0, or with one line that say
 and is otherwise `silent`. Prints a line for every two: how each ended, and what stands; the last
 line is one json object with the sums. Ends with exit code 1 where anything is silent, a traceback,
 an error without a line (`unnamed`), or takes five minutes (`hang`).
+
+Measured, in a drawn order: 365 of the 406 pairs, 353 in order, 12 named later, nothing else.
 """
 
 from __future__ import annotations
