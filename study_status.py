@@ -23,12 +23,11 @@ from core.late import options_are_read
 from core.options import WorkError, at_least, option, parse_config, run
 from study import cluster
 from study.config import StudyConfig, command_line
-from study.record import Record, study_file
+from study.record import WAVE, Record, study_file
 
 if options_are_read(__name__):
     from study.graph import look
     from study.progress import describe, wave_failure
-    from study.submission import WAVE
 
 CLEAR = "\033[H\033[2J"  # a terminal's screen
 

@@ -101,8 +101,8 @@ def check_limits(
         rooms.append(room)
         if at_most and most < IN_WAVES and wanted > room:
             raise InputError(
-                f"{kind} {name} takes {most} ({limit}), and waves need {IN_WAVES}; submit stage by "
-                "stage, with --recommenders"
+                f"{kind} {name} takes {most} ({limit}), and waves need {IN_WAVES}; submit the "
+                "stages' batch files one by one"
             )
         if room < IN_WAVES - 1 if wave else wanted > room:
             advice = f"give --at-most {room}" if room >= IN_WAVES else "wait until there are fewer"

@@ -9,7 +9,7 @@ from extract_item_embeddings.engine.shards import array_expression
 from study.cluster import HERE, Task
 from study.endings import WORDS, find_log, hint, is_failure, last_state, log_of
 from study.graph import Node
-from study.record import Record, number_in
+from study.record import WAVE, Record, number_in
 from study.running import progress_of
 
 # What cluster.sh, or Slurm, writes last of a job that has failed.
@@ -128,7 +128,7 @@ def wave_failure(record: Record, n_lines: int) -> list[str]:
     Args:
         n_lines: of its log.
     """
-    job = next(iter(record.stages.get("wave", [])[::-1]), None)
+    job = next(iter(record.stages.get(WAVE, [])[::-1]), None)
     if job is None or job["round"] < record.round or job.get("cancelled"):
         return []
     log = log_of(job["id"])

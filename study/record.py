@@ -17,6 +17,7 @@ from pathlib import Path
 from core.artifacts import read_json, write_json
 from study.cluster import Task
 
+WAVE = "wave"  # stands for the job that submits the rest, where stages have their names
 AGAIN = "the same command once it is removed"
 PAUSE = 0.2  # seconds before a record that was written meanwhile is read again
 

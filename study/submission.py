@@ -18,12 +18,11 @@ from study.fit import check_fit, check_taken, memory_of
 from study.graph import Node, decide, look
 from study.limits import Asked, NoRoom, check_limits, read_site
 from study.preflight import check_places, check_settings, check_work
-from study.record import Record, study_file
+from study.record import WAVE, Record, study_file
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # its weights are in the cache
 VARIED = ("--job-name", "--array")  # of jobs that ask for the same
 PATIENCE = 60  # seconds after which a wave that found no room in the queue asks again
-WAVE = "wave"  # stands for the job that submits the rest, where stages have their names
 
 
 def submit_study(config: StudyConfig) -> list[Node]:
@@ -53,7 +52,6 @@ def _submit_once(config: StudyConfig) -> list[Node]:
         record = Record.read(config.root)
         queue = cluster.tasks()
         nodes = prepare(config, record, queue)
-        room = check_site(config, nodes)
         record.user, record.flags = getpass.getuser(), flags_of(config)
         record.audio = audio_of(nodes)
         if config.wave:
@@ -61,6 +59,7 @@ def _submit_once(config: StudyConfig) -> list[Node]:
         else:
             record.round += 1
             keep_in_round(nodes, record)
+        room = check_site(config, nodes)  # without what a wave leaves out
         record.write()
         waves = [t for t in record.own(WAVE, queue) if t.state == "PENDING"]
         if let_go := [*(task for node in nodes for task in node.let_go), *waves]:
@@ -80,7 +79,7 @@ def require_slurm() -> None:
 
 def _one_at_a_time(config: StudyConfig):
     lock = study_file(config.root).with_name(".study.lock")
-    # Who cancels, or is a wave, has nobody to be told of another who submits: it is over soon.
+    # A wave has nobody to tell, and who cancels wants what a wave submits just now cancelled too.
     wait = PATIENCE if config.cancel or config.wave else 0
     return exclusive(lock, f"the study of {config.root}", wait)
 

@@ -152,3 +152,13 @@ def test_limits_that_slurm_does_not_hold_jobs_to_do_not_count(tmp_path, queue, s
 def test_times_are_read_in_every_form_that_slurm_takes():
     given = ("90", "90:30", "1:30:00", "2-0", "1-02:30", "1-02:30:30", "UNLIMITED", "infinite", "")
     assert [minutes(text) for text in given] == [90, 90.5, 90, 2880, 1590, 1590.5, None, None, None]
+
+
+def test_a_wave_does_not_wait_for_room_for_what_has_failed(tmp_path, queue, site, monkeypatch):
+    flags = (*SMALL, "--at-most", "40")
+    submit_study(study(tmp_path, *flags))
+    for job in queue.submitted:
+        queue.becomes("FAILED", job["id"])
+    site(normal="6", queued=6)
+    monkeypatch.setattr(submission, "time", SimpleNamespace(sleep=lambda _: pytest.fail("waits")))
+    assert not [n for n in submit_study(study(tmp_path, *flags, "--wave")) if n.taken]
