@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 from recommenders.interactions import Interactions
+from recommenders.known import KnownPairs
 from recommenders.networks.sampled_softmax import ClassSampler, Sample
 
-MAP_BYTES = 1 << 29  # of known pairs, as one bit each, at most
-WORTH = 32  # bytes of that map, at most, for each pair that an epoch asks for
 REDRAWS = 10  # after so many, the few negatives that still collide are drawn from what is free
 
 
@@ -75,7 +74,14 @@ class InteractionDataset:
         self.items = torch.as_tensor(interactions.items, device=device)
         self.n_users, self.n_items = n_users, n_items
         self.n_negatives, self.unheard, self.device = n_negatives, unheard, device
-        self.known = Pairs(known, len(self.users) * n_negatives if unheard else 0, device)
+        self.known = KnownPairs(
+            known,
+            n_users,
+            n_items,
+            anchored_at_items=self.negatives_are_users,
+            asked=len(self.users) * n_negatives if unheard else 0,
+            device=device,
+        )
         self.weights = None
         if confidence:
             counts = torch.tensor(interactions.counts, dtype=torch.float32, device=device)
@@ -88,7 +94,7 @@ class InteractionDataset:
         if shuffle:
             order = torch.randperm(len(order), generator=generator, device=self.device)
         for rows in order.split(batch_size):
-            users, items = self.users[rows], self.items[rows]
+            users, items = self.users.index_select(0, rows), self.items.index_select(0, rows)
             weights = None if self.weights is None else self.weights[rows]
             yield PairBatch(users, items, self._negatives(users, items, generator), weights)
 
@@ -105,71 +111,24 @@ class InteractionDataset:
         if self.unheard:
             anchors = items if self.negatives_are_users else users
             anchors = anchors.repeat_interleave(self.n_negatives)
-            left = self._are_known(anchors, drawn).nonzero()[:, 0]
+            left = self.known.contain(anchors, drawn).nonzero()[:, 0]
             for _ in range(REDRAWS):
                 if not len(left):
                     break
                 drawn[left] = draw(len(left), high)
-                left = left[self._are_known(anchors[left], drawn[left])]
+                left = left[self.known.contain(anchors[left], drawn[left])]
             for anchor in anchors[left].unique():
-                everybody = torch.arange(high, device=self.device)
-                free = everybody[~self._are_known(anchor.expand(high), everybody)]
+                free = self.known.free_of(anchor)
                 places = left[anchors[left] == anchor]
                 if len(free):  # else all are known, and what was drawn stays
                     drawn[places] = free[draw(len(places), len(free))]
         return drawn.view(len(users), self.n_negatives)
-
-    def _are_known(self, anchors: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        """Return which pairs of an anchor and what is drawn for it are in `known`."""
-        users, items = (others, anchors) if self.negatives_are_users else (anchors, others)
-        return self.known.contain(users * self.n_items + items)
 
 
 class InteractionDatasetItems(InteractionDataset):
     """Positive pairs with random negative *users* for each track (sampling `item`)."""
 
     negatives_are_users = True
-
-
-class Pairs:
-    """A set of pairs, as keys user_idx * n_items + item_idx, that is asked which it contains.
-
-    Where many are asked for, each is one bit of a map: a look, where a search takes twenty.
-
-    Args:
-        keys: ascending, each once.
-        asked: how many keys an epoch asks for, about.
-        device: where they live.
-    """
-
-    def __init__(self, keys: np.ndarray, asked: int, device: str):
-        self.keys, self.bits = torch.as_tensor(keys, device=device), None
-        size = int(keys[-1] // 8 + 1) if len(keys) else 1
-        if size <= min(WORTH * asked, MAP_BYTES) or not len(keys):
-            self.bits = torch.zeros(size, dtype=torch.uint8, device=device)
-            for bit in range(8):  # of a bit, each byte comes once
-                self.bits[self.keys[self.keys & 7 == bit] >> 3] |= 1 << bit
-            self.keys = None
-
-    def contain(self, keys: torch.Tensor) -> torch.Tensor:
-        """Return bool, of the shape of keys."""
-        if self.bits is None:
-            return _contains(self.keys, keys)
-        at = keys >> 3
-        # What lies behind is in none. (Indexing in brackets takes four times as long.)
-        bytes_ = self.bits.index_select(0, at.flatten().clamp(max=len(self.bits) - 1)).view(
-            at.shape
-        )
-        return (bytes_ >> (keys & 7).to(torch.uint8) & 1).bool() & (at < len(self.bits))
-
-
-def _contains(sorted_keys: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    """Return which keys are in sorted_keys; in ascending order they are found much faster."""
-    ascending, order = keys.flatten().sort()
-    at = torch.searchsorted(sorted_keys, ascending).clamp(max=len(sorted_keys) - 1)
-    found = torch.empty_like(order, dtype=torch.bool)
-    found[order] = sorted_keys[at] == ascending
-    return found.view(keys.shape)
 
 
 @dataclass(frozen=True)

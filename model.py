@@ -83,11 +83,10 @@ class ShallowEmbeddingModel(nn.Module):
             anchors, positives = batch.users, batch.items
             anchor_table, other_table = self.users, self.items
         others = torch.cat([positives[:, None], batch.negatives], dim=1)  # (b, 1 + n)
-        anchor_units, anchor_rows = self._units_of(anchor_table, anchors)
-        other, other_rows = self._units_of(other_table, others)
-        anchor = F.embedding(anchor_rows, anchor_units)  # (b, hidden)
-        hinge_loss = _parts_for(anchor).hinge_loss
-        loss = hinge_loss(anchor, other, other_rows, self.margin, batch.weights)
+        anchor_units = self._units_of(anchor_table, anchors)
+        other_units = self._units_of(other_table, others)
+        hinge_loss = _parts_for(anchor_units[0]).hinge_loss
+        loss = hinge_loss(*anchor_units, *other_units, self.margin, batch.weights)
         if self.l2 > 0:
             loss = loss + self.l2 * sum(p.square().sum() for p in self.parameters())
         return loss

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from core.options import InputError, WorkError
 from training import parallel
+from training.ahead import made_ahead
 
 VALIDATION = 1 << 31  # stands in for the epoch: validation draws the same in every epoch
 LOOKED_AT_TOGETHER = 16  # losses: to wait for each would keep a GPU from working ahead
@@ -69,7 +70,7 @@ def train_epoch(
     rate = optimizers[0].param_groups[0]["lr"]
     where = f"in epoch {epoch + 1}, batch {{}} of {n_batches}, at learning rate {rate:g}"
     losses = _Losses("train", where)
-    batches = train_batches(derived_seed(config.seed, epoch, 0))
+    batches = _made(train_batches(derived_seed(config.seed, epoch, 0)), device)
     bar = tqdm(batches, f"epoch {epoch + 1}", n_batches, unit=" batches", disable=None, leave=False)
     for batch in bar:
         for optimizer in optimizers:
@@ -98,11 +99,20 @@ def validation_loss(
     network.eval()
     losses = _Losses("validation")
     device = next(network.parameters()).device
-    for batch in map(parallel.part_of, val_batches(derived_seed(seed, VALIDATION, *draws))):
+    batches = _made(val_batches(derived_seed(seed, VALIDATION, *draws)), device)
+    for batch in map(parallel.part_of, batches):
         if batch.size:
             with autocast(precision, device):
                 losses.add(network.loss(batch), batch.size)
     return losses.mean()
+
+
+def _made(batches: Iterable, device: torch.device) -> Iterable:
+    """Return the batches, made beside the steps where those leave a core idle now and then.
+
+    A GPU's work is begun ahead in any case.
+    """
+    return made_ahead(batches) if device.type == "cpu" else batches
 
 
 class _Losses:

@@ -77,6 +77,7 @@ def fit(
         train_batches, val_batches: seed -> batches. A batch has `size`, how much its mean loss
             counts for (pairs, masked places; 0 if there is nothing in it), and `part(i, n)`, the
             i-th of n parts of it, whose sizes add up to its own: what the i-th of n processes does.
+            They are drawn from a generator of their own, since they are made beside the steps.
             None for val_batches where the network has no validation loss.
         n_batches: of train, for the progress bar.
         evaluate: the metric that the option `select` names, over the validation users' lists;

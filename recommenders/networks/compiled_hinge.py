@@ -2,8 +2,9 @@
 
 Both are bound by memory, not by arithmetic: of 10,000 pairs with 20 negatives, 210,000 vectors are
 read for a product each. Here a pair's vectors are read once for its products, its loss and the
-gradient of its anchor, while the cache still holds them; and what has no gradient, since its
-margin is kept, is not read again. gathered_hinge.py has the form for a GPU.
+gradient of its anchor, while the cache still holds them, and are fetched before they are needed;
+and what has no gradient, since its margin is kept, is not read again. gathered_hinge.py has the
+form for a GPU.
 """
 
 from __future__ import annotations
@@ -12,76 +13,90 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from recommenders.compiled import compiled
+from recommenders.compiled import compiled, fetch_ahead
 from recommenders.cores import by_parts, one_core_a_product
 
 SHORTEST = 1e-8  # what is shorter stays as short, instead of length 1
 BLOCK = 1 << 18  # numbers of a layer's output at a time
 LEAST = 1 << 10  # its rows at a time: fewer would not be worth the sum of their products
+AHEAD = 16  # vectors that are fetched before they are needed
+LINE = 16  # numbers of float32 that come from memory together
 
 
 def hinge_loss(
     left: torch.Tensor,
+    anchors: torch.Tensor,
     right: torch.Tensor,
     rows: torch.Tensor,
     margin: float,
     weights: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Return the mean over i and j > 0 of w_i max(0, margin - l_i . r_i0 + l_i . r_ij).
+    """Return the mean over i and j > 0 of w_i max(0, margin - a_i . r_i0 + a_i . r_ij).
 
     Args:
-        left: float (b, h), of the anchors.
+        left: float (l, h); a_i is left[anchors[i]].
+        anchors: int64 (b,).
         right: float (m, h); r_ij is right[rows[i, j]].
         rows: int64 (b, 1 + n), of the positive and of n negatives.
         margin: of the loss.
         weights: float (b,), of the pairs; None for 1.
     """
-    return _Hinge.apply(left, right, rows, margin, weights, torch.is_grad_enabled())
+    return _Hinge.apply(left, anchors, right, rows, margin, weights, torch.is_grad_enabled())
 
 
 class _Hinge(torch.autograd.Function):
-    """The gradient of left is made with the loss, that of right when it is asked for."""
+    """The gradient of each pair's anchor is made with the loss, others when they are asked for."""
 
     @staticmethod
-    def forward(ctx, left, right, rows, margin, weights, with_gradients: bool):
+    def forward(ctx, left, anchors, right, rows, margin, weights, with_gradients: bool):
         b, n = len(rows), rows.shape[1] - 1
-        x, y, at = (tensor.detach().contiguous().numpy() for tensor in (left, right, rows))
+        x, own, y, at = _arrays(left, anchors, right, rows)
         w = np.ones(b, x.dtype) if weights is None else weights.numpy().astype(x.dtype, copy=False)
         losses, slopes = np.empty(b), np.empty(rows.shape if with_gradients else (0, 0), x.dtype)
-        grad = np.empty_like(x) if with_gradients else x[:0]
+        grad = np.empty((b, x.shape[1]) if with_gradients else (0, 0), x.dtype)
         share = 1 / max(1, b * n)
 
         def part(of: slice) -> None:
-            _losses(x[of], y, at[of], w[of], margin, share, losses[of], slopes[of], grad[of])
+            places = own[of], y, at[of]
+            _losses(x, *places, w[of], margin, share, losses[of], slopes[of], grad[of])
 
         by_parts(part, b)
-        ctx.save_for_backward(left, right, rows)
-        ctx.slopes, ctx.grad_left = slopes, grad
+        ctx.save_for_backward(left, anchors, right, rows)
+        ctx.slopes, ctx.grad_of_anchors = slopes, grad
         return left.new_tensor(losses.sum() * share)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        left, right, rows = ctx.saved_tensors
-        scale = float(grad)
-        grad_left = torch.from_numpy(ctx.grad_left * np.asarray(scale, ctx.grad_left.dtype))
-        grad_right = np.empty(right.shape, ctx.slopes.dtype)
-        x, at = left.detach().contiguous().numpy(), rows.numpy()
-        by_parts(lambda of: _others(x, at, ctx.slopes, scale, grad_right[of], of.start), len(right))
-        return grad_left, torch.from_numpy(grad_right), None, None, None, None
+        left, anchors, right, rows = ctx.saved_tensors
+        scale, kind = float(grad), ctx.slopes.dtype
+        x, own, at = _arrays(left, anchors, rows)
+        grad_left, grad_right = np.empty(x.shape, kind), np.empty(right.shape, kind)
+        # Both are sums over the pairs in which a row comes: of what has a slope for every place.
+        one = np.full((len(own), 1), scale, kind)
+        alone = np.arange(len(own))
+        each = own[:, None], alone, ctx.grad_of_anchors, one, 1.0
+        by_parts(lambda of: _sums(*each, grad_left[of], of.start), len(x))
+        each = at, own, x, ctx.slopes, scale
+        by_parts(lambda of: _sums(*each, grad_right[of], of.start), len(right))
+        return torch.from_numpy(grad_left), None, torch.from_numpy(grad_right), *[None] * 4
 
 
 @compiled
-def _losses(left, right, rows, weights, margin, share, losses, slopes, grad):
+def _losses(left, anchors, right, rows, weights, margin, share, losses, slopes, grad):
     """Write each pair's loss and, where there is room, its slopes, (b, 1 + n), and its gradient."""
     n, h = rows.shape[1], left.shape[1]
-    cosines = np.empty(n, left.dtype)
+    cosines, places = np.empty(n, left.dtype), rows.reshape(-1)
     for i in range(len(rows)):
+        own = left[anchors[i]]
         for j in range(n):
+            if i * n + j + AHEAD < len(places):
+                for d in range(0, h, LINE):
+                    fetch_ahead(right, places[i * n + j + AHEAD], d)
             at = rows[i, j]
             total = left.dtype.type(0)
             for d in range(h):
-                total += left[i, d] * right[at, d]
+                total += own[d] * right[at, d]
             cosines[j] = total
         total, active = 0.0, 0
         for j in range(1, n):
@@ -105,16 +120,44 @@ def _losses(left, right, rows, weights, margin, share, losses, slopes, grad):
 
 
 @compiled
-def _others(left, rows, slopes, scale, grad, first):
-    """Write some rows of the gradient of right: sums over the pairs that they are in, in order."""
-    grad[:] = 0
+def _place(at, slope, none):
+    return at if (at >= 0) & (at < none) & (slope != 0) else none
+
+
+@compiled
+def _sums(rows, sources, vectors, slopes, scale, sums, first):
+    """Write sums[r - first], of i and j where rows[i, j] is r, of slope * scale * vectors[source].
+
+    The source is sources[i], the order that of the pairs. Rows are first brought into order, so
+    that each sum is written once.
+
+    Args:
+        rows, slopes: (b, n), of which slopes are mostly 0 where nothing is to be learned.
+        sums: of the rows first .. first + len(sums) - 1.
+    """
+    none = len(sums)  # where what is not asked for goes: a place costs less than a branch
+    starts = np.zeros(none + 2, np.int64)
     for i in range(len(rows)):
         for j in range(rows.shape[1]):
-            at = rows[i, j] - first
-            if 0 <= at < len(grad) and slopes[i, j] != 0:
-                slope = left.dtype.type(slopes[i, j] * scale)
-                for d in range(left.shape[1]):
-                    grad[at, d] += slope * left[i, d]
+            starts[_place(rows[i, j] - first, slopes[i, j], none) + 1] += 1
+    starts = np.cumsum(starts)
+    free = starts[:-1].copy()
+    of, by = np.empty(rows.size, np.int32), np.empty(rows.size, slopes.dtype)
+    for i in range(len(rows)):
+        for j in range(rows.shape[1]):
+            at = _place(rows[i, j] - first, slopes[i, j], none)
+            k = free[at]
+            of[k], by[k] = sources[i], slopes[i, j] * scale
+            free[at] = k + 1
+    for at in range(len(sums)):
+        sums[at] = 0
+        for k in range(starts[at], starts[at + 1]):
+            if k + AHEAD < len(of):
+                for d in range(0, vectors.shape[1], LINE):
+                    fetch_ahead(vectors, of[k + AHEAD], d)
+            source, slope = of[k], by[k]  # else they are read again for every number
+            for d in range(vectors.shape[1]):
+                sums[at, d] += slope * vectors[source, d]
 
 
 def layer_to_unit(x, weight, bias, unit, inverse, kind: None = None) -> None:

@@ -44,13 +44,14 @@ def _as(kind: torch.dtype | None, tensor: torch.Tensor) -> torch.Tensor:
 
 def hinge_loss(
     left: torch.Tensor,
+    anchors: torch.Tensor,
     right: torch.Tensor,
     rows: torch.Tensor,
     margin: float,
     weights: torch.Tensor | None,
 ) -> torch.Tensor:
     """Return compiled_hinge.hinge_loss, from vectors that are gathered."""
-    cosine = sampled_products(left, right, rows)
+    cosine = sampled_products(F.embedding(anchors, left), right, rows)
     hinge = (margin - cosine[:, :1] + cosine[:, 1:]).clamp(min=0)
     if weights is not None:
         hinge = hinge * weights[:, None]

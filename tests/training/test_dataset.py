@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-import dataset as dataset_module
-from dataset import InteractionDataset, InteractionDatasetItems, Pairs, SequenceDataset
+from dataset import InteractionDataset, InteractionDatasetItems, SequenceDataset
 from recommenders.interactions import Interactions, load_split, pair_keys
 from train import ShallowConfig
 from train import batches as batches_of
@@ -258,23 +257,11 @@ def test_a_prediction_sees_the_last_tracks_and_a_mask_after_them(max_length, len
     assert places.tolist() == [len(own) - 1 for own in expected]
 
 
-@pytest.mark.parametrize("asked", [0, 1 << 30], ids=["searched", "a map of bits"])
-@pytest.mark.parametrize("n", [0, 1, 7, 3000])
-def test_a_set_of_pairs_contains_what_it_was_made_of_and_nothing_else(n, asked):
-    rng = np.random.default_rng(n)
-    keys = np.unique(rng.integers(4 * n + 1, size=n))
-    pairs = Pairs(keys, asked, "cpu")
-    assert (pairs.bits is not None) == (asked > 0 or n == 0)
-    questions = rng.integers(4 * n + 40, size=(6, 500))
-    found = pairs.contain(torch.as_tensor(questions))
-    assert np.array_equal(found.numpy(), np.isin(questions, keys))
-
-
 @pytest.mark.parametrize("sample", KINDS)
 def test_a_map_and_a_search_draw_the_same_negatives(monkeypatch, sample):
     drawn = []
     for memory in (1 << 20, 0):
-        monkeypatch.setattr(dataset_module, "MAP_BYTES", memory)
+        monkeypatch.setattr("recommenders.known.MAP_BYTES", memory)
         data = dataset(sample, DATA, 4, 6)
         assert (data.known.bits is not None) == (memory > 0)
         drawn.append(torch.cat([b.negatives for b in data.batches(3, 1, shuffle=True)]))

@@ -202,17 +202,19 @@ def test_the_hinge_loss_of_a_cpu_and_of_a_gpu_are_those_of_the_dense_product(dou
     generator = torch.Generator().manual_seed(0)
     left, right = (
         nn.functional.normalize(torch.randn(size, h, dtype=kind, generator=generator))
-        for size in (b, m)
+        for size in (1 + b // 2, m)
     )
+    anchors = torch.randint(len(left), (b,), generator=generator)
     rows = torch.randint(m, (b, 1 + n), generator=generator)
     weights = torch.rand(b, generator=generator)
     results = []
     for compute in (compiled_hinge.hinge_loss, gathered_hinge.hinge_loss, dense_hinge_loss):
         x, y = left.clone().requires_grad_(), right.clone().requires_grad_()
-        loss = compute(x, y, rows, 0.1, weights)
+        loss = compute(x, anchors, y, rows, 0.1, weights)
         (3 * loss).backward()
         with torch.no_grad():
-            assert compute(x, y, rows, 0.1, weights).item() == pytest.approx(loss.item(), rel=1e-6)
+            again = compute(x, anchors, y, rows, 0.1, weights)
+            assert again.item() == pytest.approx(loss.item(), rel=1e-6)
         results.append((loss.detach(), x.grad, y.grad))
     *found, expected = results
     for result in found:
@@ -220,8 +222,8 @@ def test_the_hinge_loss_of_a_cpu_and_of_a_gpu_are_those_of_the_dense_product(dou
             assert torch.allclose(ours, true, rtol=1e-5, atol=1e-12 if double else 1e-6)
 
 
-def dense_hinge_loss(left, right, rows, margin, weights):
-    cosine = (left @ right.T).gather(1, rows)
+def dense_hinge_loss(left, anchors, right, rows, margin, weights):
+    cosine = (left @ right.T)[anchors].gather(1, rows)
     return ((margin - cosine[:, :1] + cosine[:, 1:]).relu() * weights[:, None]).mean()
 
 
