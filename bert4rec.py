@@ -15,6 +15,8 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
 from dataset import MaskedBatch
+from recommenders.networks import compiled_softmax
+from recommenders.networks.compiled_attention import with_compiled_dropout
 from recommenders.networks.sampled_softmax import sampled_cross_entropy
 
 # Memory for one block of logits, at most (or one row): a CPU's cache; a GPU's products want more.
@@ -74,6 +76,7 @@ class BERT4Rec(nn.Module):
             add_pooling_layer=False,
         )
         self.transformer.embeddings.word_embeddings = None
+        with_compiled_dropout(self.transformer)
 
     def _divisible(self, vectors: torch.Tensor) -> torch.Tensor:
         """Return the vectors (n, width), with zeros after them where heads do not divide it."""
@@ -123,7 +126,8 @@ class _TiedCrossEntropy(torch.autograd.Function):
 
     A block of logits at a time, in one buffer, with the gradients taken on the way: softmax minus
     the target's indicator, times the other factor. Frozen items need no gradient, and then a block
-    is of some tracks, and of many rows that share them; else it is of some rows and all tracks.
+    is of some tracks, and of many rows that share them (on a CPU as compiled_softmax.py has it);
+    else it is of some rows and all tracks.
     Under autocast the three products with the items are made in its type, all else in the items'.
     """
 
@@ -134,6 +138,13 @@ class _TiedCrossEntropy(torch.autograd.Function):
         ctx.hidden_type, hidden = hidden.dtype, hidden.to(items.dtype)
         with torch.autocast(device, enabled=False):
             wanted = [with_gradients and needed for needed in ctx.needs_input_grad[:3]]
+            if not wanted[1] and compiled_softmax.is_made_for(items, kind):
+                total, of_hidden, of_mask = compiled_softmax.tied_cross_entropy(
+                    hidden, items, mask, targets, gradients=any(wanted)
+                )
+                found = (of_hidden, None, of_mask)
+                ctx.grads = [None if g is None else g.div_(len(hidden)) for g in found]
+                return total / len(hidden)
             sums = (_RowBlocks if wanted[1] else _TrackBlocks)(
                 hidden, items, mask, kind or items.dtype, wanted
             )

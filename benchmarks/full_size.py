@@ -44,6 +44,7 @@ def train_part(size: Size, seed: int) -> Interactions:
     lengths = rng.poisson(size.pairs / size.users, size.users).clip(min=1)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     items = rng.choice(size.tracks, offsets[-1], p=zipf(size.tracks))
+    items = items[np.lexsort((items, np.repeat(np.arange(size.users), lengths)))]
     return Interactions(np.arange(size.users), offsets, items, items, items)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from recommenders.compiled import compiled
 
-CHUNK = 128  # scores that are compared with the floor together
-SAMPLE = 1 << 12  # scores of a row's first block, at most, that its first floor is taken from
+CHUNK = 64  # scores that are compared with the floor together
+SAMPLE = 1 << 11  # scores of a row's first block, at most, that its first floor is taken from
 ROOM = 3  # for each place of a list
 
 
@@ -63,16 +63,28 @@ def _one_number(dtype) -> tuple[np.ndarray, np.ndarray]:
 
 
 @compiled
+def ascend(offsets, items):
+    """Say whether the items of every row, items[offsets[row] : offsets[row + 1]], ascend."""
+    for row in range(len(offsets) - 1):
+        for at in range(offsets[row] + 1, offsets[row + 1]):
+            if items[at - 1] > items[at]:
+                return False
+    return True
+
+
+@compiled
 def leave_out(scores, first, rows, offsets, items):
     """Set to -inf, in scores (b, m) of the items from `first` on, those that the rows hold.
 
     Args:
-        rows: int64 (b,), whose own are items[offsets[row] : offsets[row + 1]].
+        rows: int64 (b,), whose own are items[offsets[row] : offsets[row + 1]], ascending.
     """
     for i in range(len(rows)):
-        for item in items[offsets[rows[i]] : offsets[rows[i] + 1]]:
-            if 0 <= item - first < scores.shape[1]:
-                scores[i, item - first] = -np.inf
+        own = items[offsets[rows[i]] : offsets[rows[i] + 1]]
+        for at in range(np.searchsorted(own, first), len(own)):
+            if own[at] - first >= scores.shape[1]:
+                break
+            scores[i, own[at] - first] = -np.inf
 
 
 @compiled

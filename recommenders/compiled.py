@@ -10,8 +10,10 @@ where neither can, each process compiles again, a second or so a kernel.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
@@ -19,6 +21,15 @@ from numba.extending import intrinsic
 
 # What may change a sum's order, so that it is vectorized; NaN and infinities stay what they are.
 FAST = {"reassoc", "contract", "nsz"}
+
+AHEAD = 16  # vectors that are fetched before they are needed
+LINE = 16  # numbers of float32 that come from memory together
+
+# Of exp_of. The high part of ln 2 has few enough bits that its multiples are exact.
+LOWEST, HALF, PER_LN2 = np.float32(-87), np.float32(0.5), np.float32(1 / math.log(2))
+LN2_HIGH = np.float32(0.693359375)
+LN2_LOW = np.float32(math.log(2) - 0.693359375)
+INVERSE_FACTORIALS = tuple(np.float32(1 / math.factorial(n)) for n in range(7, -1, -1))
 
 
 def compiled(kernel: Callable) -> Callable:
@@ -49,3 +60,29 @@ def fetch_ahead(typing, array, row, column):
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp), code
+
+
+@intrinsic
+def _as_float(typing, number):
+    """_as_float(int32): the float32 of the same bits."""
+
+    def code(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), code
+
+
+@compiled
+def exp_of(x):
+    """Return e^x of a float32 of at most 0, to 4e-7 of it; 0 where x is below -87. A NaN stays.
+
+    With x = k ln 2 + r, |r| <= ln 2 / 2: 2^k is put together of bits, e^r the power series' first
+    eight terms, whose rest is below 6e-9. Unlike the library's, it is computed of eight at a time.
+    """
+    k = np.floor(x * PER_LN2 + HALF)
+    r = (x - k * LN2_HIGH) - k * LN2_LOW
+    power = INVERSE_FACTORIALS[0]
+    for n in range(1, len(INVERSE_FACTORIALS)):
+        power = power * r + INVERSE_FACTORIALS[n]
+    value = power * _as_float((np.int32(k) + np.int32(127)) << np.int32(23))
+    return np.float32(0) if x < LOWEST else value  # less would be too small for a product's speed

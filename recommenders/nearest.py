@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recommenders.best import Best, leave_out
+from recommenders.best import Best, ascend, leave_out
 from recommenders.cores import by_parts, one_core_a_product
 from recommenders.interactions import Interactions, Split
 from recommenders.lists import Lists, recommend
@@ -35,9 +35,14 @@ class BestProducts:
     Args:
         items: float (n_items, width), of the tracks.
         heard: a row for every user_idx; what is in it is in no list (Split.masked).
+
+    Raises:
+        ValueError: a row of `heard` does not ascend, so that some of it would be listed.
     """
 
     def __init__(self, items: np.ndarray, heard: Interactions):
+        if not ascend(heard.offsets, heard.items):
+            raise ValueError("what a user has heard must be in the order of item_idx")
         self.items, self.heard = items, heard
 
     def __call__(

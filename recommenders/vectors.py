@@ -8,7 +8,7 @@ import numpy as np
 
 from core.names import NONE, WITHOUT_FILE
 from core.options import InputError
-from recommenders.compiled import compiled
+from recommenders.compiled import AHEAD, LINE, compiled, fetch_ahead
 from recommenders.cores import by_parts
 from recommenders.embedding_files import check_rows, matrix_shape, read_matrix
 from recommenders.interactions import Interactions, Split
@@ -187,7 +187,11 @@ def _mean_rows(vectors, weights, offsets, items, users, means):
     means[:] = 0
     for i in range(len(users)):
         first, end = offsets[users[i]], offsets[users[i] + 1]
-        for item in items[first:end]:
+        for at in range(first, end):
+            if at + AHEAD < end:
+                for d in range(0, vectors.shape[1], LINE):
+                    fetch_ahead(vectors, items[at + AHEAD], d)
+            item = items[at]
             weight = vectors.dtype.type(weights[item] / (end - first))
             for d in range(vectors.shape[1]):
                 means[i, d] += weight * vectors[item, d]

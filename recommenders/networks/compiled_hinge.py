@@ -13,14 +13,12 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from recommenders.compiled import compiled, fetch_ahead
+from recommenders.compiled import AHEAD, LINE, compiled, fetch_ahead
 from recommenders.cores import by_parts, one_core_a_product
 
 SHORTEST = 1e-8  # what is shorter stays as short, instead of length 1
 BLOCK = 1 << 18  # numbers of a layer's output at a time
 LEAST = 1 << 10  # its rows at a time: fewer would not be worth the sum of their products
-AHEAD = 16  # vectors that are fetched before they are needed
-LINE = 16  # numbers of float32 that come from memory together
 
 
 def hinge_loss(

@@ -5,9 +5,9 @@ import pytest
 
 from recommenders import nearest
 from recommenders.best import CHUNK, ROOM, SAMPLE, Best, leave_out
-from recommenders.interactions import load_split
+from recommenders.interactions import Interactions, load_split
 from recommenders.lists import recommend
-from recommenders.nearest import recommend_nearest
+from recommenders.nearest import BestProducts, recommend_nearest
 from recommenders.vectors import knn_scorer, load_item_vectors
 
 
@@ -87,3 +87,11 @@ def test_lists_by_products_are_those_of_all_scores(monkeypatch, toy_root, users,
     assert lists.users.tolist() == expected.users.tolist()
     assert lists.scores.dtype == np.float32
     np.testing.assert_allclose(lists.scores, expected.scores, atol=1e-6)
+
+
+def test_heard_tracks_out_of_order_are_refused_instead_of_listed():
+    heard = Interactions(
+        np.arange(1), np.array([0, 2]), np.array([3, 1]), np.zeros(2, "M8[us]"), np.ones(2, int)
+    )
+    with pytest.raises(ValueError, match="in the order of item_idx"):
+        BestProducts(np.ones((5, 2), np.float32), heard)

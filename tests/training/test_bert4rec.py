@@ -65,8 +65,15 @@ def assert_same(net, batch, tolerance):
         assert (found[name] - gradient).abs().max() <= tolerance * scale, name
 
 
+def as_on_a_gpu(monkeypatch):
+    """Make the logits of frozen tracks in torch's operations."""
+    monkeypatch.setattr("recommenders.networks.compiled_softmax.is_made_for", lambda *_: False)
+
+
 def in_blocks(monkeypatch, rows):
     """Hold the logits of some rows at a time; of frozen tracks, of 5 rows and some tracks."""
+    monkeypatch.setattr("recommenders.networks.compiled_softmax.ROWS", min(rows, 5))
+    monkeypatch.setattr("recommenders.networks.compiled_softmax.TRACKS", rows)
     monkeypatch.setitem(bert4rec.LOGIT_BYTES, "cpu", 4 * N_ITEMS * rows)
     monkeypatch.setitem(bert4rec.TRACK_BYTES, "cpu", 4 * N_ITEMS * rows)
     monkeypatch.setitem(bert4rec.ROWS, "cpu", 5)
@@ -85,15 +92,23 @@ def test_loss_and_gradients_are_those_of_full_logits_however_they_are_cut(
     assert_same(net, batch, 1e-5)
 
 
+@pytest.mark.parametrize("rows", [1, 3, 1000])
+def test_of_frozen_tracks_they_are_the_same_as_a_gpu_makes_them(monkeypatch, rows):
+    as_on_a_gpu(monkeypatch)
+    in_blocks(monkeypatch, rows)
+    assert_same(network(), batch_of(), 1e-5)
+
+
 @pytest.mark.parametrize("train_tracks", [True, False])
 def test_the_sums_agree_to_double_precision(monkeypatch, train_tracks):
     in_blocks(monkeypatch, 3)
     assert_same(network(train_tracks=train_tracks).double(), batch_of(), 1e-10)
 
 
-def test_logits_far_from_zero_neither_overflow_nor_lose_the_extra_rows():
+@pytest.mark.parametrize("train_tracks", [True, False])
+def test_logits_far_from_zero_neither_overflow_nor_lose_the_extra_rows(train_tracks):
     for scale in (100.0, 1e-3):
-        net = network(train_tracks=True, scale=scale)
+        net = network(train_tracks=train_tracks, scale=scale)
         loss, found = gradients(net, net.loss, batch_of())
         expected, plain = gradients(net, lambda b, net=net: plain_loss(net, b), batch_of())
         assert loss == pytest.approx(expected, rel=1e-5)
@@ -109,8 +124,9 @@ def test_an_outer_factor_scales_the_gradients():
         assert torch.allclose(thrice[name], 3 * gradient, rtol=1e-5, atol=1e-6), name
 
 
-def test_validation_without_gradients_gives_the_same_loss():
-    net, batch = network(train_tracks=True).eval(), batch_of()
+@pytest.mark.parametrize("train_tracks", [True, False])
+def test_validation_without_gradients_gives_the_same_loss(train_tracks):
+    net, batch = network(train_tracks=train_tracks).eval(), batch_of()
     with torch.no_grad():
         assert net.loss(batch).item() == pytest.approx(plain_loss(net, batch).item(), rel=1e-6)
 
@@ -205,6 +221,15 @@ def test_scores_in_bfloat16_are_not_rounded_after_the_network():
         scores = net.scores(tokens, place)
     assert scores.dtype == torch.float32
     assert not torch.equal(scores, scores.bfloat16().float())
+
+
+@pytest.mark.parametrize("train_tracks", [True, False])
+def test_a_number_that_is_none_makes_the_loss_none(train_tracks):
+    """A loss that looked finite would be trained on."""
+    net = network(train_tracks=train_tracks)
+    with torch.no_grad():
+        net.items[3] = torch.nan
+    assert net.loss(batch_of()).isnan()
 
 
 def test_attention_is_the_fused_one():
