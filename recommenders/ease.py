@@ -25,9 +25,10 @@ from contextlib import suppress
 from functools import partial
 
 import numpy as np
-from scipy.sparse import csc_matrix, csr_matrix
+from scipy.sparse import csr_matrix
 
 from core.options import InputError, WorkError
+from recommenders.compiled import compiled
 from recommenders.cores import by_parts
 from recommenders.interactions import Interactions
 
@@ -35,6 +36,7 @@ MOST = 40_000  # rows of the matrix that is inverted: 6.4 GB in float32
 SMALL = 8_000  # rows that are inverted in float64 in any case: 0.5 GB
 NEAR = 1e-3  # of 1, the most that a column of the matrix times its inverse may be off
 BLOCK = 1024  # rows, or columns, at a time
+TOGETHER = 64  # users whose scores are summed together: what a core adds at once
 
 
 def ease_scorer(
@@ -66,10 +68,10 @@ def ease_scorer(
         )
     inverse = _inverted(x if by_users else x.T.tocsr(), l2)
     if by_users:
-        columns = x.tocsc().astype(inverse.dtype)  # else each product would copy all of K
-        own = (1 - np.concatenate(by_parts(partial(_own_weights, columns, inverse), n_items))) / l2
-        transposed = columns.T.tocsr()
-        score = lambda users: _product(transposed, inverse[:, users]).T / -own  # noqa: E731
+        tracks = x.T.tocsr()
+        rows = (x.indptr, x.indices, tracks.indptr, tracks.indices)
+        own = (1 - sum(by_parts(partial(_own_weights, rows, inverse), _n_pairs(x)))) / l2
+        score = partial(_scores, tracks, inverse, (-1 / own).astype(inverse.dtype))
         return _less_heard(score, x, seen_again)
     own, x = inverse.diagonal().copy(), x.astype(inverse.dtype)
     return _less_heard(lambda users: (x[users] @ inverse) / -own, x, seen_again)
@@ -95,21 +97,73 @@ def _inverted(x: csr_matrix, l2: float) -> np.ndarray:
     return inverse_gram(x, l2)
 
 
-def _own_weights(columns: csc_matrix, inverse: np.ndarray, part: slice) -> np.ndarray:
-    """Return x_i^T K x_i of a part of the tracks i, in a few blocks' memory."""
-    found = np.empty(part.stop - part.start)
-    for start in range(part.start, part.stop, BLOCK):
-        block = columns[:, start : min(start + BLOCK, part.stop)]
-        product = (block.T @ inverse).T  # K is symmetric; sparse comes first
-        found[start - part.start :][: block.shape[1]] = block.multiply(product).sum(
-            axis=0, dtype=np.float64
-        )
+def _n_pairs(x: csr_matrix) -> int:
+    """Return how many rows are first or last by turns: such pairs take alike in a triangle."""
+    return -(-x.shape[0] // 2)
+
+
+def _own_weights(rows: tuple, inverse: np.ndarray, part: slice) -> np.ndarray:
+    """Return the share of some users u in x_i^T K x_i of every track i, float64 (n_items,)."""
+    found = np.zeros(len(rows[2]) - 1)
+    _add_own_weights(*rows, inverse, part.start, part.stop, found)
     return found
 
 
-def _product(rows: csr_matrix, dense: np.ndarray) -> np.ndarray:
-    """Return rows @ dense, (n, b), on all cores: scipy's product takes one."""
-    return np.concatenate(by_parts(lambda part: rows[part] @ dense, rows.shape[0]))
+@compiled
+def _of_pairs(first, end, n):
+    """Return the rows first .. end - 1, and as many from the end: each row of n in one pair."""
+    rows = [row for row in range(first, end)]
+    rows += [n - 1 - row for row in range(first, end) if n - 1 - row > row]
+    return rows
+
+
+@compiled
+def _add_own_weights(of_user, tracks, of_track, users, inverse, first, end, found):
+    """K is symmetric, and each pair of users comes once: a row of K stays in the cache."""
+    for u in _of_pairs(first, end, len(inverse)):
+        row = inverse[u]
+        for i in tracks[of_user[u] : of_user[u + 1]]:
+            total = 0.0
+            for v in users[of_track[i] : of_track[i + 1]]:
+                if v >= u:
+                    break
+                total += row[v]
+            found[i] += 2 * total + row[u]
+
+
+def _scores(
+    tracks: csr_matrix, inverse: np.ndarray, factors: np.ndarray, users: np.ndarray
+) -> np.ndarray:
+    """Return x_i^T K of the users, times each track's factor: float (b, n_items).
+
+    Args:
+        tracks: n_items x users, of whose rows only the places are read.
+    """
+    scores = np.empty((len(users), len(factors)), inverse.dtype)
+    starts = range(0, len(users), TOGETHER)
+
+    def part(of: slice) -> None:
+        some = np.zeros((len(inverse), TOGETHER), inverse.dtype)
+        for start in starts[of]:
+            own = users[start : start + TOGETHER]
+            some[:, : len(own)] = inverse[own].T
+            into = scores[start : start + TOGETHER]
+            _add_scores(tracks.indptr, tracks.indices, some, factors, into)
+
+    by_parts(part, len(starts))
+    return scores
+
+
+@compiled
+def _add_scores(of_track, users, weights, factors, scores):
+    sums = np.empty(TOGETHER, weights.dtype)
+    for i in range(len(factors)):
+        sums[:] = 0
+        for u in users[of_track[i] : of_track[i + 1]]:
+            for k in range(TOGETHER):
+                sums[k] += weights[u, k]
+        for k in range(len(scores)):
+            scores[k, i] = sums[k] * factors[i]
 
 
 def inverse_gram(x: csr_matrix, l2: float, precision: type = np.float64) -> np.ndarray:
@@ -124,7 +178,7 @@ def inverse_gram(x: csr_matrix, l2: float, precision: type = np.float64) -> np.n
     The American Statistician 33, 1979.
 
     Args:
-        x: (n, m).
+        x: (n, m), of zeros and ones.
         l2: above 0, so that the matrix is positive definite.
         precision: float32 or float64, of the matrix and the products; blocks on the diagonal are
             inverted in float64 in any case.
@@ -134,9 +188,13 @@ def inverse_gram(x: csr_matrix, l2: float, precision: type = np.float64) -> np.n
     """
     n = x.shape[0]
     blocks = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
-    gram = np.empty((n, n), precision)
-    for rows in blocks:
-        gram[rows, : rows.stop] = (x[rows] @ x[: rows.stop].T).toarray()
+    gram, product = np.empty((n, n), precision), np.empty((min(BLOCK, n), n), precision)
+    columns = x.tocsc()
+    rows = (x.indptr, x.indices, columns.indptr, columns.indices)
+    by_parts(lambda part: _count(*rows, part.start, part.stop, gram), _n_pairs(x))
+    for own in blocks:
+        below = np.tril(gram[own, own])
+        gram[own, own] = below + np.tril(below, -1).T
     gram[np.diag_indices(n)] += l2
     for own in blocks:
         before, after = slice(0, own.start), slice(own.start, n)
@@ -145,13 +203,27 @@ def inverse_gram(x: csr_matrix, l2: float, precision: type = np.float64) -> np.n
         scaled = column @ pivot
         for rows in blocks:
             if rows != own:
-                gram[rows, : rows.stop] -= scaled[rows] @ column[: rows.stop].T
+                less = product[: rows.stop - rows.start, : rows.stop]
+                gram[rows, : rows.stop] -= np.matmul(scaled[rows], column[: rows.stop].T, out=less)
         gram[own, before], gram[after, own] = scaled[before].T, scaled[after]
         gram[own, own] = -pivot
     for rows in blocks:
         whole = -gram[rows, : rows.stop]
         gram[rows, : rows.stop], gram[: rows.stop, rows] = whole, whole.T
     return gram
+
+
+@compiled
+def _count(of_row, columns, of_column, rows, first, end, gram):
+    """Write some rows of x x^T, on and below the diagonal: the columns that two rows share."""
+    for u in _of_pairs(first, end, len(gram)):
+        own = gram[u]
+        own[: u + 1] = 0
+        for i in columns[of_row[u] : of_row[u + 1]]:
+            for v in rows[of_column[i] : of_column[i + 1]]:
+                if v > u:
+                    break
+                own[v] += 1
 
 
 def _inverse(block: np.ndarray, l2: float) -> np.ndarray:

@@ -23,12 +23,15 @@ def plain_scores(split, l2):
 
 
 @pytest.mark.parametrize("l2", [0.5, 30])
-@pytest.mark.parametrize("sizes", [{"users": 24, "tracks": 160}, {"users": 96, "tracks": 60}])
+@pytest.mark.parametrize(
+    "sizes",
+    [{"users": 24, "tracks": 160}, {"users": 130, "tracks": 160}, {"users": 96, "tracks": 60}],
+)
 @pytest.mark.parametrize("block", [7, 1024])
 def test_scores_are_the_papers_whichever_side_is_inverted(toy_root, l2, sizes, block, monkeypatch):
     monkeypatch.setattr(ease, "BLOCK", block)
     split = load_split(toy_root(**sizes))
-    assert (split.n_users <= split.n_items) == (sizes["users"] == 24)
+    assert (split.n_users <= split.n_items) == (sizes["users"] < sizes["tracks"])
     expected, heard = plain_scores(split, l2)
     score = ease_scorer(split.train, split.n_items, l2)
     for users in (np.arange(split.n_users), np.array([5, 3])):
