@@ -41,7 +41,9 @@ def run_stages(
     overwrite: bool = False,
     one_gpu: bool = False,
 ) -> None:
-    """Run every stage, each after those it needs; where there is a choice what others need first.
+    """Run every stage, each after those it needs.
+
+    One at a time they run in their order; else what others need begins first, then what is long.
 
     Args:
         stages: in the order of a plan.
@@ -54,7 +56,9 @@ def run_stages(
     Raises:
         InputError, WorkError: a stage ended so and has said why; those beside it were ended.
     """
-    waiting = sorted(stages, key=lambda stage: _turn(stage, stages))
+    waiting = list(stages)
+    if at_once > 1:
+        waiting.sort(key=lambda stage: _turn(stage, stages))
     running, done = Running(logs, len(stages)), set()
     with running:
         while waiting or running.stages:

@@ -86,13 +86,13 @@ def test_one_at_a_time_each_has_the_terminal(tmp_path):
 
 
 def test_what_others_need_and_what_takes_long_begins_first(tmp_path):
-    stages = [stage(tmp_path, "short"), stage(tmp_path, "long", long=True)]
-    stages += [
-        stage(tmp_path, "first"),
-        stage(tmp_path, "x", "first"),
-        stage(tmp_path, "y", "first"),
-    ]
-    assert run(tmp_path, stages, at_once=1) == ["first", "long", "short", "x", "y"]
+    stages = [stage(tmp_path, "short", seconds=0.2), stage(tmp_path, "long", seconds=1, long=True)]
+    stages.append(stage(tmp_path, "first", seconds=1))
+    stages += [stage(tmp_path, name, "first") for name in "xy"]
+    assert run(tmp_path, stages, at_once=1) == ["short", "long", "first", "x", "y"]
+    (tmp_path / "order").unlink()
+    run(tmp_path, stages)
+    assert set(order(tmp_path)[:2]) == {"begin first", "begin long"}
 
 
 def test_two_that_need_the_gpu_do_not_run_together(tmp_path):
