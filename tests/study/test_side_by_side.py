@@ -113,7 +113,7 @@ def test_what_each_says_is_shown_in_one_piece_with_what_it_took(tmp_path, capfd)
     assert not (tmp_path / "logs").exists()
 
 
-def test_a_failure_is_said_last_and_ends_what_runs_beside_it(tmp_path, capfd):
+def test_a_failure_is_said_last_and_ends_what_runs_beside_it(tmp_path, capfd, monkeypatch):
     stages = [stage(tmp_path, "long", seconds=60), stage(tmp_path, "bad", seconds=0.5, code=2)]
     stages.append(stage(tmp_path, "never", "bad"))
     with pytest.raises(InputError, match="ended with exit code 2, see above; then run this again"):
@@ -122,8 +122,10 @@ def test_a_failure_is_said_last_and_ends_what_runs_beside_it(tmp_path, capfd):
     assert err == "\n== bad\nbad says this\nbad says that\n"
     assert "-- long was ended as well" in out and "took" not in out
     assert "begin never" not in order(tmp_path)
+    monkeypatch.setattr(sys, "stderr", sys.stdout)
     with pytest.raises(WorkError, match="exit code 1"):
         run(tmp_path, [stage(tmp_path, "c", seconds=60), stage(tmp_path, "d", code=1)])
+    assert capfd.readouterr().out.endswith("\n== d\nd says this\nd says that\n"), "last"
 
 
 def test_one_that_is_killed_is_named_with_what_may_have_killed_it(tmp_path):
