@@ -257,23 +257,21 @@ class Running:
 
 
 class Line:
-    """One line at the bottom of a terminal, or in a file one now and then."""
+    """One line at the bottom of a terminal, or in a file one where for long nothing was said."""
 
     def __init__(self):
         self.on_terminal = sys.stderr.isatty()
         self.speaks = not sys.stdout.isatty()
-        self.shown, self.next, self.started = "", EVERY, time.monotonic()
+        self.shown, self.next = "", time.monotonic() + EVERY
 
     def tell(self, n_done: int, total: int, running: list[Beside]) -> None:
         """Say how far the stages are, if there is something new to say, or it is time to."""
-        seconds = time.monotonic() - self.started
-        speaks = self.speaks and seconds > self.next
+        speaks = self.speaks and time.monotonic() > self.next
         if not (speaks or self.on_terminal):
             return
         text = f"{n_done} of {total} stages done; {'; '.join(each.far() for each in running)}"
         if speaks:
-            self.next = seconds + EVERY
-            print(text, flush=True)
+            self.say(text)
         if self.on_terminal and text != self.shown:
             width = shutil.get_terminal_size().columns - 1
             sys.stderr.write(f"\r\x1b[K{text[:width]}")
@@ -288,6 +286,7 @@ class Line:
 
     def say(self, text: str, stream=None) -> None:
         self.clear()
+        self.next = time.monotonic() + EVERY
         print(text, file=stream or sys.stdout, flush=True)
 
 

@@ -235,6 +235,15 @@ def test_far_is_what_a_training_said_last(tmp_path, monkeypatch, capfd):
     assert "0 of 2 stages done; net: epoch 3/30, at most 68 s left; b: " in out
 
 
+def test_a_line_in_a_file_comes_where_nothing_was_said_for_long(tmp_path, monkeypatch, capfd):
+    from study import side_by_side
+
+    monkeypatch.setattr(side_by_side, "EVERY", 1.0)
+    alone = stage(tmp_path, "a", seconds=1.2)
+    run(tmp_path, [alone, *(stage(tmp_path, name, "a", seconds=0.1) for name in "bc")])
+    assert "stages done" not in capfd.readouterr().out
+
+
 # How many
 
 
