@@ -9,8 +9,9 @@ Writes  ROOT/audio/TRACK_ID.mp3             8 s of stereo music at 44.1 kHz, in 
                                             fingerprints; written last
 
 The dates fit the default split. The clip of a seed and index is the same however many are made.
-Measured on two busy cores: 217 s of processor time in all, 0.2 s a clip and most of it the mp3
-encoder; 120 MB a process; 73 MB of audio. The tiny one above: 9 s of processor time.
+Measured beside much other work: 4 min of processor time in all (6 min by the encoder's usual
+search, with 3 min of clock on two cores of their own), three quarters of it the mp3 encoder; 210 MB
+at most a process; 80 MB of audio.
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@
 #       [--as-published]               all that the study's code did, mistakes included; README
 #       [--config FILE]                yaml of options for what learns
 #       [--weights DIR]                folders NAME with weights that are not the hub's, as of mule
+#       [--at-once N]                  stages that run at a time; by itself as many as there is room for
 #   bash run_all.sh --slurm ...                       # the same as a graph of Slurm jobs, docs/slurm.md
-#       [--shards 32] [--at-once 8]    tasks an extraction is split into, and that run at a time
+#       [--shards 32] [--at-once 8]    tasks an extraction is split into, and of any that run at a time
 #       [--gpus N] [--at-most N]       trainings that share a node; jobs in the queue at a time
 #       [--fetch]                      weights first, on this machine; jobs then ask no hub
 #       [--dry-run | --cancel]         say what would be submitted; cancel this study's jobs

@@ -1,8 +1,9 @@
-"""Every stage of the study, here one after the other, or as a graph of Slurm jobs.
+"""Every stage of the study, here as many at a time as there is room for, or as Slurm jobs.
 
     python run_study.py                                    # the sample, what run_all.sh runs
     python run_study.py --root m4a --log FILE --audio DIR --embeddings mfcc,mert --seeds 1,2,3
     python run_study.py --onion small --root onion         # open data, from nothing
+    python run_study.py --at-once 1 ...                    # one stage after the other
     python run_study.py --slurm --root m4a --log FILE --audio DIR ...   # submits what is missing
 
 Reads   --log, --audio
@@ -25,13 +26,15 @@ import core.start  # noqa: F401  before what is heavy
 from core.late import options_are_read
 from core.options import InputError, WorkError, run
 from study import cluster
-from study.config import HERE, StudyConfig, command_line
+from study.config import HERE, StudyConfig, command_line, has_gpu
 from study.record import Record
 
 if options_are_read(__name__):
     from study.estimates import announce
     from study.forecast import foretell
     from study.graph import decide, look
+    from study.room import stages_at_once
+    from study.side_by_side import failure, run_stages
     from study.stages import Stage, plan
     from study.submission import cancel_study, foresee_study, submit_study
     from study.tree import tree
@@ -66,16 +69,16 @@ def main(config: StudyConfig) -> None:
         print(announce(config, stages), flush=True)
     if not config.overwrite:
         decide(look(config, Record.read(config.root), []), overwrite=False)
-    for stage in stages:
-        print(f"\n== {stage.name}", flush=True)
-        if config.overwrite and stage.changed():
-            stage = dataclasses.replace(stage, flags=(*stage.flags, "--overwrite"))
-        try:
-            call(stage)
-        except (InputError, WorkError) as error:
-            if not stage.optional:
-                raise
-            print(f"the study goes on without {stage.name}: {error}", flush=True)
+    at_once, why = stages_at_once(config)
+    print(f"stages that run at a time: {at_once} ({why}); --at-once N for others", flush=True)
+    run_stages(
+        stages,
+        lambda stage: call(stage),
+        at_once,
+        config.root.absolute() / "logs",
+        overwrite=config.overwrite,
+        one_gpu=has_gpu(),
+    )
 
 
 def hub_is_offline() -> bool:
@@ -126,9 +129,8 @@ def call(stage: Stage, *, as_jobs: bool = False) -> None:
             process.terminate()
             process.wait()
             raise
-    if code := process.returncode:
-        kind = InputError if code == 2 else WorkError
-        raise kind(f"{words[0]} ended with exit code {code}, see above; then run this again")
+    if error := failure(words[0], process.returncode):
+        raise error
     print(f"took {took}", flush=True)
 
 

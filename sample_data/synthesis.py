@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy import fft
 
 from sample_data.instruments import DRUMS, SAMPLE_RATE, tone
 from sample_data.styles import STYLES, Layer, Style
@@ -144,11 +145,12 @@ def _master(mix, style: Style, track: Track) -> np.ndarray:
     """Return the mix through room, low-pass and volume, float32 (SAMPLES, 2)."""
     dull, bright = style.cutoff
     cutoff = dull * (bright / dull) ** track.brightness
-    low_pass = 1 / (1 + (_frequencies() / np.float32(cutoff)) ** 4)
-    spectrum = np.fft.rfft(mix.astype(np.float64)).astype(np.complex64)
+    squares = (_frequencies() / np.float32(cutoff)) ** 2
+    low_pass = 1 / (1 + squares * squares)
+    spectrum = fft.rfft(mix)  # scipy's, since numpy's turns it into float64
     spectrum *= _room(*style.room)
     spectrum *= low_pass
-    sound = np.fft.irfft(spectrum, n=SAMPLES)
+    sound = fft.irfft(spectrum, n=SAMPLES)
     return (sound * (track.level / np.abs(sound).max())).T
 
 

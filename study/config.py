@@ -82,7 +82,12 @@ class StudyConfig:
     )
     slurm: bool = option(False, "submit the study as a graph of Slurm jobs", outcome=False)
     shards: int = option(32, "with --slurm: tasks an extraction is split into", outcome=False)
-    at_once: int = option(8, "with --slurm: tasks of an array that run at a time", outcome=False)
+    at_once: int | None = option(
+        None,
+        "stages that run at a time here, 1: one after the other; with --slurm: tasks of an array; "
+        "auto: as many as cores and memory allow, 8 at most; with --slurm 8",
+        outcome=False,
+    )
     gpus: int | None = option(
         None,
         "with --slurm: trainings that share a node, each with one GPU and an Nth of its processors "
@@ -133,7 +138,7 @@ class StudyConfig:
             raise InputError("--pattern needs --audio DIR, the folder it is about")
         if self.weights is not None and not self.weights.is_dir():
             raise InputError(f"--weights {self.weights} is not a folder; expected NAME/ in it")
-        if min(self.shards, self.at_once) < 1 or (self.gpus or 0) < 0:
+        if min(self.shards, self.tasks_at_once) < 1 or (self.gpus or 0) < 0:
             raise InputError("--shards and --at-once must be at least 1, --gpus at least 0")
         if self.at_most is not None and self.at_most < 3:
             raise InputError(
@@ -142,6 +147,11 @@ class StudyConfig:
             )
         if (self.cancel or self.dry_run or self.wave) and not self.slurm:
             raise InputError("--cancel, --dry-run and --wave go with --slurm")
+
+    @property
+    def tasks_at_once(self) -> int:
+        """Return how many tasks of an array Slurm runs at a time."""
+        return 8 if self.at_once is None else self.at_once
 
     def _settle_open_data(self) -> None:
         """Fill in what --onion leaves open: root, tables, their embeddings, recommenders."""

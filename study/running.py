@@ -21,8 +21,8 @@ def progress_of(node: Node, index: int, task: Task, log: Path | None) -> str:
     A training may end before its last epoch, so that what is left is at most.
     """
     text = log.read_text(encoding="utf-8", errors="replace") if log else ""
-    if found := EPOCH.findall(text):
-        done, total, seconds = int(found[-1][0]), int(found[-1][1]), float(found[-1][2])
+    if epochs := epochs_of(text):
+        done, total, seconds = epochs
         left = f"at most {duration((total - done) * seconds)} left"
         return f"{bar(done, total)} epoch {done}/{total}, {seconds:g} s each, {left}"
     if not node.stage.name.startswith("shards of "):
@@ -39,6 +39,15 @@ def progress_of(node: Node, index: int, task: Task, log: Path | None) -> str:
     if rate <= 0:
         return said
     return f"{said}, {rate:.3g} a second, {duration((total - done) / rate)} left"
+
+
+def epochs_of(text: str) -> tuple[int, int, float] | None:
+    """Return the epochs that a training has said are done, all of them, and the last one's seconds.
+
+    None before the first.
+    """
+    found = EPOCH.findall(text)
+    return (int(found[-1][0]), int(found[-1][1]), float(found[-1][2])) if found else None
 
 
 def bar(done: int, total: int) -> str:

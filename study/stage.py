@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from study import checks
+from study.config import HERE
 from study.on_disk import absent
 
 
@@ -27,6 +28,7 @@ class Stage:
         training: shares a node's GPUs with others.
         without_gpu: needs none, whatever the batch file says.
         optional: what the study can do without, when it fails.
+        long: takes longer than the others, so that beside them it begins first.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Stage:
     training: bool = False
     without_gpu: bool = False
     optional: bool = False
+    long: bool = False
 
     @property
     def tasks(self) -> list[int]:
@@ -51,6 +54,12 @@ class Stage:
     def asks(self) -> bool:
         """Say whether it refuses what was made from other things, so that it takes --overwrite."""
         return self.changed is not dict
+
+    @property
+    def needs_gpu(self) -> bool:
+        """Say whether its batch file asks for a GPU."""
+        text = (HERE / self.batch).read_text(encoding="utf-8")
+        return "#SBATCH --gres=gpu" in text and not self.without_gpu
 
     @property
     def python(self) -> str:

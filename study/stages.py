@@ -115,6 +115,7 @@ def _compared(
                 batch=known.batch,
                 array=known.learns,
                 training=known.learns,
+                long=known.wants_gpu,
             )
         )
     scripts = {each.script for each in RECOMMENDERS.values()}
@@ -125,7 +126,8 @@ def _compared(
     layout = ("--layout", "journal") if theirs else ()
     stages.append(stage_of("table", "table.py", root, [tables], runs, layout, results))
     page = root / "report" / "report.json"
-    stages.append(stage_of("report", "report.py", root, [page], ("table",), heard, [tables]))
+    shown = ("table", *(stage.name for stage in before if stage.optional))
+    stages.append(stage_of("report", "report.py", root, [page], shown, heard, [tables]))
     return stages
 
 

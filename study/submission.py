@@ -248,7 +248,9 @@ def cluster_options(config: StudyConfig, node: Node) -> list[str]:
     options = [f"--job-name={cluster.job_name(config.root, stage.name)}"]
     options.append("--kill-on-invalid-dep=yes")
     if stage.array:
-        options.append(f"--array={array_expression(node.taken or node.todo)}%{config.at_once}")
+        options.append(
+            f"--array={array_expression(node.taken or node.todo)}%{config.tasks_at_once}"
+        )
     if stage.without_gpu or config.gpus == 0:
         options.append("--gres=none")
     elif stage.training and config.gpus:

@@ -16,8 +16,19 @@ def wait_for(process: subprocess.Popen) -> str:
     The processor's time is that of the process and of all it has waited for; memory is the
     resident set of the largest of them at its highest, pages of files that it maps included.
     """
-    started = time.perf_counter()
-    _, status, usage = os.wait4(process.pid, 0)
+    return ended(process, time.perf_counter(), wait=True)
+
+
+def ended(process: subprocess.Popen, started: float, *, wait: bool = False) -> str:
+    """Return what a process took that has ended, as wait_for; '' if it has not.
+
+    Args:
+        started: time.perf_counter() when it did.
+        wait: for its end.
+    """
+    pid, status, usage = os.wait4(process.pid, 0 if wait else os.WNOHANG)
+    if pid == 0:
+        return ""
     process.returncode = os.waitstatus_to_exitcode(status)
     spent, most = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * KIB
     clock = duration(time.perf_counter() - started)

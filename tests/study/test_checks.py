@@ -144,6 +144,7 @@ def test_without_slurm_too_nothing_is_begun_and_overwrite_makes_what_has_changed
         if stage.name in ("plays", "split"):
             call_main(stage.script[0].removesuffix(".py"), *stage.flags)
 
+    flags += ["--at-once", "1"]  # what runs side by side is not called
     monkeypatch.setattr(run_study, "call", call)
     with pytest.raises(InputError, match="plays: .*Nothing was begun"):
         run_study.main(parse_config(StudyConfig, "", flags))
