@@ -31,10 +31,11 @@ def main(config: PeerConfig) -> None:
     split = split_of(plays)
     prepare = {"bert4rec": bert4rec, "bpr": shallow}[config.name]
     network, batches, n_batches, scorer = prepare(plays, split)
-    optimizers = optimizers_of(network, float(plays["rate"]))
+    own = "" if config.name == "bert4rec" else "shallow_"
+    optimizers = optimizers_of(network, float(plays[f"{own}rate"]))
     options = SimpleNamespace(seed=1, precision="float32")
     before, started = peak(), time.perf_counter()
-    for epoch in range(int(plays["epochs"])):
+    for epoch in range(int(plays[f"{own}epochs"])):
         train_epoch(network, optimizers, batches, epoch, n_batches, options)
     trained = time.perf_counter()
     network.eval()
