@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # toys: threads would only wait f
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from forked import Forked  # noqa: E402
 
 from core.options import parse_config  # noqa: E402
 
@@ -26,6 +27,16 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """Begin with the longest files: one that is left to the end has a worker to itself."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.fixture(autouse=True)
+def forks(request, monkeypatch):
+    """Let commands begin where the libraries are loaded, see forked.py, unless a mark forbids it.
+
+    Fixtures of a module begin before it: their commands are fresh ones.
+    """
+    if not request.node.get_closest_marker("fresh_starts"):
+        monkeypatch.setattr(subprocess, "Popen", Forked)
 
 
 @pytest.fixture
