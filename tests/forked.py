@@ -34,18 +34,22 @@ import threading
 from pathlib import Path
 
 # Without duckdb, which tells on stderr at its end what a fork has not given back.
-LIBRARIES = (
-    *("numpy", "pandas", "pyarrow.parquet", "scipy.sparse", "scipy.stats", "numba", "yaml"),
-    *("torch", "torch._dynamo", "torch.utils.tensorboard", "transformers", "sklearn.metrics"),
-    *("transformers.masking_utils", "transformers.generation.candidate_generator"),
-    *("soundfile", "matplotlib.pyplot"),
-)
+LIBRARIES = {
+    "few": ("numpy", "pandas", "soundfile", "soxr", "av", "yaml"),  # of the extraction's engine
+    "all": (
+        *("numpy", "pandas", "pyarrow.parquet", "scipy.sparse", "scipy.stats", "numba", "yaml"),
+        *("torch", "torch._dynamo", "torch.utils.tensorboard", "transformers", "sklearn.metrics"),
+        *("transformers.masking_utils", "transformers.generation.candidate_generator"),
+        *("soundfile", "soxr", "av", "matplotlib.pyplot"),
+    ),
+}
 # What libraries or Python read once, as they begin; sklearn sets the two of KMP_ itself.
 READ_ONCE = re.compile(
-    "PYTHON(?!PATH)|OMP_|KMP_(?!DUPLICATE_LIB_OK|INIT_AT_FORK)|MKL_|OPENBLAS|NUM|TORCH|PYTORCH|CUDA|HF_|TRANSFORMERS|MPL|ARROW|MALLOC|LD_"
-    "|LC_|LANG|TZ|HOME|XDG_|TMP|TEMP|TQDM|COLUMNS|TERM"
+    "PYTHON(?!PATH)|OMP_|KMP_(?!DUPLICATE_LIB_OK|INIT_AT_FORK)|MKL_|OPENBLAS|NUM|TORCH|PYTORCH|CUDA"
+    "|HF_|TRANSFORMERS|MPL|ARROW|MALLOC|LD_|LC_|LANG|TZ|HOME|XDG_|TMP|TEMP|TQDM|COLUMNS|TERM"
 )
 SUBREAPER = 36  # of prctl: orphans among the descendants become children of this process
+TOY = "tests.extract_item_embeddings.toy_backbone"
 MOST = 1 << 20  # bytes of a request
 Started = subprocess.Popen  # whatever a test puts in its place
 
@@ -63,7 +67,7 @@ class Forked(Started):
             for ours, theirs in enumerate(asked[n] for n in ("p2cread", "c2pwrite", "errwrite"))
         ]
         environment = os.environ if asked["env"] is None else asked["env"]
-        self.pid = Helper.of_this_process().start(
+        self.pid = Helper.of_this_process(_needed(words)).start(
             {
                 "words": words[1:],
                 "folder": os.fspath(asked["cwd"] or os.getcwd()),
@@ -88,14 +92,21 @@ def _can_be_forked(asked: dict) -> bool:
     if asked["shell"] or asked["executable"] or asked["preexec_fn"] or asked["pass_fds"]:
         return False
     environment = os.environ if asked["env"] is None else asked["env"]
-    return _read_once(environment) == Helper.of_this_process().read_once
+    return _read_once(environment) == Helper.of_this_process(_needed(words)).read_once
+
+
+def _needed(words: list) -> str:
+    """Return which libraries a command needs: the helper that has few is there in half a second."""
+    return "few" if _decodes(words) or words[1:3] == ["-m", TOY] else "all"
 
 
 def _decodes(words: list) -> bool:
     """Say whether it is a decoder of the extraction, the one python -c of which there are many."""
-    from extract_item_embeddings.engine.decoder_processes import COMMAND
+    if words[1] != "-c":
+        return False
+    from extract_item_embeddings.engine.decoder_processes import COMMAND  # not in the helper
 
-    return words[1:] == ["-c", COMMAND]
+    return words[2:] == [COMMAND]
 
 
 def _read_once(environment) -> dict:
@@ -104,23 +115,26 @@ def _read_once(environment) -> dict:
 
 
 class Helper:
-    """The process that forks, started when it is first needed; it ends with the one it serves."""
+    """A process that forks, started when it is first needed; it ends with the one it serves."""
 
-    _one = None
+    _all, _starts = {}, threading.Lock()
 
     @classmethod
-    def of_this_process(cls) -> "Helper":
-        if cls._one is None or cls._one.owner != os.getpid():
-            cls._one = cls()
-        return cls._one
+    def of_this_process(cls, libraries: str) -> "Helper":
+        """Return the helper that has these libraries, 'few' or 'all'."""
+        key = os.getpid(), libraries
+        with cls._starts:
+            if key not in cls._all:
+                cls._all[key] = cls(libraries)
+            return cls._all[key]
 
-    def __init__(self):
-        self.owner, self.lock = os.getpid(), threading.Lock()
+    def __init__(self, libraries: str):
+        self.lock = threading.Lock()
         self.read_once = _read_once(os.environ)
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = Started(
-                [sys.executable, __file__, str(theirs.fileno())],
+                [sys.executable, __file__, str(theirs.fileno()), libraries],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -143,14 +157,17 @@ class Helper:
         return int(answer)
 
 
-def serve(connection: socket.socket) -> None:
+def serve(connection: socket.socket, libraries: tuple[str, ...]) -> None:
     """Import the libraries; fork a child for each request, until nobody is left to ask."""
-    for name in LIBRARIES:
+    for name in libraries:
         with contextlib.suppress(ImportError):  # in an environment of a single backbone
             importlib.import_module(name)
     gc.freeze()  # the children's collections leave the libraries' pages shared
     while True:
-        data, streams, *_ = socket.recv_fds(connection, MOST, 3)
+        try:
+            data, streams, *_ = socket.recv_fds(connection, MOST, 3)
+        except KeyboardInterrupt:  # of a terminal, to all its processes
+            return
         if not data:
             return
         answer, theirs = os.pipe()
@@ -236,4 +253,4 @@ def _open_streams() -> None:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(socket.socket(fileno=int(sys.argv[1])), LIBRARIES[sys.argv[2]])

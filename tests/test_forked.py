@@ -86,7 +86,12 @@ def test_a_traceback_begins_with_the_command(kind, script, text, code):
 @BOTH
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_signal_reaches_the_command_itself(kind, script, number):
-    text = "import os, sys, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n"
+    text = (
+        "import os, signal, time\n"
+        # A shell without job control starts its background jobs deaf to Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "print(os.getpid(), flush=True)\ntime.sleep(60)\n"
+    )
     words = [sys.executable, str(script(text))]
     with kind(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert int(process.stdout.readline()) == process.pid and process.poll() is None
