@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # toys: threads would only wait f
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-from forked import Forked  # noqa: E402
+from forked import Forked, Started  # noqa: E402
 
 from core.options import parse_config  # noqa: E402
 
@@ -31,14 +31,19 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
-@pytest.fixture(autouse=True)
-def forks(request, monkeypatch):
-    """Let commands begin where the libraries are loaded, see forked.py, unless a mark forbids it.
+@pytest.fixture(scope="session", autouse=True)
+def forks():
+    """Let commands begin where the libraries are loaded, see forked.py."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(subprocess, "Popen", Forked)
+        yield
 
-    Fixtures of a module begin before it: their commands are fresh ones.
-    """
-    if not request.node.get_closest_marker("fresh_starts"):
-        monkeypatch.setattr(subprocess, "Popen", Forked)
+
+@pytest.fixture(autouse=True)
+def fresh(request, monkeypatch):
+    """Let commands of a test that is marked so start in fresh interpreters."""
+    if request.node.get_closest_marker("fresh_starts"):
+        monkeypatch.setattr(subprocess, "Popen", Started)
 
 
 @pytest.fixture

@@ -35,11 +35,11 @@ from pathlib import Path
 
 # Without duckdb, which tells on stderr at its end what a fork has not given back.
 LIBRARIES = {
-    "few": ("numpy", "pandas", "soundfile", "soxr", "av", "yaml"),  # of the extraction's engine
+    "few": ("numpy", "pandas", "soundfile", "soxr", "av", "yaml", "tqdm"),  # the engine's
     "all": (
         *("numpy", "pandas", "pyarrow.parquet", "scipy.sparse", "scipy.stats", "numba", "yaml"),
         *("torch", "torch._dynamo", "torch.utils.tensorboard", "transformers", "sklearn.metrics"),
-        *("transformers.masking_utils", "transformers.generation.candidate_generator"),
+        *("transformers.models.bert.modeling_bert", "transformers.generation.candidate_generator"),
         *("soundfile", "soxr", "av", "matplotlib.pyplot"),
     ),
 }
