@@ -43,14 +43,19 @@ LIBRARIES = {
         *("soundfile", "soxr", "av", "matplotlib.pyplot"),
     ),
 }
-# What libraries or Python read once, as they begin; sklearn sets the two of KMP_ itself.
-READ_ONCE = re.compile(
-    "PYTHON(?!PATH)|OMP_|KMP_(?!DUPLICATE_LIB_OK|INIT_AT_FORK)|MKL_|OPENBLAS|NUM|TORCH|PYTORCH|CUDA"
-    "|HF_|TRANSFORMERS|MPL|ARROW|MALLOC|LD_|LC_|LANG|TZ|HOME|XDG_|TMP|TEMP|TQDM|COLUMNS|TERM"
+# What Python and these libraries read once, as they begin; sklearn sets the two of KMP_ itself.
+ALWAYS = (
+    "PYTHON(?!PATH)|OMP_|KMP_(?!DUPLICATE_LIB_OK|INIT_AT_FORK)|MKL_|OPENBLAS|MALLOC|LD_|LC_|LANG"
+    "|TZ|HOME|TMP|TEMP|TQDM|COLUMNS|TERM"
 )
+READ_ONCE = {
+    "few": re.compile(ALWAYS),
+    "all": re.compile(ALWAYS + "|NUM|TORCH|PYTORCH|CUDA|HF_|TRANSFORMERS|MPL|ARROW|XDG_"),
+}
 SUBREAPER = 36  # of prctl: orphans among the descendants become children of this process
 TOY = "tests.extract_item_embeddings.toy_backbone"
 MOST = 1 << 20  # bytes of a request
+BEGAN = dict(os.environ)  # before any test changed it
 Started = subprocess.Popen  # whatever a test puts in its place
 
 
@@ -92,7 +97,8 @@ def _can_be_forked(asked: dict) -> bool:
     if asked["shell"] or asked["executable"] or asked["preexec_fn"] or asked["pass_fds"]:
         return False
     environment = os.environ if asked["env"] is None else asked["env"]
-    return _read_once(environment) == Helper.of_this_process(_needed(words)).read_once
+    needed = _needed(words)
+    return _read_once(environment, needed) == Helper.of_this_process(needed).read_once
 
 
 def _needed(words: list) -> str:
@@ -109,9 +115,10 @@ def _decodes(words: list) -> bool:
     return words[2:] == [COMMAND]
 
 
-def _read_once(environment) -> dict:
+def _read_once(environment, libraries: str) -> dict:
     """Return what decides how a process is that begins in this environment."""
-    return {name: text for name, text in environment.items() if text and READ_ONCE.match(name)}
+    read = READ_ONCE[libraries].match
+    return {name: text for name, text in environment.items() if text and read(name)}
 
 
 class Helper:
@@ -130,7 +137,7 @@ class Helper:
 
     def __init__(self, libraries: str):
         self.lock = threading.Lock()
-        self.read_once = _read_once(os.environ)
+        self.read_once = _read_once(BEGAN, libraries)
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = Started(
@@ -139,7 +146,7 @@ class Helper:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 # As training.threads sets it; and each command's PYTHONPATH is its own.
-                env={"OMP_WAIT_POLICY": "passive", **os.environ, "PYTHONPATH": ""},
+                env={"OMP_WAIT_POLICY": "passive", **BEGAN, "PYTHONPATH": ""},
             )
 
     def start(self, request: dict, streams: list[int]) -> int:
