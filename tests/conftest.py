@@ -11,11 +11,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # toys: threads would only wait f
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from forked import Forked, Started  # noqa: E402
 
 from core.options import parse_config  # noqa: E402
 
 HERE = Path(__file__).resolve().parents[1]
-LONGEST = {"test_pipeline.py", "test_slurm.py"}  # files of many minutes
+# Files of minutes, the longest first.
+LONGEST = ("test_slurm.py", "test_pipeline.py", "test_backbones.py", "test_report_large.py")
 
 
 def pytest_configure(config):
@@ -25,7 +27,23 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     """Begin with the longest files: one that is left to the end has a worker to itself."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    place = {name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks():
+    """Let commands begin where the libraries are loaded, see forked.py."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(subprocess, "Popen", Forked)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def fresh(request, monkeypatch):
+    """Let commands of a test that is marked so start in fresh interpreters."""
+    if request.node.get_closest_marker("fresh_starts"):
+        monkeypatch.setattr(subprocess, "Popen", Started)
 
 
 @pytest.fixture
@@ -97,10 +115,15 @@ def call_main(script: str, *flags):
 def shell(line: str, folder: Path, **more) -> subprocess.CompletedProcess:
     """Run a line of the README as a user does, but with this Python and its sample/ in `folder`."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    line = re.sub(r"\bsample(?=[/\s]|$)", str(folder / "sample"), line)
+    line = in_folder(line, folder)
     return subprocess.run(
         line, shell=True, cwd=HERE, env=environment, capture_output=True, text=True, **more
     )
+
+
+def in_folder(line: str, folder: Path) -> str:
+    """Return a line of the README with its sample/ in `folder`."""
+    return re.sub(r"\bsample(?=[/\s]|$)", str(folder / "sample"), line)
 
 
 def flip(path: Path, at: int) -> None:

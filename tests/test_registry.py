@@ -106,9 +106,9 @@ def test_what_the_registry_says_of_a_recommender_is_there(name):
 def project(tmp_path_factory) -> Path:
     """A copy of the project with a recommender and a metric of one's own, and a root in it."""
     project = tmp_path_factory.mktemp("project")
-    left_out = shutil.ignore_patterns(
-        ".venv*", ".git", "sample", "tests", "__pycache__", ".*_cache"
-    )
+    # With the kernels that numba has compiled, half a minute's work, but not what is being written.
+    ignored = (".venv*", ".git", "sample", "tests", ".*_cache", "*.pyc*", "*.tmp.*")
+    left_out = shutil.ignore_patterns(*ignored)
     shutil.copytree(HERE, project, ignore=left_out, dirs_exist_ok=True)
     (project / "toy_net.py").write_text(TOY)
     _add_line(project / "core" / "registry.py", "LISTED = (\n", LINE)

@@ -33,6 +33,7 @@ BACKBONE = ("-m", "extract_item_embeddings.mfcc", "--help")
 SCRIPT = (HERE / "train.py", "--embedding", "mfcc", "--root", "absent")
 
 
+@pytest.mark.fresh_starts
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize(
     ("words", "said"), [(BACKBONE, "before it began"), (SCRIPT, "the same command goes on")]

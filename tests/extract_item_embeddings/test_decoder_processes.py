@@ -17,6 +17,7 @@ from extract_item_embeddings.engine import decoder_processes
 from extract_item_embeddings.engine.decoder_processes import Decoder, read_clips
 from extract_item_embeddings.engine.decoding import ClipLength, read_clip
 
+pytestmark = pytest.mark.fresh_starts
 HERE = Path(__file__).resolve().parents[2]
 LENGTH = ClipLength(rate=8_000, longest=8_000, shortest=2_000, step=800)
 # A decoder that a file of this name kills, each time or the first time.

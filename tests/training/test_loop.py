@@ -104,7 +104,9 @@ def assert_curves_are_the_log(run, log):
 
 
 STRICKEN = """
-import os, runpy, sys
+import os, runpy, signal, sys
+# A shell without job control starts its background jobs deaf to Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {here!r})
 import {module}
 steps, loss = 0, {module}.{network}.loss
@@ -131,14 +133,10 @@ def strike(script, root, number, step):
     code = STRICKEN.format(
         here=str(HERE), module=module, network=network, step=step, signal=int(number), argv=argv
     )
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        # A shell without job control starts its background jobs deaf to Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    stricken = root.parent / "stricken.py"
+    stricken.write_text(code)
+    words = [sys.executable, stricken]
+    return subprocess.run(words, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize(
