@@ -43,18 +43,21 @@ LIBRARIES = {
         *("soundfile", "soxr", "av", "matplotlib.pyplot"),
     ),
 }
-# What Python and these libraries read once, as they begin; sklearn sets the two of KMP_ itself.
+# What Python and these libraries read once, as they begin, but for what sklearn and torch set.
 ALWAYS = (
     "PYTHON(?!PATH)|OMP_|KMP_(?!DUPLICATE_LIB_OK|INIT_AT_FORK)|MKL_|OPENBLAS|MALLOC|LD_|LC_|LANG"
     "|TZ|HOME|TMP|TEMP|TQDM|COLUMNS|TERM"
 )
 READ_ONCE = {
     "few": re.compile(ALWAYS),
-    "all": re.compile(ALWAYS + "|NUM|TORCH|PYTORCH|CUDA|HF_|TRANSFORMERS|MPL|ARROW|XDG_"),
+    "all": re.compile(
+        ALWAYS + "|NUM|TORCH(?!INDUCTOR_CACHE_DIR)|PYTORCH|CUDA|HF_|TRANSFORMERS|MPL|ARROW|XDG_"
+    ),
 }
 SUBREAPER = 36  # of prctl: orphans among the descendants become children of this process
 TOY = "tests.extract_item_embeddings.toy_backbone"
 MOST = 1 << 20  # bytes of a request
+WAITING = {"OMP_WAIT_POLICY": "passive"}  # as training.threads sets it, before torch
 BEGAN = dict(os.environ)  # before any test changed it
 Started = subprocess.Popen  # whatever a test puts in its place
 
@@ -117,7 +120,7 @@ def _decodes(words: list) -> bool:
 
 def _read_once(environment, libraries: str) -> dict:
     """Return what decides how a process is that begins in this environment."""
-    read = READ_ONCE[libraries].match
+    read, environment = READ_ONCE[libraries].match, {**WAITING, **environment}
     return {name: text for name, text in environment.items() if text and read(name)}
 
 
@@ -145,8 +148,7 @@ class Helper:
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                # As training.threads sets it; and each command's PYTHONPATH is its own.
-                env={"OMP_WAIT_POLICY": "passive", **BEGAN, "PYTHONPATH": ""},
+                env={**WAITING, **BEGAN, "PYTHONPATH": ""},  # each command has a path of its own
             )
 
     def start(self, request: dict, streams: list[int]) -> int:
