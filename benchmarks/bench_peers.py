@@ -132,7 +132,11 @@ def plant(config: PeersConfig) -> tuple[dict, np.ndarray]:
         **{"tracks": config.tracks, "width": config.width, "length": config.heard},
         **{"epochs": config.epochs, "k": config.k, "rate": 1e-3, "batch": 64},
         # Of the two that learn from pairs, each takes its own steps; more of them fit noise.
-        **{"pairs_a_batch": 2000, "shallow_rate": 1e-2, "shallow_epochs": max(1, config.epochs // 3)},
+        **{
+            "pairs_a_batch": 2000,
+            "shallow_rate": 1e-2,
+            "shallow_epochs": max(1, config.epochs // 3),
+        },
         **{"bpr_rate": 0.05, "bpr_epochs": 20 * max(1, config.epochs // 3)},
     }
     plays = {

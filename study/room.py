@@ -10,7 +10,7 @@ from extract_item_embeddings.engine.jobs import available_cores
 from study.config import HERE, StudyConfig
 from study.open_stages import OPTIONS
 
-SAMPLE, LARGE = 1e9, 3e9  # bytes: more than a stage of each has taken (docs/speed.md)
+SAMPLE, LARGE = 1.5e9, 3e9  # bytes: more than a stage of each has taken (docs/speed.md)
 MOST = 8  # each has threads for all cores as well
 
 
