@@ -150,7 +150,7 @@ STUDY = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{here!r}, {tests!r}]
-import test_side_by_side as made
+import test_stages_at_once as made
 from core.options import run
 from dataclasses import dataclass
 
