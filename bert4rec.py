@@ -142,17 +142,16 @@ class _TiedCrossEntropy(torch.autograd.Function):
                 total, of_hidden, of_mask = compiled_softmax.tied_cross_entropy(
                     hidden, items, mask, targets, gradients=any(wanted)
                 )
-                found = (of_hidden, None, of_mask)
-                ctx.grads = [None if g is None else g.div_(len(hidden)) for g in found]
-                return total / len(hidden)
-            sums = (_RowBlocks if wanted[1] else _TrackBlocks)(
-                hidden, items, mask, kind or items.dtype, wanted
-            )
-            total = hidden.new_zeros(())
-            for start in range(0, len(hidden), sums.block):
-                rows = slice(start, start + sums.block)
-                total += sums.add(rows, targets[rows])
-            gradients = (sums.grad_hidden, sums.grad_items, sums.grad_mask)
+                gradients = (of_hidden, None, of_mask)
+            else:
+                sums = (_RowBlocks if wanted[1] else _TrackBlocks)(
+                    hidden, items, mask, kind or items.dtype, wanted
+                )
+                total = hidden.new_zeros(())
+                for start in range(0, len(hidden), sums.block):
+                    rows = slice(start, start + sums.block)
+                    total += sums.add(rows, targets[rows])
+                gradients = (sums.grad_hidden, sums.grad_items, sums.grad_mask)
             ctx.grads = [None if g is None else g.div_(len(hidden)) for g in gradients]
             return total / len(hidden)
 

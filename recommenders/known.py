@@ -45,8 +45,9 @@ class KnownPairs:
         size = -(-n_users * n_items // 8)
         if size <= min(WORTH * asked, MAP_BYTES):
             self.bits = torch.zeros(size, dtype=torch.uint8, device=device)
-            users, items = self.keys // n_items, self.keys % n_items
-            at = items * n_users + users if anchored_at_items else self.keys
+            at = self.keys
+            if anchored_at_items:
+                at = self.keys % n_items * n_users + self.keys // n_items
             for bit in range(8):  # of a bit, each byte comes once
                 self.bits[at[at & 7 == bit] >> 3] |= 1 << bit
             self.keys = None

@@ -251,9 +251,7 @@ WORKING = """
 import sys
 from dataclasses import dataclass
 sys.path.insert(0, {here!r})
-from core import options
 from core.options import option, run
-options.UNWINDING = 1.0  # of DuckDB, which would need longer than a command is given
 
 @dataclass(frozen=True)
 class Working:
