@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -23,56 +25,58 @@ def curve_figure(study: Study):
     Lines are validation losses, a run each; the dot is the epoch whose weights were used. A row has
     one label, at the end of its longest run; controls are grey.
     """
-    kinds = [r for r in study.recommenders if any(_curve(run, r) for run in study.runs)]
-    if not kinds:
-        return None
-    rows = sorted({_row(run) for run in study.runs for r in kinds if _curve(run, r)})
+    needed = ("embedding", "tag", "log")
+    runs_of = {
+        kind: [{key: run[key] for key in needed} for run in study.runs if _curve(run, kind)]
+        for kind in study.recommenders
+    }
+    runs_of = {kind: runs for kind, runs in runs_of.items() if runs}
+    return partial(_draw_curves, runs_of) if runs_of else None
+
+
+def _draw_curves(runs_of: dict[str, list[dict]], theme: Theme, narrow: bool) -> Figure:
+    rows = sorted({_row(run) for runs in runs_of.values() for run in runs})
     compared = [row for row in rows if not is_control(row)]
     controls = [row for row in rows if is_control(row)]
-    most = max(len({_row(run) for run in study.runs if _curve(run, kind)}) for kind in kinds)
-
-    def draw(theme: Theme, narrow: bool) -> Figure:
-        height = max(2.9, 0.9 + most * (GAP + 0.5) / 72)
-        figure, axes = panels(len(kinds), narrow, height, columns=2)
-        ends = []
-        for axis, kind in zip(axes, kinds, strict=True):
-            runs = [run for run in study.runs if _curve(run, kind)]
-            found: dict[tuple, tuple[float, float]] = {}
-            for run in runs:
-                row = _row(run)
-                color, style = _style(row, compared, controls, theme)
-                epochs = [record["epoch"] for record in run["log"]]
-                losses = [record["val_loss"] for record in run["log"]]
-                axis.plot(epochs, losses, color=color, lw=1.4, ls=style)
-                best = run["log"][-1]["best_epoch"]
-                if best in epochs:
-                    axis.plot(best, losses[epochs.index(best)], "o", color=color, ms=4)
-                if row not in found or epochs[-1] > found[row][0]:
-                    found[row] = epochs[-1], losses[-1]
-            last = max(x for x, _ in found.values())
-            losses = [record["val_loss"] for run in runs for record in run["log"]]
-            if max(losses) > 20 * min(losses) > 0:
-                axis.set_yscale("log")
-            ticks = [t for t in MaxNLocator(6, integer=True).tick_values(1, last) if 1 <= t <= last]
-            axis.set_xticks(ticks)
-            axis.set_xlim(0.5, last + 0.5)
-            axis.set(title=label(kind), xlabel="epoch", ylabel="validation loss")
-            axis.grid(axis="y")
-            texts = {}
-            for row, end in found.items():
-                color, _ = _style(row, compared, controls, theme)
-                texts[row] = end, axis.annotate(
-                    f"{row_label(*row)} ", (1, 0.5), (20, 0), xycoords="axes fraction", va="center",
-                    textcoords="offset points", size=7.5, color=color, annotation_clip=False,
-                    gid=f"label|{row_label(*row)}",
-                )  # fmt: skip
-            ends.append(texts)
-        settled(figure)
-        for axis, texts in zip(axes, ends, strict=True):
-            _lead_right(axis, texts)
-        return figure
-
-    return draw
+    most = max(len({_row(run) for run in runs}) for runs in runs_of.values())
+    height = max(2.9, 0.9 + most * (GAP + 0.5) / 72)
+    figure, axes = panels(len(runs_of), narrow, height, columns=2)
+    ends = []
+    for axis, (kind, runs) in zip(axes, runs_of.items(), strict=True):
+        found: dict[tuple, tuple[float, float]] = {}
+        for run in runs:
+            row = _row(run)
+            color, style = _style(row, compared, controls, theme)
+            epochs = [record["epoch"] for record in run["log"]]
+            losses = [record["val_loss"] for record in run["log"]]
+            axis.plot(epochs, losses, color=color, lw=1.4, ls=style)
+            best = run["log"][-1]["best_epoch"]
+            if best in epochs:
+                axis.plot(best, losses[epochs.index(best)], "o", color=color, ms=4)
+            if row not in found or epochs[-1] > found[row][0]:
+                found[row] = epochs[-1], losses[-1]
+        last = max(x for x, _ in found.values())
+        losses = [record["val_loss"] for run in runs for record in run["log"]]
+        if max(losses) > 20 * min(losses) > 0:
+            axis.set_yscale("log")
+        ticks = [t for t in MaxNLocator(6, integer=True).tick_values(1, last) if 1 <= t <= last]
+        axis.set_xticks(ticks)
+        axis.set_xlim(0.5, last + 0.5)
+        axis.set(title=label(kind), xlabel="epoch", ylabel="validation loss")
+        axis.grid(axis="y")
+        texts = {}
+        for row, end in found.items():
+            color, _ = _style(row, compared, controls, theme)
+            texts[row] = end, axis.annotate(
+                f"{row_label(*row)} ", (1, 0.5), (20, 0), xycoords="axes fraction", va="center",
+                textcoords="offset points", size=7.5, color=color, annotation_clip=False,
+                gid=f"label|{row_label(*row)}",
+            )  # fmt: skip
+        ends.append(texts)
+    settled(figure)
+    for axis, texts in zip(axes, ends, strict=True):
+        _lead_right(axis, texts)
+    return figure
 
 
 def _lead_right(axis, texts: dict) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from matplotlib.image import imread
 from tqdm import tqdm
 
 from core.options import InputError
+from core.workers import cores, in_processes
 from evaluation.measures import HEADLINE
 from reporting.alternatives import (
     curve_text,
@@ -33,6 +35,7 @@ from reporting.tracks import Tracks
 
 NEIGHBOURS = 10  # of which two embeddings share some
 SIZES = Path(__file__).resolve().parent / "model_sizes.yaml"
+MANY = 60  # rows whose figures take longer than processes of their own to begin
 POINTS = 110  # pixels of the page for an inch of a figure
 
 
@@ -67,20 +70,38 @@ def draw_all(
     drawers["curves"] = curve_figure(study), partial(curve_text, study)
     drawers |= _of_embeddings(study, tracks, rows)
     drawers = {name: (draw, text) for name, (draw, text) in drawers.items() if draw is not None}
+    processes = cores() if len(study.results) >= MANY else 1
+    files = draw_images({name: draw for name, (draw, _) in drawers.items()}, folder, processes)
     drawn = {}
-    for name, (draw, text) in tqdm(
-        drawers.items(), "figures", unit=" figures", disable=None, leave=False
-    ):
-        files = save(draw, name, folder)
+    for name, (_, text) in drawers.items():
         height, width = imread(folder / f"{name}.png").shape[:2]
         drawn[name] = {
             "name": name,
             "width": round(width / DPI * POINTS),
             "height": round(height / DPI * POINTS),
             "alt": text(),
-            "files": files,
+            "files": files[name],
         }
     return drawn
+
+
+def draw_images(
+    drawers: dict[str, Callable], folder: Path, processes: int
+) -> dict[str, list[Path]]:
+    """Save every figure, by processes of their own if more than one; return its files, by name."""
+    tasks = [
+        (draw, name, folder, narrow) for name, draw in drawers.items() for narrow in (False, True)
+    ]
+    if processes > 1:
+        saved = in_processes(save, tasks, processes)
+    else:
+        saved = enumerate(save(*task) for task in tasks)
+    files: dict[str, dict] = {name: {} for name in drawers}
+    bar = tqdm(saved, "figures", len(tasks), unit=" images", disable=None, leave=False)
+    for place, paths in bar:
+        _, name, _, narrow = tasks[place]
+        files[name][narrow] = paths
+    return {name: [*of[False], *of[True]] for name, of in files.items()}
 
 
 def figure_metrics(study: Study) -> list[str]:

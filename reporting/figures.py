@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -32,63 +34,69 @@ def metric_figure(study: Study, metric: str):
     models = study.models[study.models[metric].notna()]
     if not len(models):
         return None
+    kept = models[["recommender", "embedding", "tag", metric, f"{metric}_ci95"]]
+    return partial(_draw_metric, metric, kept, _seed_means(study, metric), study.lines(metric))
+
+
+def _draw_metric(
+    metric: str,
+    models: pd.DataFrame,
+    seeds: dict[tuple, list[float]],
+    lines: dict[str, float],
+    theme: Theme,
+    narrow: bool,
+) -> Figure:
     order = row_order(models, metric)
     own = sum(not is_control(row) for row in order)
     place = {row: at + 0.5 * is_control(row) for at, row in enumerate(order)}
     recommenders = list(dict.fromkeys(models.recommender))
-    lines = study.lines(metric)
     longest = (models[metric] + models[f"{metric}_ci95"]).max()
     longest = max(longest, *lines.values(), 1e-9) * 1.2
-    seeds = _seed_means(study, metric)
-
-    def draw(theme: Theme, narrow: bool) -> Figure:
-        height = 0.95 + 0.25 * (len(order) + 0.5)
-        figure, axes = panels(len(recommenders), narrow, height, sharey=not narrow)
-        for at, (axis, recommender) in enumerate(zip(axes, recommenders, strict=True)):
-            rows = models[models.recommender == recommender]
-            for row in rows.to_dict("records"):
-                key = row["embedding"], row["tag"]
-                y, name = place[key], row_label(*key)
-                color = theme.soft if is_control(key) else theme.cycle[at % COLOURS]
-                half = row[f"{metric}_ci95"]
-                axis.plot(
-                    (max(row[metric] - half, 0), row[metric] + half), (y, y), color=color, lw=1.6,
-                    gid=f"mark|{name}",
-                )  # fmt: skip
-                axis.plot(
-                    row[metric], y, MARKERS[at % 8], color=color, ms=6,
-                    mfc=theme.paper if is_control(key) else color,
-                )  # fmt: skip
-                own_seeds = seeds.get((recommender, *key), [])
-                if len(own_seeds) > 1:
-                    axis.plot(own_seeds, [y + 0.3] * len(own_seeds), "|", color=color, ms=5, mew=1)
-                axis.annotate(
-                    _number(row[metric]), (row[metric] + half, y), (4, 0), va="center", size=8,
-                    textcoords="offset points", color=theme.soft if is_control(key) else theme.ink,
-                    bbox={"fc": theme.paper, "ec": "none", "pad": 0.8}, gid=f"label|{name}",
-                )  # fmt: skip
-            for name, value in lines.items():
-                if dashes := _dashes(name):
-                    axis.axvline(value, color=theme.soft, lw=1, ls=dashes, zorder=0)
-            if own < len(order):
-                axis.axhline(own - 0.25, color=theme.rule, lw=1)
-            axis.set(title=label(recommender), xlim=(0, longest))
-            axis.set_yticks([place[row] for row in order], [row_label(*row) for row in order])
-            axis.set_ylim(len(order) + 0.1, -0.6)
-            axis.grid(axis="x")
-            axis.set_xlabel(metric)
-            for text, row in zip(axis.get_yticklabels(), order, strict=False):  # inner ones share
-                text.set_color(theme.soft if is_control(row) else theme.ink)
-        handles = [
-            Line2D([], [], color=theme.soft, lw=1, ls=_dashes(name), label=short_label(name))
-            for name in lines
-            if _dashes(name)
-        ]
-        if handles:
-            figure.legend(handles=handles, loc="outside lower center", ncols=2 if narrow else 5)
-        return figure
-
-    return draw
+    height = 0.95 + 0.25 * (len(order) + 0.5)
+    figure, axes = panels(len(recommenders), narrow, height, sharey=not narrow)
+    for at, (axis, recommender) in enumerate(zip(axes, recommenders, strict=True)):
+        rows = models[models.recommender == recommender]
+        for row in rows.to_dict("records"):
+            key = row["embedding"], row["tag"]
+            y, name = place[key], row_label(*key)
+            color = theme.soft if is_control(key) else theme.cycle[at % COLOURS]
+            half = row[f"{metric}_ci95"]
+            axis.plot(
+                (max(row[metric] - half, 0), row[metric] + half), (y, y), color=color, lw=1.6,
+                gid=f"mark|{name}",
+            )  # fmt: skip
+            axis.plot(
+                row[metric], y, MARKERS[at % 8], color=color, ms=6,
+                mfc=theme.paper if is_control(key) else color,
+            )  # fmt: skip
+            own_seeds = seeds.get((recommender, *key), [])
+            if len(own_seeds) > 1:
+                axis.plot(own_seeds, [y + 0.3] * len(own_seeds), "|", color=color, ms=5, mew=1)
+            axis.annotate(
+                _number(row[metric]), (row[metric] + half, y), (4, 0), va="center", size=8,
+                textcoords="offset points", color=theme.soft if is_control(key) else theme.ink,
+                bbox={"fc": theme.paper, "ec": "none", "pad": 0.8}, gid=f"label|{name}",
+            )  # fmt: skip
+        for name, value in lines.items():
+            if dashes := _dashes(name):
+                axis.axvline(value, color=theme.soft, lw=1, ls=dashes, zorder=0)
+        if own < len(order):
+            axis.axhline(own - 0.25, color=theme.rule, lw=1)
+        axis.set(title=label(recommender), xlim=(0, longest))
+        axis.set_yticks([place[row] for row in order], [row_label(*row) for row in order])
+        axis.set_ylim(len(order) + 0.1, -0.6)
+        axis.grid(axis="x")
+        axis.set_xlabel(metric)
+        for text, row in zip(axis.get_yticklabels(), order, strict=False):  # inner ones share
+            text.set_color(theme.soft if is_control(row) else theme.ink)
+    handles = [
+        Line2D([], [], color=theme.soft, lw=1, ls=_dashes(name), label=short_label(name))
+        for name in lines
+        if _dashes(name)
+    ]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=2 if narrow else 5)
+    return figure
 
 
 def _seed_means(study: Study, metric: str) -> dict[tuple, list[float]]:
@@ -137,28 +145,28 @@ def rank_figure(rows: pd.DataFrame):
     shown = {column: texts for column, texts in shown.items() if rows[column].nunique() > 1}
     if not shown:
         return None
+    return partial(_draw_ranks, rows, shown)
 
-    def draw(theme: Theme, narrow: bool) -> Figure:
-        n, kinds = rows.embedding.nunique(), rows.recommender.nunique()
-        longest = max(map(len, rows.embedding))
-        of_rank = max(0.28, 0.08 + 0.075 * kinds)  # marks of one rank do not cover each other
-        height = max(2.5, 1.3 + 0.075 * longest + of_rank * n)
-        figure, axes = panels(len(shown), narrow, height, columns=2)
-        drawn = []
-        for axis, (column, (title, text)) in zip(axes, shown.items(), strict=True):
-            drawn.append(_rank_panel(axis, rows.dropna(subset=column), column, theme))
-            axis.set_title(title, pad=24 + 5.4 * longest)
-            axis.set_xlabel(text)
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(
-            handles, labels, loc="outside lower center", ncols=min(len(labels), 2 if narrow else 4)
-        )
-        settled(figure)
-        for axis, texts in zip(axes, drawn, strict=True):
-            _lead_down(axis, texts, theme)
-        return figure
 
-    return draw
+def _draw_ranks(rows: pd.DataFrame, shown: dict, theme: Theme, narrow: bool) -> Figure:
+    n, kinds = rows.embedding.nunique(), rows.recommender.nunique()
+    longest = max(map(len, rows.embedding))
+    of_rank = max(0.28, 0.08 + 0.075 * kinds)  # marks of one rank do not cover each other
+    height = max(2.5, 1.3 + 0.075 * longest + of_rank * n)
+    figure, axes = panels(len(shown), narrow, height, columns=2)
+    drawn = []
+    for axis, (column, (title, text)) in zip(axes, shown.items(), strict=True):
+        drawn.append(_rank_panel(axis, rows.dropna(subset=column), column, theme))
+        axis.set_title(title, pad=24 + 5.4 * longest)
+        axis.set_xlabel(text)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(len(labels), 2 if narrow else 4)
+    )
+    settled(figure)
+    for axis, texts in zip(axes, drawn, strict=True):
+        _lead_down(axis, texts, theme)
+    return figure
 
 
 def _rank_panel(axis, rows: pd.DataFrame, column: str, theme: Theme) -> dict:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.optimize import isotonic_regression
+
+_places: ContextVar[list | None] = ContextVar("places", default=None)  # of one_layout's axes
 
 
 def apart(
@@ -26,6 +32,17 @@ def apart(
     return dict(zip(names, (moved + steps).tolist(), strict=True))
 
 
+@contextmanager
+def one_layout() -> Iterator[None]:
+    """Within it every figure is laid out as the first that is settled: of the same parts, in other
+    colours. Texts are measured once for all of them."""
+    before = _places.set([])
+    try:
+        yield
+    finally:
+        _places.reset(before)
+
+
 def settled(figure: Figure) -> None:
     """Lay the figure out and keep it so: what is placed by pixels afterwards stays where it is.
 
@@ -33,9 +50,19 @@ def settled(figure: Figure) -> None:
     and drawn twice for it.
     """
     engine = figure.get_layout_engine()
-    if engine is not None:
+    if engine is None:
+        return
+    known = _places.get()
+    if known:
+        for axis, place in zip(figure.axes, known, strict=True):
+            axis.set_position(place, which="original")
+            axis.apply_aspect()
+            axis.autoscale_view()  # which measuring texts would have done
+    else:
         engine.execute(figure)
-        figure.set_layout_engine(None)  # "none" leaves a stand-in, for which it is drawn twice
+        if known is not None:
+            known += [axis.get_position(original=True) for axis in figure.axes]
+    figure.set_layout_engine(None)  # "none" leaves a stand-in, for which it is drawn twice
 
 
 def lead_line(figure: Figure, path, **style) -> None:

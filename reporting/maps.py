@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -20,34 +22,34 @@ def map_figure(maps: dict[str, tuple[np.ndarray, np.ndarray]], rows: np.ndarray,
         maps: {embedding: (points (n, 2), shares of variance (2,))}, of similarity.principal_axes.
         rows: int (n,) track_idx of the points.
     """
+    return partial(_draw_maps, maps, tracks.kind[rows], tracks.plays[rows], tracks.kinds)
 
-    def draw(theme: Theme, narrow: bool) -> Figure:
-        figure, axes = panels(len(maps), narrow, 3.9 if narrow else 3.2, width=3.0)
-        for axis, (name, (points, shares)) in zip(axes, maps.items(), strict=True):
-            size = float(np.clip(6000 / len(rows), 2.0, 14.0))
-            if tracks.what:
-                shown = _by_kind(axis, points, tracks.kind[rows], tracks.kinds, size, theme)
-            else:
-                shown = _by_plays(axis, points, tracks.plays[rows], size, theme)
-            axis.set_title(name)
-            axis.set_xlabel(f"{shares[0]:.0%} and {shares[1]:.0%} of the variance", size=7.5)
-            axis.set(xticks=[], yticks=[], box_aspect=1)
-            axis.spines[:].set_visible(True)
-        if tracks.what:
-            figure.legend(
-                handles=_legend(tracks.kinds, theme), loc="outside lower center",
-                ncols=min(len(tracks.kinds), 3 if narrow else 4 * min(len(maps), 2)),
-                handletextpad=0.2, columnspacing=1.1,
-            )  # fmt: skip
+
+def _draw_maps(maps: dict, kind, plays, kinds: list[str], theme: Theme, narrow: bool) -> Figure:
+    figure, axes = panels(len(maps), narrow, 3.9 if narrow else 3.2, width=3.0)
+    for axis, (name, (points, shares)) in zip(axes, maps.items(), strict=True):
+        size = float(np.clip(6000 / len(plays), 2.0, 14.0))
+        if kinds:
+            shown = _by_kind(axis, points, kind, kinds, size, theme)
         else:
-            bar = figure.colorbar(
-                shown, ax=axes, orientation="horizontal", shrink=0.5, aspect=40, pad=0.03
-            )
-            bar.set_label("plays in train (powers of ten)")
-            bar.outline.set_visible(False)
-        return figure
-
-    return draw
+            shown = _by_plays(axis, points, plays, size, theme)
+        axis.set_title(name)
+        axis.set_xlabel(f"{shares[0]:.0%} and {shares[1]:.0%} of the variance", size=7.5)
+        axis.set(xticks=[], yticks=[], box_aspect=1)
+        axis.spines[:].set_visible(True)
+    if kinds:
+        figure.legend(
+            handles=_legend(kinds, theme), loc="outside lower center",
+            ncols=min(len(kinds), 3 if narrow else 4 * min(len(maps), 2)),
+            handletextpad=0.2, columnspacing=1.1,
+        )  # fmt: skip
+    else:
+        bar = figure.colorbar(
+            shown, ax=axes, orientation="horizontal", shrink=0.5, aspect=40, pad=0.03
+        )
+        bar.set_label("plays in train (powers of ten)")
+        bar.outline.set_visible(False)
+    return figure
 
 
 def _by_kind(axis, points, kind, kinds: list[str], size: float, theme: Theme):

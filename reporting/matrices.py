@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from core.names import row_label
 from core.registry import label
@@ -31,29 +32,26 @@ def significance_figure(study: Study, metric: str):
     if not kinds:
         return None
     matrices = {kind: difference_matrix(pairs[pairs.recommender == kind]) for kind in kinds}
+    return partial(_draw_significance, matrices, _controls(pairs))
+
+
+def _draw_significance(matrices: dict, controls: set, theme: Theme, narrow: bool) -> Figure:
     size = max(len(names) for names, _, _ in matrices.values())
-    controls = _controls(pairs)
-
-    def draw(theme: Theme, narrow: bool) -> Figure:
-        height = min(3.1 if narrow else 2.3, 0.62 * size) + 1.1
-        figure, axes = panels(len(kinds), narrow, height, width=3.0)
-        for axis, (kind, (names, differences, p_values)) in zip(
-            axes, matrices.items(), strict=True
-        ):
-            real = p_values < ALPHA
-            largest = np.nanmax(np.abs(differences)) or 1.0
-            shade = np.where(real, np.sign(differences), 0) * (
-                0.35 + 0.65 * np.abs(differences) / largest
-            )
-            text = np.vectorize(_signed)(differences)
-            colors = _diverging(theme, np.nan_to_num(shade))
-            colors[~real] = _rgba(theme.rule)
-            colors[np.isnan(p_values)] = _rgba(theme.paper)
-            _cells(axis, names, colors, text, real, theme, controls)
-            axis.set_title(label(kind))
-        return figure
-
-    return draw
+    height = min(3.1 if narrow else 2.3, 0.62 * size) + 1.1
+    figure, axes = panels(len(matrices), narrow, height, width=3.0)
+    for axis, (kind, (names, differences, p_values)) in zip(axes, matrices.items(), strict=True):
+        real = p_values < ALPHA
+        largest = np.nanmax(np.abs(differences)) or 1.0
+        shade = np.where(real, np.sign(differences), 0) * (
+            0.35 + 0.65 * np.abs(differences) / largest
+        )
+        text = np.vectorize(_signed)(differences)
+        colors = _diverging(theme, np.nan_to_num(shade))
+        colors[~real] = _rgba(theme.rule)
+        colors[np.isnan(p_values)] = _rgba(theme.paper)
+        _cells(axis, names, colors, text, real, theme, controls)
+        axis.set_title(label(kind))
+    return figure
 
 
 def difference_matrix(pairs: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -90,37 +88,33 @@ def similarity_figure(names: list[str], matrices: dict[str, np.ndarray]):
         names: of the embeddings.
         matrices: {title: float (n, n)}.
     """
+    return partial(_draw_similarity, names, matrices)
 
-    def draw(theme: Theme, narrow: bool) -> Figure:
-        height = min(3.1 if narrow else 3.6, 0.6 * len(names)) + 1.1
-        figure, axes = panels(
-            len(matrices), narrow, height, columns=2, width=min(4.5, height + 0.3)
-        )
-        for axis, (title, values) in zip(axes, matrices.items(), strict=True):
-            colors = colormap(theme)(np.clip(values, 0, 1))
-            text = np.vectorize(lambda v: f"{v:.2f}".removeprefix("0"))(values)
-            controls = {name for name in names if is_control((name, ""))}
-            _cells(axis, names, colors, text, np.eye(len(names)) == 0, theme, controls)
-            axis.set_title(title)
-        return figure
 
-    return draw
+def _draw_similarity(names: list[str], matrices: dict, theme: Theme, narrow: bool) -> Figure:
+    height = min(3.1 if narrow else 3.6, 0.6 * len(names)) + 1.1
+    figure, axes = panels(len(matrices), narrow, height, columns=2, width=min(4.5, height + 0.3))
+    for axis, (title, values) in zip(axes, matrices.items(), strict=True):
+        colors = colormap(theme)(np.clip(values, 0, 1))
+        text = np.vectorize(lambda v: f"{v:.2f}".removeprefix("0"))(values)
+        controls = {name for name in names if is_control((name, ""))}
+        _cells(axis, names, colors, text, np.eye(len(names)) == 0, theme, controls)
+        axis.set_title(title)
+    return figure
 
 
 def _cells(axis, names: list[str], colors, text, bold, theme: Theme, controls: set) -> None:
     """Draw a matrix; names of controls are grey."""
     n = len(names)
     size = 8 if n <= 5 else max(5.0, 42 / n)
-    for row in range(n):
-        for column in range(n):
-            color = colors[row, column]
-            corner = column - 0.5, row - 0.5
-            axis.add_patch(Rectangle(corner, 1, 1, fc=color, ec=theme.paper, lw=1.5))
-            if n <= NUMBERS:
-                axis.text(
-                    column, row, text[row, column], ha="center", va="center", size=size,
-                    color=contrast(color), weight="bold" if bold[row, column] else "normal",
-                )  # fmt: skip
+    edges = np.arange(n + 1) - 0.5
+    mesh = axis.pcolormesh(edges, edges, np.zeros((n, n)), edgecolors=theme.paper, lw=1.5)
+    mesh.set(array=None, facecolors=colors.reshape(-1, 4))
+    for row, column in np.ndindex(n, n) if n <= NUMBERS else ():
+        axis.text(
+            column, row, text[row, column], ha="center", va="center", size=size,
+            color=contrast(colors[row, column]), weight="bold" if bold[row, column] else "normal",
+        )  # fmt: skip
     axis.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5), aspect="equal")
     axis.set_xticks(range(n), names, rotation=40, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(n), names)

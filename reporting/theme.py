@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from core.artifacts import atomic_path
-from reporting.labels import settled
+from reporting.labels import one_layout, settled
 
 WIDE, NARROW = 9.0, 3.9  # inches: of a desktop's column, and of a phone
 DPI = 190  # sharp on screens of two pixels a point
@@ -111,19 +111,20 @@ def panels(n: int, narrow: bool, height: float, *, columns: int = 3, width=None,
     return figure, axes[:n]
 
 
-def save(draw: Callable[[Theme, bool], Figure], name: str, folder: Path) -> list[Path]:
-    """Write NAME.pdf, and NAME[-narrow][-dark].png: for paper, desktop, phone, light and dark.
+def save(draw: Callable[[Theme, bool], Figure], name: str, folder: Path, narrow: bool) -> list:
+    """Write NAME.pdf, NAME.png and NAME-dark.png, or when narrow NAME-narrow[-dark].png.
 
     Args:
-        draw: (theme, narrow) -> the figure, WIDE or NARROW inches wide.
+        draw: (theme, narrow) -> the figure, WIDE inches across for paper and a desktop's column,
+            NARROW for a phone.
 
     Returns:
-        The files.
+        The files' paths.
     """
     files = []
-    for theme in (LIGHT, DARK):
-        with matplotlib.rc_context(settings(theme)):
-            for narrow in (False, True):
+    with one_layout():  # colours take no room
+        for theme in (LIGHT, DARK):
+            with matplotlib.rc_context(settings(theme)):
                 figure = draw(theme, narrow)
                 settled(figure)
                 dark = "-dark" if theme is DARK else ""
