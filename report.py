@@ -36,7 +36,6 @@ from core.options import InputError, at_least, option, outcome_options, run
 from core.trackids import read_trackids
 
 if options_are_read(__name__):
-    import numpy as np
     from tqdm import tqdm
 
     from core.splits import read_split
@@ -44,11 +43,12 @@ if options_are_read(__name__):
     from evaluation.tables import read_csv
     from reporting.against import KEPT, changes, name_of, read_old
     from reporting.answer import answer
+    from reporting.compared import compare_embeddings
     from reporting.drawing import draw_all, figure_metrics
     from reporting.factors import factor_table
     from reporting.gains import first_pair, write_gains
     from reporting.in_words import in_words
-    from reporting.listening import audio_files, file_name, listening_data, sample
+    from reporting.listening import audio_files, draw, file_name, listening_data
     from reporting.pages import write_index, write_listen
     from reporting.study import Study, read_study
     from reporting.tracks import found_about, read_tracks
@@ -125,8 +125,12 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
     split = read_split(config.root)
     refuse_other_split(config.root, study.runs, split.fingerprint)
     tracks = read_tracks(config.root, ids, split["train"], config.about)
-    candidates = np.unique(split["train"].track_idx)
-    rows = sample(candidates, config.map_tracks, np.random.default_rng(config.seed))
+    drawn = draw(
+        ids, split, audio, n_tracks=config.listen_tracks, n_users=config.listen_users,
+        n_map=config.map_tracks, seed=config.seed,
+    )  # fmt: skip
+    # What can be missing comes before what takes long.
+    data, lists = listening_data(study, tracks, split, audio, drawn, folder / "data")
 
     changed = None
     if config.against:
@@ -135,17 +139,16 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
     metrics = figure_metrics(study)
     users = user_rows(study)
     told = answer(study, metrics[0], users)
-    told["words"] = in_words(study, metrics[0], rows)
-    fields = [card["field"] for card in told["cards"]]
-    figures = draw_all(study, metrics[0], fields, tracks, rows, folder / "figures")
-    data, beside = listening_data(
-        study, tracks, split, audio, n_tracks=config.listen_tracks, n_users=config.listen_users,
-        n_map=config.map_tracks, of_all=config.neighbours == "all", seed=config.seed,
-        folder=folder / "data",
+    compared = compare_embeddings(
+        study, drawn.candidates, drawn.on_map, drawn.queries,
+        of_all=config.neighbours == "all", folder=folder / "data",
     )  # fmt: skip
+    told["words"] = in_words(study, metrics[0], compared.rows)
+    fields = [card["field"] for card in told["cards"]]
+    figures = draw_all(study, metrics[0], fields, tracks, compared, folder / "figures")
     gains, more = write_gains(folder / "data", users, metrics, split["train"], tracks)
-    beside += [*more, keep_table(config, study, folder)]
-    mentioned = set(data.pop("mentioned"))
+    beside = [lists, *compared.files, *more, keep_table(config, study, folder)]
+    mentioned = data.pop("mentioned") | compared.places
     if config.copy_audio:  # the others are found and silent: a report to pass on is not a library
         for place, track in enumerate(data["tracks"]):
             track[-1] = track[-1] if place in mentioned else ""
@@ -161,15 +164,15 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
                 "changed": changed,
                 "factors": factor_table(users, metrics[0]),
                 "gains": {**gains, "first": first_pair(gains, told, users)} if gains else {},
-                "n_map": len(rows),
-                "sampled": len(rows) < len(candidates),
+                "n_map": len(drawn.on_map),
+                "sampled": len(drawn.on_map) < len(drawn.candidates),
                 "tracks_what": tracks.what,
             },
         ),
     ]  # fmt: skip
-    drawn = [path for figure in figures.values() for path in figure["files"]]
+    images = [path for figure in figures.values() for path in figure["files"]]
     return sorted(
-        path.relative_to(folder).as_posix() for path in [*drawn, *copies, *beside, *pages]
+        path.relative_to(folder).as_posix() for path in [*images, *copies, *beside, *pages]
     )
 
 

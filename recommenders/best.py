@@ -45,6 +45,20 @@ class Best:
         if at >= 0:
             raise ValueError(f"scores row {at} holds NaN")
 
+    def add_columns(self, scores: np.ndarray, first: int) -> None:
+        """Take in scores (m, n) of the items first .. first + m - 1, a column for each row here.
+
+        Items may come in any order of blocks; among more than twice k equal ones, those that came
+        first stay. -inf is the score of what is in no list.
+
+        Raises:
+            ValueError: a score is NaN.
+        """
+        own = (self.items, self.values, self.counts, self.floors)
+        at = _add_columns(scores, first, self.k, *own, *_one_number(scores.dtype))
+        if at >= 0:
+            raise ValueError(f"scores column {at} holds NaN")
+
     def lists(self) -> tuple[np.ndarray, np.ndarray]:
         """Return int64 (n, k) of items, best first, equal ones in order of item, and their scores.
 
@@ -104,11 +118,7 @@ def _add(scores, first, k, items, values, counts, floors, number, bits):
                 if np.isnan(row[at]):
                     return i
                 if n == room:
-                    floor = _floor(values[i], k, number, bits)
-                    n = _above(items[i], values[i], n, floor)
-                    if n > 2 * k:  # so many are equal
-                        n = _best(items[i], values[i], n, k)
-                        floor = values[i, k - 1]
+                    n, floor = _make_room(items[i], values[i], k, number, bits)
                     if row[at] <= floor:
                         continue
                 items[i, n], values[i, n] = first + at, row[at]
@@ -118,11 +128,56 @@ def _add(scores, first, k, items, values, counts, floors, number, bits):
 
 
 @compiled
+def _add_columns(scores, first, k, items, values, counts, floors, number, bits):
+    """Return the first column that holds a NaN, or -1; see _add."""
+    room = items.shape[1]
+    for i in range(len(scores)):
+        row = scores[i]
+        for start in range(0, len(row), CHUNK):
+            end = min(start + CHUNK, len(row))
+            if end - start == CHUNK and _each_below(row[start:end], floors[start:end]):
+                continue
+            for at in range(start, end):
+                if row[at] <= floors[at]:
+                    continue
+                if np.isnan(row[at]):
+                    return at
+                if counts[at] == room:
+                    full = _make_room(items[at], values[at], k, number, bits)
+                    counts[at], floors[at] = full
+                    if row[at] <= floors[at]:
+                        continue
+                items[at, counts[at]], values[at, counts[at]] = first + i, row[at]
+                counts[at] += 1
+    return -1
+
+
+@compiled
+def _make_room(items, values, k, number, bits):
+    """Keep of a full row what may be among its best; return how many they are, and the floor."""
+    floor = _floor(values, k, number, bits)
+    n = _above(items, values, len(values), floor)
+    if n > 2 * k:  # so many are equal
+        n = _best(items, values, n, k)
+        floor = values[k - 1]
+    return n, floor
+
+
+@compiled
 def _all_below(chunk, floor):
     """Say whether none of CHUNK numbers is NaN or above the floor; a loop that is vectorized."""
     above = np.int32(0)
     for at in range(CHUNK):
         above |= np.int32(0) if chunk[at] <= floor else np.int32(1)
+    return above == 0
+
+
+@compiled
+def _each_below(chunk, floors):
+    """Say whether none of CHUNK numbers is NaN or above its own floor, see _all_below."""
+    above = np.int32(0)
+    for at in range(CHUNK):
+        above |= np.int32(0) if chunk[at] <= floors[at] else np.int32(1)
     return above == 0
 
 

@@ -19,9 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from core.artifacts import atomic_path
-from recommenders.vectors import make_unit_rows
 from reporting.neighbours import all_nearest
-from reporting.similarity import principal_axes
 
 NOBODY, UNSOUGHT = np.uint32(2**32 - 1), np.uint32(2**32 - 2)
 
@@ -41,10 +39,9 @@ def write_neighbours(
     """Write the neighbours of every track under an embedding; return the files and all places.
 
     Args:
-        vectors: float32 (n, width); they are brought to length 1 where they are, as a wide
-            embedding is a gigabyte.
+        vectors: float32 (n, width), of length 1 or zero.
+        k, of: as all_nearest takes them.
     """
-    make_unit_rows(vectors)
     files, every = [], []
     for block, (places, cosines) in enumerate(all_nearest(vectors, k, of, unit=True)):
         whom = np.select([places == -1, places == -2], [NOBODY, UNSOUGHT], places).astype("<u4")
@@ -55,22 +52,18 @@ def write_neighbours(
     return files, np.concatenate(every)
 
 
-def write_lists(folder: Path, users: list[list[list[int]]], k: int) -> Path:
-    """Write the places of every user's lists, each of k at most; return the file."""
-    places = np.full((len(users), max(map(len, users), default=0), k), NOBODY, dtype="<u4")
-    for user, lists in enumerate(users):
-        for at, own in enumerate(lists):
-            places[user, at, : len(own)] = own
-    return write_script(folder / "lists.js", "lists", places)
+def write_lists(folder: Path, places: np.ndarray) -> Path:
+    """Write the places of every user's lists, int (users, lists, k), -1 where nobody is."""
+    whom = np.where(places < 0, NOBODY, places).astype("<u4")
+    return write_script(folder / "lists.js", "lists", whom)
 
 
-def write_map(folder: Path, name: str, vectors: np.ndarray, rows: np.ndarray) -> Path:
-    """Write every track's place on the two widest axes of a sample of the tracks.
+def write_map(folder: Path, name: str, points: np.ndarray) -> Path:
+    """Write every track's place on a map; return the file.
 
     Args:
-        rows: int (m,), the sample: rows of vectors.
+        points: float (n, 2), of similarity.principal_axes.
     """
-    points = principal_axes(vectors, rows)[0]
     low, high = points.min(axis=0), points.max(axis=0)
     shares = (points - low) / np.where(high > low, high - low, 1)
     path = folder / f"map-{name}.js"

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import yaml
 from matplotlib.image import imread
 from tqdm import tqdm
@@ -22,32 +21,31 @@ from reporting.alternatives import (
     significance_text,
     similarity_text,
 )
+from reporting.compared import Compared
 from reporting.curves import curve_figure
 from reporting.figures import metric_figure, rank_figure, rank_rows
 from reporting.findings import Field
 from reporting.forest import forest_figure, forest_text
 from reporting.maps import map_figure
 from reporting.matrices import significance_figure, similarity_figure
-from reporting.similarity import cka_matrix, nearest, overlap_matrix, principal_axes
 from reporting.study import Study
 from reporting.theme import DPI, save
 from reporting.tracks import Tracks
 
-NEIGHBOURS = 10  # of which two embeddings share some
 SIZES = Path(__file__).resolve().parent / "model_sizes.yaml"
 MANY = 60  # rows whose figures take longer than processes of their own to begin
 POINTS = 110  # pixels of the page for an inch of a figure
 
 
 def draw_all(
-    study: Study, first: str, fields: list[Field], tracks: Tracks, rows: np.ndarray, folder: Path
+    study: Study, first: str, fields: list[Field], tracks: Tracks, compared: Compared, folder: Path
 ) -> dict[str, dict]:
     """Draw what the study has the data for.
 
     Args:
         first: the metric of the answer, of the forest and of ranks.
         fields: of the answer: the tests of that metric.
-        rows: track_idx of the tracks of maps and similarities.
+        compared: the embeddings, for maps and similarities.
         folder: where the files go.
 
     Returns:
@@ -68,7 +66,7 @@ def draw_all(
     ranks = rank_rows(study, first, model_sizes(list(study.embeddings)))
     drawers["ranks"] = rank_figure(ranks), partial(rank_text, ranks)
     drawers["curves"] = curve_figure(study), partial(curve_text, study)
-    drawers |= _of_embeddings(study, tracks, rows)
+    drawers |= _of_embeddings(list(study.embeddings), compared, tracks)
     drawers = {name: (draw, text) for name, (draw, text) in drawers.items() if draw is not None}
     processes = cores() if len(study.results) >= MANY else 1
     files = draw_images({name: draw for name, (draw, _) in drawers.items()}, folder, processes)
@@ -110,24 +108,12 @@ def figure_metrics(study: Study) -> list[str]:
     return [name for name in wanted if name in study.results]
 
 
-def _of_embeddings(study: Study, tracks: Tracks, rows: np.ndarray) -> dict:
-    """Return the drawers of maps and similarities; each embedding's vectors are read once."""
-    names = list(study.embeddings)
-    maps, centred, neighbours = {}, [], []
-    for name in tqdm(names, "embeddings", unit=" embeddings", disable=None, leave=False):
-        vectors = study.vectors(name, rows)
-        if name != "noise":
-            maps[name] = principal_axes(vectors)
-        centred.append(vectors)
-        neighbours.append(nearest(vectors, np.arange(len(rows)), min(NEIGHBOURS, len(rows) - 1)))
+def _of_embeddings(names: list[str], compared: Compared, tracks: Tracks) -> dict:
+    """Return the drawers of maps and similarities."""
     drawers = {}
-    if maps:
-        drawers["maps"] = map_figure(maps, rows, tracks), partial(map_text, maps)
-    if len(names) > 1:
-        matrices = {
-            "Linear CKA": cka_matrix(centred),
-            f"Shared of {neighbours[0].shape[1]} neighbours": overlap_matrix(neighbours),
-        }
+    if maps := compared.maps:
+        drawers["maps"] = map_figure(maps, compared.rows, tracks), partial(map_text, maps)
+    if matrices := compared.matrices:
         drawers["similarity"] = (
             similarity_figure(names, matrices),
             partial(similarity_text, names, matrices),

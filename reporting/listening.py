@@ -1,4 +1,4 @@
-"""The listening page's data: neighbours of tracks under each embedding, users and their lists."""
+"""The listening page's data: tracks to hear, users and the lists made for them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from core.audio_folder import scan
 from core.days import days_in_words, has_dates
@@ -15,25 +14,32 @@ from core.names import WITHOUT_FILE, row_label
 from core.registry import CONTROLS, label
 from core.users import original_users
 from evaluation.finished import read_table
-from reporting.beside import write_lists, write_map, write_neighbours
+from recommenders.cores import by_parts
+from reporting.beside import write_lists
+from reporting.compared import SHOWN
 from reporting.neighbours import BLOCK
 from reporting.study import Study
 from reporting.tracks import Tracks
 
-NEIGHBOURS = 8  # of a track, shown for each embedding
 HISTORY = 50  # of a user's tracks
 
 
-@dataclass
 class Shelf:
-    """The tracks that the page mentions, each once; `place` puts one there and says where."""
+    """The tracks that the page mentions, each once, in the order in which they were put there."""
 
-    tracks: Tracks
-    audio: dict[str, str]  # ending of the file, by track id
-    rows: dict[int, int]
+    def __init__(self, tracks: Tracks, audio: dict[str, str]):
+        self.tracks, self.audio = tracks, audio  # track ids' audio: the ending of the file
+        self.rows: list[int] = []
+        self._places = np.full(len(tracks.ids), -1)
 
-    def place(self, track_idx: int) -> int:
-        return self.rows.setdefault(int(track_idx), len(self.rows))
+    def places(self, track_idx: np.ndarray) -> np.ndarray:
+        """Return the tracks' places; those that are not there yet are put there."""
+        new = np.asarray(track_idx, int)
+        new = new[self._places[new] < 0]
+        new = new[np.sort(np.unique(new, return_index=True)[1])]
+        self._places[new] = len(self.rows) + np.arange(len(new))
+        self.rows += new.tolist()
+        return self._places[np.asarray(track_idx, int)]
 
     def table(self) -> list[list]:
         """Return [id, title, kind, plays, ending of its audio or ''] of every track, in order."""
@@ -50,80 +56,96 @@ class Shelf:
         ]
 
 
-def listening_data(
-    study: Study,
-    tracks: Tracks,
+@dataclass(frozen=True)
+class Drawn:
+    """What is drawn by the seed.
+
+    Attributes:
+        candidates: track_idx of train, ascending.
+        queries: places among them to draw from when a random track is asked for.
+        users: user_id to choose and to draw from.
+        on_map: places among the candidates of the sample that maps and similarities are of.
+        first: places of the query and of the user that the page begins with.
+    """
+
+    candidates: np.ndarray
+    queries: np.ndarray
+    users: np.ndarray
+    on_map: np.ndarray
+    first: dict[str, int]
+
+
+def draw(
+    ids: list[str],
     split: dict[str, pd.DataFrame],
     audio: dict[str, str],
     *,
     n_tracks: int,
     n_users: int,
     n_map: int,
-    of_all: bool,
     seed: int,
-    folder: Path,
-) -> tuple[dict, list[Path]]:
-    """Return what the listening page shows, ready for json, and the files written beside it.
-
-    `mentioned` are the places of what is heard without a search: of the tracks to draw from, their
-    neighbours, and the users' tracks.
+) -> Drawn:
+    """Draw tracks and users.
 
     Args:
         split: of splits.read_split.
-        audio: {track id: ending} of audio_files; tracks without one have no player.
-        n_tracks, n_users: at most so many to draw from by the seed when a random one is asked for,
-            of users also to choose from.
-        n_map: at most so many tracks decide on a map's axes; all are on it.
-        of_all: look for the neighbours of every track, and not only of those to draw from.
-        folder: of the files beside the page, see reporting.beside.
+        audio: {track id: ending} of audio_files; if some of the tracks can be heard, only such are
+            drawn from.
+        n_tracks, n_users, n_map: so many at most.
     """
     rng = np.random.default_rng(seed)
     candidates = np.unique(split["train"].track_idx)
     chosen = candidates
     if audio:
-        heard = np.array([tracks.ids[row] in audio for row in candidates])
+        heard = np.array([ids[row] in audio for row in candidates])
         chosen = candidates[heard] if heard.any() else candidates
     chosen = sample(chosen, n_tracks, rng)
     users = sample(np.unique(split["test"].user_id), n_users, rng)
+    on_map = sample(np.arange(len(candidates)), n_map, np.random.default_rng(seed))
+    first = {"track": int(rng.integers(len(chosen))), "user": int(rng.integers(len(users)))}
+    return Drawn(candidates, np.searchsorted(candidates, chosen), users, on_map, first)
 
-    shelf = Shelf(tracks, audio, {})
-    for row in candidates:  # all stand there to be found, and in the order of their files
-        shelf.place(row)
-    queries = np.searchsorted(candidates, chosen)
-    places = np.arange(len(candidates))
-    on_map = sample(places, n_map, np.random.default_rng(seed))
-    files, mentioned = [], set(queries.tolist())
-    for name in tqdm(study.embeddings, "neighbours", unit=" embeddings", disable=None, leave=False):
-        vectors = study.vectors(name, candidates)
-        written, near = write_neighbours(
-            folder, name, vectors, NEIGHBOURS, None if of_all else queries
-        )
-        files += written
-        mentioned |= set(near[queries].ravel().tolist()) - {-1, -2}
-        if name not in WITHOUT_FILE:
-            files.append(write_map(folder, name, vectors, on_map))
-    lists, people = _people(study, split, users, shelf)
+
+def listening_data(
+    study: Study, tracks: Tracks, split: dict[str, pd.DataFrame], audio: dict[str, str],
+    drawn: Drawn, folder: Path,
+) -> tuple[dict, Path]:  # fmt: skip
+    """Return what the listening page shows, ready for json, and the file written beside it.
+
+    `mentioned` are the places of what is heard without a search, but for neighbours: of the tracks
+    to draw from, and of the users' tracks.
+
+    Args:
+        audio: as `draw` takes it; tracks without one have no player.
+        folder: of the files beside the page, see reporting.beside.
+
+    Raises:
+        InputError: a run's lists are gone, or not what was written.
+    """
+    shelf = Shelf(tracks, audio)
+    shelf.places(drawn.candidates)  # all stand there to be found, and in the order of their files
+    lists, people, listed = _people(study, split, drawn.users, shelf)
+    mentioned = set(drawn.queries.tolist()) | set(listed[listed >= 0].tolist())
     for user in people:
         mentioned.update(place for place, _, _ in user["history"])
-        mentioned.update(place for places in (user["truth"], *user["lists"]) for place in places)
-    files.append(write_lists(folder, [user.pop("lists") for user in people], study.k))
+        mentioned.update(user["truth"])
     return {
         "kinds": tracks.kinds,
         "what": tracks.what,
-        "queries": queries.tolist(),
-        "first": {"track": int(rng.integers(len(queries))), "user": int(rng.integers(len(users)))},
+        "queries": drawn.queries.tolist(),
+        "first": drawn.first,
         "embeddings": [
             {"name": name, "width": facts["width"], "map": name not in WITHOUT_FILE}
             for name, facts in study.embeddings.items()
         ],
-        "near": {"k": min(NEIGHBOURS, len(candidates) - 1), "block": BLOCK},
+        "near": {"k": min(SHOWN, len(drawn.candidates) - 1), "block": BLOCK},
         "lists": lists,
         "users": people,
-        "candidates": len(candidates),
+        "candidates": len(drawn.candidates),
         "test_users": int(split["test"].user_id.nunique()),
         "tracks": shelf.table(),
-        "mentioned": sorted(mentioned),
-    }, files
+        "mentioned": mentioned,
+    }, write_lists(folder, listed)
 
 
 def sample(values: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -133,43 +155,49 @@ def sample(values: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     return np.sort(rng.choice(values, n, replace=False))
 
 
-def _people(study: Study, split: dict, users: np.ndarray, shelf: Shelf) -> tuple[list, list]:
-    """Return the lists' names, and of every user history, held-out tracks and lists."""
-    lists, recommended = [], []
-    for run in _first_seeds(study):
-        recs = _read_lists(study.root / "runs" / run["folder"], run, users)
+def _people(
+    study: Study, split: dict, users: np.ndarray, shelf: Shelf
+) -> tuple[list, list, np.ndarray]:
+    """Return the lists' names, every user's history and held-out tracks, and places of the lists.
+
+    Places are int (users, lists, k), -1 after a list's end.
+    """
+    lists, runs = [], _first_seeds(study)
+    for run in runs:
         name = run["recommender"]
         group = "Controls" if name in CONTROLS else label(name)
         title = label(name) if name in CONTROLS else row_label(run["embedding"], run["tag"] or "")
         lists.append(
             {"group": group, "name": title, "run": run["folder"], "mean": _mean(study, run)}
         )
-        recommended.append(recs)
+    listed = _read_lists(study, runs, users)
     train = split["train"][split["train"].user_id.isin(users)]
     train = train.sort_values(["user_id", "timestamp", "track_idx"], ascending=[True, False, True])
     histories = dict(list(train.groupby("user_id")))
     truth = dict(list(split["test"][split["test"].user_id.isin(users)].groupby("user_id")))
     people, dates = [], has_dates(study.root)
     names = original_users(study.root, users)
-    for user, called in zip(users, names, strict=True):
+    for user, called, own_lists in zip(users, names, listed, strict=True):
         own, wanted = histories.get(user, train[:0]), truth[user].track_idx.to_numpy()
-        listed = [recs.get(user, np.array([], dtype=int)) for recs in recommended]
         newest = own.head(HISTORY)
-        days = days_in_words(newest.timestamp, dates)
+        heard = zip(
+            shelf.places(newest.track_idx).tolist(),
+            newest["count"].tolist(),
+            days_in_words(newest.timestamp, dates),
+            strict=True,
+        )
         people.append(
             {
                 "id": str(called),  # JavaScript's numbers end at 2^53
-                "history": [
-                    [shelf.place(row), int(count), day]
-                    for row, count, day in zip(newest.track_idx, newest["count"], days, strict=True)
-                ],
+                "history": [list(each) for each in heard],
                 "heard": len(own),
-                "truth": [shelf.place(row) for row in wanted],
-                "lists": [[shelf.place(row) for row in rows[: study.k]] for rows in listed],
-                "hits": [int(np.isin(rows[: study.k], wanted).sum()) for rows in listed],
+                "truth": shelf.places(wanted).tolist(),
+                "hits": np.isin(own_lists, wanted).sum(axis=1).tolist(),
             }
         )
-    return lists, people
+    there = listed >= 0
+    listed[there] = shelf.places(listed[there])
+    return lists, people, listed
 
 
 def _mean(study: Study, run: dict) -> dict:
@@ -194,11 +222,20 @@ def _first_seeds(study: Study) -> list[dict]:
     return [first[row] for row in rows if row in first]
 
 
-def _read_lists(folder: Path, run: dict, users: np.ndarray) -> dict[int, np.ndarray]:
-    """Return {user_id: track_idx, best first} of some users."""
-    recs = read_table(folder, "recs.pqt", run)
-    recs = recs[recs.user_id.isin(users)].sort_values(["user_id", "rank"])
-    return {user: own.track_idx.to_numpy() for user, own in recs.groupby("user_id")}
+def _read_lists(study: Study, runs: list[dict], users: np.ndarray) -> np.ndarray:
+    """Return the first k tracks of the users' lists, int64 (users, runs, k) of track_idx or -1."""
+    listed = np.full((len(users), len(runs), study.k), -1)
+
+    def read(part: slice) -> None:
+        for at in range(part.start, part.stop):
+            folder = study.root / "runs" / runs[at]["folder"]
+            recs = read_table(folder, "recs.pqt", runs[at])
+            recs = recs[recs.user_id.isin(users) & (recs["rank"] <= study.k)]
+            places = np.searchsorted(users, recs.user_id), at, recs["rank"] - 1
+            listed[places] = recs.track_idx
+
+    by_parts(read, len(runs))
+    return listed
 
 
 def audio_files(folder: Path, ids: list[str], pattern: str | None = None) -> dict[str, str]:

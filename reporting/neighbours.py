@@ -13,7 +13,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from recommenders.cores import by_parts
+from recommenders.best import Best
+from recommenders.compiled import compiled, fetch_ahead
+from recommenders.cores import by_parts, one_core_a_product
 from recommenders.lists import top_k
 from recommenders.vectors import unit_rows
 
@@ -23,7 +25,6 @@ AXES = 64  # that a search begins with
 CANDIDATES = 6  # for each neighbour that is wanted
 CHECKED = 512  # tracks on which a search by axes is tested
 FEW = 16_384  # tracks up to which all are compared: it takes seconds
-GATHERED = 1 << 22  # numbers of candidates' vectors that are gathered at a time
 SAME = 1e-5  # cosines that differ by less are one to float32
 
 
@@ -44,15 +45,21 @@ def all_nearest(
     units = vectors if unit else unit_rows(np.asarray(vectors, dtype=np.float32))
     known = units.any(axis=1)
     k = min(k, len(units) - 1)
-    axes = narrowed(units, known, k) if of is None else None
+    many = of is None and len(units) > FEW
+    if many:
+        axes = narrowed(units, known, k)
+        candidates = _candidates(units if axes is None else axes, known, CANDIDATES * k)
     for start in range(0, len(units), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(units)))
+        if many:
+            yield _best_of(units, rows, candidates[rows], k)
+            continue
         places = np.full((len(rows), k), -2)
         cosines = np.zeros((len(rows), k), np.float32)
         sought = np.arange(len(rows)) if of is None else np.flatnonzero(np.isin(rows, of))
         for part in np.array_split(sought, -(-len(sought) // TRACKS) or 1):
             if len(part):
-                places[part], cosines[part] = _nearest(units, known, rows[part], k, axes)
+                places[part], cosines[part] = _nearest(units, known, rows[part], k, None)
         yield places, cosines
 
 
@@ -97,8 +104,70 @@ def _widest(sample: np.ndarray, axes: int, rng: np.random.Generator) -> np.ndarr
     return np.linalg.qr(sample.T @ (sample @ spread))[0]
 
 
+def _candidates(vectors: np.ndarray, known: np.ndarray, k: int) -> np.ndarray:
+    """Return for every track the k others whose products with it are largest, in no order.
+
+    A product serves both its tracks, so each pair of blocks is multiplied once. In a round every
+    block has one partner, as in a tournament of all against all: no two threads write to one block.
+
+    Args:
+        vectors: float32 (n, axes).
+        known: bool (n,), False for a track that is nobody's candidate and has none.
+
+    Returns:
+        int32 (n, k), -1 where there are no more.
+    """
+    blocks = [slice(at, min(at + TRACKS, len(vectors))) for at in range(0, len(vectors), TRACKS)]
+    best = [Best(block.stop - block.start, k, np.float32) for block in blocks]
+
+    def meet(pairs: list[tuple[int, int]]) -> None:
+        memory = np.empty(TRACKS * TRACKS, np.float32)
+        for one, other in pairs:
+            rows, columns = blocks[one], blocks[other]
+            shape = rows.stop - rows.start, columns.stop - columns.start
+            near = memory[: shape[0] * shape[1]].reshape(shape)
+            np.matmul(vectors[rows], vectors[columns].T, out=near)
+            near[~known[rows]] = -np.inf
+            near[:, ~known[columns]] = -np.inf
+            if one == other:
+                np.fill_diagonal(near, -np.inf)
+            else:
+                best[other].add_columns(near, rows.start)
+            best[one].add(near, columns.start)
+
+    with one_core_a_product():
+        for pairs in _rounds(len(blocks)):
+            by_parts(lambda part, pairs=pairs: meet(pairs[part]), len(pairs))
+    return np.concatenate([each.lists()[0].astype(np.int32) for each in best])
+
+
+def _rounds(n: int) -> Iterator[list[tuple[int, int]]]:
+    """Yield pairs of 0 .. n - 1: each with itself, then each two once, nobody twice in a round.
+
+    By the circle method of tournaments: one stays, all others move on a place a round.
+    """
+    yield [(each, each) for each in range(n)]
+    others = n - 1 + n % 2  # a number that is odd; where n is odd, the one who stays is nobody
+    for turn in range(others):
+        pairs = [((turn + i) % others, (turn - i) % others) for i in range(1, (others + 1) // 2)]
+        yield pairs if n % 2 else [(others, turn), *pairs]
+
+
+def _best_of(units, rows, candidates, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return places and cosines of the nearest of each row's candidates, see all_nearest."""
+
+    def best(part: slice) -> tuple[np.ndarray, np.ndarray]:
+        found = np.sort(candidates[part], axis=1)
+        cosines = np.empty(found.shape, np.float32)
+        _cosines(units, rows[part], found, cosines)
+        order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(found, order, axis=1), np.take_along_axis(cosines, order, axis=1)
+
+    return _joined(by_parts(best, len(rows)))
+
+
 def _nearest(units, known, rows, k: int, on_axes) -> tuple[np.ndarray, np.ndarray]:
-    """Return places and cosines of the nearest tracks of some rows, see all_nearest."""
+    """Return places and cosines of the nearest tracks of some rows, compared with all."""
     compared, wanted = (units, k) if on_axes is None else (on_axes, CANDIDATES * k)
     near = compared[rows] @ compared.T
     near[:, ~known] = -np.inf
@@ -106,25 +175,36 @@ def _nearest(units, known, rows, k: int, on_axes) -> tuple[np.ndarray, np.ndarra
 
     def best(part: slice) -> tuple[np.ndarray, np.ndarray]:
         found = top_k(near[part], list(rows[part, None]), wanted)
-        if on_axes is None:
-            return found, np.take_along_axis(near[part], found, axis=1)
-        found.sort(axis=1)
-        cosines = _cosines(units, rows[part], found)
-        order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(found, order, axis=1), np.take_along_axis(cosines, order, axis=1)
+        return found, np.take_along_axis(near[part], found, axis=1)
 
-    found, cosines = (np.concatenate(each) for each in zip(*by_parts(best, len(rows)), strict=True))
+    found, cosines = _joined(by_parts(best, len(rows)))
+    return (found, cosines) if on_axes is None else _best_of(units, rows, found, k)
+
+
+def _joined(parts: list) -> tuple[np.ndarray, np.ndarray]:
+    """Return int64 places, -1 where nobody is, and cosines, 0 there, of parts of rows."""
+    found, cosines = (np.concatenate(each) for each in zip(*parts, strict=True))
     there = (found >= 0) & np.isfinite(cosines)
-    return np.where(there, found, -1), np.where(there, cosines, 0)
+    return np.where(there, found, np.int64(-1)), np.where(there, cosines, np.float32(0))
 
 
-def _cosines(units: np.ndarray, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the cosines of each row and its others, float32 (n, m); -inf where it is -1."""
-    cosines = np.empty(others.shape, np.float32)
-    step = max(1, GATHERED // (others.shape[1] * units.shape[1]))
-    for start in range(0, len(rows), step):
-        part = slice(start, start + step)
-        # By einsum, as products of BLAS would have threads of their own within these threads.
-        cosines[part] = np.einsum("ncw,nw->nc", units[others[part]], units[rows[part]])
-    cosines[others < 0] = -np.inf
-    return cosines
+@compiled
+def _cosines(units, rows, others, cosines):
+    """Write the cosines of each row and its others, as (n, m); -inf where one is -1.
+
+    Args:
+        others: int (n, m), ascending, so that those of tracks near each other are near in memory.
+    """
+    m, width = others.shape[1], units.shape[1]
+    for at in range(len(rows)):
+        own = units[rows[at]]
+        for i in range(m):
+            if i + 1 < m and others[at, i + 1] >= 0:
+                fetch_ahead(units, others[at, i + 1], 0)
+            if others[at, i] < 0:
+                cosines[at, i] = -np.inf
+                continue
+            other, total = units[others[at, i]], np.float32(0)
+            for j in range(width):
+                total += own[j] * other[j]
+            cosines[at, i] = total

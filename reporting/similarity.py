@@ -127,6 +127,7 @@ def principal_axes(
     shares[: axes.shape[1]] = ((centred @ axes) ** 2).sum(axis=0) / total
     points = np.zeros((len(vectors), 2))
     for start in range(0, len(vectors), BLOCK):
-        units = unit_rows(np.asarray(vectors[start : start + BLOCK], dtype=np.float64))
-        points[start : start + BLOCK, : axes.shape[1]] = (units - mean) @ axes
+        units = unit_rows(np.asarray(vectors[start : start + BLOCK]))
+        points[start : start + BLOCK, : axes.shape[1]] = units @ axes.astype(units.dtype)
+    points[:, : axes.shape[1]] -= mean @ axes
     return points, shares
