@@ -13,6 +13,7 @@ import numpy as np
 from core.artifacts import NO_ARRAY, read_json, sha256
 from core.names import check_name
 from core.options import InputError, refuse_special
+from recommenders.cores import by_parts
 
 HERE = Path(__file__).resolve().parents[1]
 BLOCK = 1 << 12  # rows that are read together
@@ -39,10 +40,15 @@ class Matrix:
         What was mapped to read them is let go block by block: memory holds a wide embedding once.
         """
         rows = np.empty((len(chosen), self.vectors.shape[1]), np.float32)
-        for start in range(0, len(chosen), BLOCK):
-            rows[start : start + BLOCK] = self.vectors[chosen[start : start + BLOCK]]
-            if isinstance(self.vectors.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-                self.vectors.base.madvise(mmap.MADV_DONTNEED)
+
+        def read(part: slice) -> None:
+            for start in range(part.start, part.stop, BLOCK):
+                of = slice(start, min(start + BLOCK, part.stop))
+                rows[of] = self.vectors[chosen[of]]
+                if isinstance(self.vectors.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                    self.vectors.base.madvise(mmap.MADV_DONTNEED)
+
+        by_parts(read, len(chosen))
         return rows
 
 

@@ -11,7 +11,8 @@ from tqdm import tqdm
 from core.names import WITHOUT_FILE
 from recommenders.vectors import make_unit_rows
 from reporting.beside import write_map, write_neighbours
-from reporting.similarity import cka_matrix, nearest, overlap_matrix, principal_axes
+from reporting.neighbours import all_nearest
+from reporting.similarity import cka_matrix, overlap_matrix, principal_axes
 from reporting.study import Study
 
 SHOWN = 8  # neighbours of a track on the page, under each embedding
@@ -69,8 +70,8 @@ def compare_embeddings(
             points, shares = principal_axes(vectors, on_map)
             found.files.append(write_map(folder, name, points))
             found.maps[name] = points[on_map], shares
-        shared = min(SHARED, len(on_map) - 1)
-        neighbours.append(nearest(samples[-1], np.arange(len(on_map)), shared))
+        near = all_nearest(vectors[on_map], SHARED, unit=True)
+        neighbours.append(np.concatenate([places for places, _ in near]))
     if len(samples) > 1:
         title = f"Shared of {neighbours[0].shape[1]} neighbours"
         found.matrices = {"Linear CKA": cka_matrix(samples), title: overlap_matrix(neighbours)}

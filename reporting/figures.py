@@ -55,28 +55,31 @@ def _draw_metric(
     height = 0.95 + 0.25 * (len(order) + 0.5)
     figure, axes = panels(len(recommenders), narrow, height, sharey=not narrow)
     for at, (axis, recommender) in enumerate(zip(axes, recommenders, strict=True)):
-        rows = models[models.recommender == recommender]
-        for row in rows.to_dict("records"):
+        rows = models[models.recommender == recommender].to_dict("records")
+        marks = {False: ([], []), True: ([], [])}  # dots, of controls or not: drawn together
+        ticks = {False: ([], []), True: ([], [])}
+        for row in rows:
             key = row["embedding"], row["tag"]
-            y, name = place[key], row_label(*key)
-            color = theme.soft if is_control(key) else theme.cycle[at % COLOURS]
+            y, name, control = place[key], row_label(*key), is_control(key)
+            color = theme.soft if control else theme.cycle[at % COLOURS]
             half = row[f"{metric}_ci95"]
             axis.plot(
                 (max(row[metric] - half, 0), row[metric] + half), (y, y), color=color, lw=1.6,
                 gid=f"mark|{name}",
             )  # fmt: skip
-            axis.plot(
-                row[metric], y, MARKERS[at % 8], color=color, ms=6,
-                mfc=theme.paper if is_control(key) else color,
-            )  # fmt: skip
+            _append(marks[control], [row[metric]], y)
             own_seeds = seeds.get((recommender, *key), [])
             if len(own_seeds) > 1:
-                axis.plot(own_seeds, [y + 0.3] * len(own_seeds), "|", color=color, ms=5, mew=1)
+                _append(ticks[control], own_seeds, y + 0.3)
             axis.annotate(
                 _number(row[metric]), (row[metric] + half, y), (4, 0), va="center", size=8,
-                textcoords="offset points", color=theme.soft if is_control(key) else theme.ink,
+                textcoords="offset points", color=theme.soft if control else theme.ink,
                 bbox={"fc": theme.paper, "ec": "none", "pad": 0.8}, gid=f"label|{name}",
             )  # fmt: skip
+        for control, color in ((False, theme.cycle[at % COLOURS]), (True, theme.soft)):
+            inside = theme.paper if control else color
+            axis.plot(*marks[control], MARKERS[at % 8], color=color, ms=6, mfc=inside)
+            axis.plot(*ticks[control], "|", color=color, ms=5, mew=1)
         for name, value in lines.items():
             if dashes := _dashes(name):
                 axis.axvline(value, color=theme.soft, lw=1, ls=dashes, zorder=0)
@@ -97,6 +100,11 @@ def _draw_metric(
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=2 if narrow else 5)
     return figure
+
+
+def _append(points: tuple[list, list], across: list[float], y: float) -> None:
+    points[0].extend(across)
+    points[1].extend([y] * len(across))
 
 
 def _seed_means(study: Study, metric: str) -> dict[tuple, list[float]]:

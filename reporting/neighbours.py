@@ -4,7 +4,8 @@ All tracks against all cost tracks x tracks x width: ten embeddings of the study
 take 7.6e13 operations, most of them for wide ones, whose vectors lie near few directions. So they
 are first compared on their widest axes, then each track's best candidates by whole vectors. Whether
 the axes suffice is tested, on tracks that are compared with all others: where one neighbour is
-missed, there are twice as many axes, and beyond half the width whole vectors are compared.
+missed, there are twice as many axes, and beyond half the width whole vectors are compared. Every
+two tracks are multiplied once, and the product is looked at for both while the cache holds it.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from recommenders.vectors import unit_rows
 BLOCK = 2048  # tracks of one file
 TRACKS = 512  # tracks compared with all at a time
 AXES = 64  # that a search begins with
-CANDIDATES = 6  # for each neighbour that is wanted
+CANDIDATES = 6  # for each neighbour that is wanted, by a few axes
+SPARE = 2  # the same by whole vectors, of whose products the last digit may differ
 CHECKED = 512  # tracks on which a search by axes is tested
-FEW = 16_384  # tracks up to which all are compared: it takes seconds
+FEW = 16_384  # tracks up to which whole vectors are compared: it takes seconds
 SAME = 1e-5  # cosines that differ by less are one to float32
 
 
@@ -40,15 +42,17 @@ def all_nearest(
 
     Yields:
         places int64 (m, k), -1 where there are no more, -2 where none were looked for; cosines
-        float32 (m, k), 0 there. Equal cosines are in order of place.
+        float32 (m, k), 0 there. Equal cosines are in order of place; where more are equal than
+        candidates are kept, those are not always the first places.
     """
     units = vectors if unit else unit_rows(np.asarray(vectors, dtype=np.float32))
     known = units.any(axis=1)
     k = min(k, len(units) - 1)
-    many = of is None and len(units) > FEW
+    many = of is None and len(units) > 2 * TRACKS
     if many:
         axes = narrowed(units, known, k)
-        candidates = _candidates(units if axes is None else axes, known, CANDIDATES * k)
+        compared, wanted = (units, SPARE * k) if axes is None else (axes, CANDIDATES * k)
+        candidates = _candidates(compared, known, wanted)
     for start in range(0, len(units), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(units)))
         if many:

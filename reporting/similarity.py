@@ -7,11 +7,12 @@ import itertools
 import numpy as np
 from scipy.sparse.linalg import svds
 
-from recommenders.lists import top_k
+from recommenders.cores import by_parts
 from recommenders.vectors import make_unit_rows, unit_rows
 
 SMALL = 20  # tracks or numbers up to which all axes are computed
 BLOCK = 4096  # tracks scaled to unit length at a time
+FEW = 256  # tracks centred at a time, which stay in the cache
 
 
 def linear_cka(one: np.ndarray, other: np.ndarray) -> float:
@@ -46,33 +47,24 @@ def cka_matrix(embeddings: list[np.ndarray]) -> np.ndarray:
 
 def _centred(vectors: np.ndarray) -> np.ndarray:
     """Return the vectors with columns of mean 0, scaled as a whole so that float32 holds them."""
-    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
-    length = np.linalg.norm(centred)
-    return (centred / length if length else centred).astype(np.float32)
+    mean, centred = vectors.mean(axis=0, dtype=np.float64), np.empty(vectors.shape, np.float32)
 
+    def differences(part: slice):
+        for start in range(part.start, part.stop, FEW):
+            of = slice(start, min(start + FEW, part.stop))
+            yield of, vectors[of] - mean
 
-def nearest(vectors: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
-    """Return the k nearest other tracks of each of some tracks, by cosine, nearest first.
+    def squares(part: slice) -> float:
+        return sum(float((each**2).sum()) for _, each in differences(part))
 
-    Args:
-        vectors: float (n, width), the tracks to choose from; a row of zeros is no vector, so it is
-            nobody's neighbour and has none.
-        rows: int (m,), the tracks whose neighbours are wanted.
-        k: neighbours.
+    length = np.sqrt(sum(by_parts(squares, len(vectors)))) or 1.0
 
-    Returns:
-        int64 (m, min(k, n)) of rows of `vectors`; equal cosines in order of row; -1 where there
-        are no more neighbours.
-    """
-    queries = unit_rows(np.asarray(vectors[rows], dtype=np.float32))
-    cosines = np.empty((len(rows), len(vectors)), dtype=np.float32)
-    for start in range(0, len(vectors), BLOCK):
-        block = np.asarray(vectors[start : start + BLOCK], dtype=np.float32)
-        part = cosines[:, start : start + BLOCK]
-        np.matmul(queries, unit_rows(block).T, out=part)
-        part[:, ~block.any(axis=1)] = -np.inf  # top_k passes over them, as over the heard ones
-    cosines[~queries.any(axis=1)] = -np.inf
-    return top_k(cosines, list(np.asarray(rows)[:, None]), k)
+    def scale(part: slice) -> None:
+        for of, each in differences(part):
+            centred[of] = each / length
+
+    by_parts(scale, len(vectors))
+    return centred
 
 
 def overlap_matrix(neighbours: list[np.ndarray]) -> np.ndarray:

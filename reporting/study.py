@@ -13,6 +13,7 @@ from core.options import InputError
 from core.registry import CONTROLS, is_chance
 from evaluation.finished import made_of, read_finished, read_log
 from evaluation.tables import read_tables, runs_of_tables, stated_k
+from recommenders.cores import by_parts
 from recommenders.embedding_files import BLOCK, Matrix, read_matrix
 from recommenders.vectors import NOISE_SEED
 
@@ -82,8 +83,14 @@ class Study:
             rng = np.random.default_rng(NOISE_SEED)
             return rng.standard_normal((n_tracks, width), dtype=np.float32)[rows]
         vectors = self.matrices[name].rows(rows)
-        for start in range(0, len(vectors), BLOCK):  # each makes three masks of what it is given
-            np.nan_to_num(vectors[start : start + BLOCK], copy=False)
+
+        def clean(part: slice) -> None:
+            for start in range(part.start, part.stop, BLOCK):
+                block = vectors[start : min(start + BLOCK, part.stop)]
+                if not np.isfinite(block.sum()):  # nan_to_num looks three times at each number
+                    np.nan_to_num(block, copy=False)
+
+        by_parts(clean, len(vectors))
         return vectors
 
 
@@ -142,13 +149,15 @@ def _in_table(root: Path, results: pd.DataFrame, runs: list[dict], told: dict) -
 
 def _read_matrices(root: Path, n_tracks: int) -> dict[str, Matrix]:
     """Return the embeddings under the root with a row for each track, by name."""
+    paths = sorted((root / "embeddings").glob("*.npy"))
+    names = [p.stem for p in paths if NAME.fullmatch(p.stem) and p.stem not in WITHOUT_FILE]
+    # Each is hashed, which takes longer than all else here.
+    parts = by_parts(lambda part: [read_matrix(root, name) for name in names[part]], len(names))
     found = {}
-    for path in sorted((root / "embeddings").glob("*.npy")):
-        if NAME.fullmatch(path.stem) and path.stem not in WITHOUT_FILE:
-            matrix = read_matrix(root, path.stem)
-            perturbed = (matrix.facts.get("options") or {}).get("perturb")
-            if len(matrix.vectors) == n_tracks and not perturbed:
-                found[path.stem] = matrix
+    for name, matrix in zip(names, [matrix for part in parts for matrix in part], strict=True):
+        perturbed = (matrix.facts.get("options") or {}).get("perturb")
+        if len(matrix.vectors) == n_tracks and not perturbed:
+            found[name] = matrix
     return found
 
 

@@ -61,6 +61,7 @@ def results_table(study: Study) -> dict:
     rows, controls = [], []
     for ranking, results in frames.items():
         places = _places(results, metrics)
+        letters = _letters(study) if ranking == "all" else {}
         for row in results.to_dict("records"):
             key = row["recommender"], row["embedding"], row["tag"]
             kind = kind_of(row, trained)
@@ -68,7 +69,6 @@ def results_table(study: Study) -> dict:
             cells.append(cell(kind + (", cold tracks" if ranking == "cold" else "")))
             cells.append(_amount(float(row["width"] or "nan")))
             cells.append(cell(int(row["seeds"]), float(row["seeds"])))
-            letters = _letters(study) if ranking == "all" else {}
             for name in metrics:
                 if name not in row or math.isnan(row[name]):
                     cells.append(cell(NOTHING))

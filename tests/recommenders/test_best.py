@@ -46,6 +46,45 @@ def test_more_equal_ones_than_there_is_room_for_come_in_order_of_item():
     assert_is_a_full_sort(scores, k, scores.shape[1])
 
 
+@pytest.mark.parametrize("k", [1, 7, 100])
+@pytest.mark.parametrize("size", [1, 50, 700])
+def test_columns_and_rows_of_blocks_in_turn_give_what_a_full_sort_gives(k, size):
+    rng = np.random.default_rng(k + size)
+    scores = rng.standard_normal((CHUNK + 3, 2000)).astype(np.float32)
+    scores[1], scores[2] = np.sort(scores[1]), -np.inf
+    scores[2, :40] = 1 + np.arange(40)
+    best = Best(len(scores), k, scores.dtype)
+    for turn, first in enumerate(rng.permutation(range(0, 2000, size))):
+        block = scores[:, first : first + size]
+        if turn % 3 == 2:
+            best.add(block, first)
+        else:
+            best.add_columns(np.ascontiguousarray(block.T), first)
+    found, values = best.lists()
+    order = np.argsort(-scores, axis=1)[:, :k]
+    expected = np.take_along_axis(scores, order, axis=1)
+    assert np.array_equal(values, expected)
+    assert np.array_equal(found, np.where(expected > -np.inf, order, -1))
+
+
+def test_of_more_equal_columns_than_there_is_room_for_the_first_that_came_stay():
+    k = 5
+    n = 3 * (ROOM * k + CHUNK)
+    best = Best(CHUNK, k, np.float32)
+    for first in range(0, n, 10):
+        best.add_columns(np.zeros((10, CHUNK), np.float32), first)
+    best.add_columns(np.ones((1, CHUNK), np.float32), n)
+    assert (best.lists()[0] == [n, 0, 1, 2, 3]).all()
+
+
+@pytest.mark.parametrize("place", [0, CHUNK - 1, CHUNK + 2])
+def test_a_column_that_is_not_a_number_is_an_error(place):
+    scores = np.zeros((3, CHUNK + 3), np.float32)
+    scores[1, place] = np.nan
+    with pytest.raises(ValueError, match=f"column {place} holds NaN"):
+        Best(CHUNK + 3, 2, np.float32).add_columns(scores, 0)
+
+
 @pytest.mark.parametrize("scale", [1e-45, 1e-38, 1e38, np.inf])
 def test_numbers_at_the_ends_of_the_floats_are_told_apart(scale):
     rng = np.random.default_rng(0)

@@ -64,3 +64,13 @@ def test_axes_are_added_until_no_neighbour_is_missed_and_given_up_where_all_matt
     tried.clear()
     check(np.random.default_rng(0).standard_normal((2000, 300)).astype(np.float32))
     assert tried == [64, 128], "noise has no few axes"
+
+
+@pytest.mark.parametrize("n", range(1, 12))
+def test_in_rounds_everybody_meets_everybody_once_and_nobody_twice_at_a_time(n):
+    rounds = list(neighbours._rounds(n))
+    met = [frozenset(pair) for pairs in rounds for pair in pairs]
+    assert len(met) == len(set(met)) == n * (n + 1) // 2
+    for pairs in rounds[1:]:
+        there = [each for pair in pairs for each in pair]
+        assert len(there) == len(set(there)) <= n

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import linalg, stats
 
+from reporting.neighbours import all_nearest
 from reporting.similarity import (
     cka_matrix,
     linear_cka,
-    nearest,
     overlap_matrix,
     principal_axes,
 )
@@ -69,23 +69,31 @@ def plain_neighbours(vectors, row, k):
     return [other for _, other in order[:k]]
 
 
-def test_neighbours_are_those_of_the_largest_cosines(monkeypatch):
-    monkeypatch.setattr("reporting.similarity.BLOCK", 7)  # so that several blocks are joined
+def nearest(vectors, k):
+    return np.concatenate([places for places, _ in all_nearest(vectors, k)])
+
+
+@pytest.mark.parametrize("pieces", [512, 7], ids=["rows against all", "pairs of blocks"])
+def test_neighbours_are_those_of_the_largest_cosines(monkeypatch, pieces):
+    monkeypatch.setattr("reporting.neighbours.TRACKS", pieces)
     vectors = normal(40, 5) * np.linspace(0.1, 9, 40, dtype=np.float32)[:, None]
-    rows = np.array([3, 0, 39])
-    expected = [plain_neighbours(vectors.astype(float), row, 6) for row in rows]
-    assert nearest(vectors, rows, 6).tolist() == expected
+    expected = [plain_neighbours(vectors.astype(float), row, 6) for row in range(40)]
+    assert nearest(vectors, 6).tolist() == expected
 
 
-def test_equal_tracks_are_each_others_neighbours_in_order_of_row():
+@pytest.mark.parametrize("pieces", [512, 2], ids=["rows against all", "pairs of blocks"])
+def test_equal_tracks_are_each_others_neighbours_in_order_of_row(monkeypatch, pieces):
+    monkeypatch.setattr("reporting.neighbours.TRACKS", pieces)
     vectors = np.tile(normal(1, 4), (5, 1))
-    assert nearest(vectors, np.array([2]), 3).tolist() == [[0, 1, 3]]
+    assert nearest(vectors, 3)[2].tolist() == [0, 1, 3]
 
 
-def test_a_track_without_a_vector_is_nobodys_neighbour_and_has_none():
+@pytest.mark.parametrize("pieces", [512, 2], ids=["rows against all", "pairs of blocks"])
+def test_a_track_without_a_vector_is_nobodys_neighbour_and_has_none(monkeypatch, pieces):
+    monkeypatch.setattr("reporting.neighbours.TRACKS", pieces)
     vectors = normal(6, 3)
     vectors[2] = 0
-    found = nearest(vectors, np.arange(6), 5)
+    found = nearest(vectors, 5)
     assert 2 not in found
     assert found[2].tolist() == [-1] * 5
     assert (found[0] >= 0).sum() == 4
@@ -102,7 +110,7 @@ def test_overlap_is_the_mean_share_of_common_neighbours():
 
 def test_the_overlap_of_unrelated_embeddings_is_that_of_chance():
     n, k = 400, 10
-    found = [nearest(normal(n, 16, seed), np.arange(n), k) for seed in range(2)]
+    found = [nearest(normal(n, 16, seed), k) for seed in range(2)]
     # Of k draws without replacement among n - 1, as the docstring says; deviation over n tracks.
     expected = k / (n - 1)
     deviation = stats.hypergeom(n - 1, k, k).std() / k / np.sqrt(n)
