@@ -26,9 +26,10 @@ def options_are_read(name: str) -> bool:
     """Say whether a script may import what is heavy now.
 
     Args:
-        name: the script's __name__.
+        name: the script's __name__. A process of core.workers has the script of the command that
+            began it as __mp_main__: it imports what its work needs, and that is in modules.
     """
-    return name != "__main__"
+    return name not in ("__main__", "__mp_main__")
 
 
 def import_the_rest() -> None:

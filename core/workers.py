@@ -1,23 +1,17 @@
 """Work shared out to processes, for what holds Python's lock: figures drawn, clips made.
 
-What numpy, scipy and numba do without the lock is shared out to threads (recommenders.cores).
+What numpy, scipy and numba do without the lock is shared out to threads (core.cores).
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 
 from core.options import WorkError
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def in_processes(work: Callable, tasks: Sequence[tuple], n: int) -> Iterator[tuple[int, object]]:

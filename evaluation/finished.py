@@ -92,20 +92,23 @@ def has_table(folder: Path, name: str, results: dict) -> bool:
     return (folder / name).exists()
 
 
-def read_table(folder: Path, name: str, results: dict, remedy: str = AGAIN) -> pd.DataFrame:
+def read_table(
+    folder: Path, name: str, results: dict, remedy: str = AGAIN, columns: list[str] | None = None
+) -> pd.DataFrame:
     """Return a table of a finished run.
 
     Args:
         name: such as recs.pqt.
         results: as read_finished returns it.
         remedy: what the message tells to do.
+        columns: those that are wanted; None for all.
 
     Raises:
         InputError: the file is missing, damaged, or not what was written.
     """
     content = read_sealed(folder / name, _digest(folder, name, results), remedy)
     try:
-        return pd.read_parquet(io.BytesIO(content))
+        return pd.read_parquet(io.BytesIO(content), columns=columns)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise InputError(f"{folder / name} cannot be read ({error}); {remedy}") from error
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from core.cores import by_parts
 from core.names import WITHOUT_FILE, is_shuffled
 from core.options import InputError
 from core.registry import CONTROLS, is_chance, place
@@ -141,9 +142,13 @@ def average_seeds(runs: list[dict], file: str = "per_user_test.pqt") -> list[Row
     for each in runs:
         if has_table(each["path"], file, each):
             members.setdefault(_key(each), []).append(each)
+    keys = sorted(members, key=_place)
+    all_runs = [run for key in keys for run in members[key]]
+    parts = by_parts(lambda of: [_read_per_user(run, file) for run in all_runs[of]], len(all_runs))
+    read = iter([table for part in parts for table in part])
     rows, users = [], None
-    for key in sorted(members, key=_place):
-        tables = [_read_per_user(run, file) for run in members[key]]
+    for key in keys:
+        tables = [next(read) for _ in members[key]]
         users = tables[0].index if users is None else users
         for run, table in zip(members[key], tables, strict=True):
             if not table.index.equals(users):

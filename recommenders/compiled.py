@@ -2,7 +2,7 @@
 
     @compiled
     def kernel(...): ...                            # of one part of the rows
-    by_parts(lambda rows: kernel(x[rows]), len(x))  # recommenders/cores.py: on all cores
+    by_parts(lambda rows: kernel(x[rows]), len(x))  # core/cores.py: on all cores
 
 The machine code is kept beside the source, or in the user's cache where that cannot be written;
 where neither can, each process compiles again, a second or so a kernel.

@@ -27,9 +27,9 @@ from functools import partial
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from core.cores import by_parts
 from core.options import InputError, WorkError
 from recommenders.compiled import compiled
-from recommenders.cores import by_parts
 from recommenders.interactions import Interactions
 
 MOST = 40_000  # rows of the matrix that is inverted: 6.4 GB in float32

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from core.artifacts import NO_ARRAY, read_json, sha256
+from core.cores import by_parts
 from core.names import check_name
 from core.options import InputError, refuse_special
-from recommenders.cores import by_parts
 
 HERE = Path(__file__).resolve().parents[1]
 BLOCK = 1 << 12  # rows that are read together

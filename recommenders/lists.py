@@ -12,10 +12,10 @@ from functools import partial
 import numpy as np
 from tqdm import tqdm
 
+from core.cores import by_parts
 from core.options import WorkError
 from evaluation.metric_options import LIST_LENGTH
 from recommenders.best import Best
-from recommenders.cores import by_parts
 from recommenders.interactions import Split
 
 BLOCK_BYTES = 1 << 26  # memory for one block of scores; larger ones leave the cache

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from core.cores import by_parts, one_core_a_product
 from recommenders.best import Best, ascend, leave_out
-from recommenders.cores import by_parts, one_core_a_product
 from recommenders.interactions import Interactions, Split
 from recommenders.lists import Lists, recommend
 from recommenders.vectors import Cosines

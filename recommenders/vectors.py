@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from core.cores import by_parts
 from core.names import NONE, WITHOUT_FILE
 from core.options import InputError
 from recommenders.compiled import AHEAD, LINE, compiled, fetch_ahead
-from recommenders.cores import by_parts
 from recommenders.embedding_files import check_rows, matrix_shape, read_matrix
 from recommenders.interactions import Interactions, Split
 

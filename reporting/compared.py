@@ -67,7 +67,7 @@ def compare_embeddings(
         found.files += files
         found.places |= set(near[queries].ravel().tolist()) - {-1, -2}
         if name not in WITHOUT_FILE:
-            points, shares = principal_axes(vectors, on_map)
+            points, shares = principal_axes(vectors, on_map, unit=True)
             found.files.append(write_map(folder, name, points))
             found.maps[name] = points[on_map], shares
         near = all_nearest(vectors[on_map], SHARED, unit=True)

@@ -10,8 +10,9 @@ import yaml
 from matplotlib.image import imread
 from tqdm import tqdm
 
+from core.cores import cores
 from core.options import InputError
-from core.workers import cores, in_processes
+from core.workers import in_processes
 from evaluation.measures import HEADLINE
 from reporting.alternatives import (
     curve_text,

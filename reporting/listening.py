@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from core.audio_folder import scan
+from core.cores import by_parts
 from core.days import days_in_words, has_dates
 from core.names import WITHOUT_FILE, row_label
 from core.registry import CONTROLS, label
 from core.users import original_users
 from evaluation.finished import read_table
-from recommenders.cores import by_parts
 from reporting.beside import write_lists
 from reporting.compared import SHOWN
 from reporting.neighbours import BLOCK
@@ -225,12 +225,14 @@ def _first_seeds(study: Study) -> list[dict]:
 def _read_lists(study: Study, runs: list[dict], users: np.ndarray) -> np.ndarray:
     """Return the first k tracks of the users' lists, int64 (users, runs, k) of track_idx or -1."""
     listed = np.full((len(users), len(runs), study.k), -1)
+    wanted = ["user_id", "track_idx", "rank"]
 
     def read(part: slice) -> None:
         for at in range(part.start, part.stop):
             folder = study.root / "runs" / runs[at]["folder"]
-            recs = read_table(folder, "recs.pqt", runs[at])
-            recs = recs[recs.user_id.isin(users) & (recs["rank"] <= study.k)]
+            recs = read_table(folder, "recs.pqt", runs[at], columns=wanted)
+            recs = recs[(recs["rank"] <= study.k).to_numpy()]
+            recs = recs[recs.user_id.isin(users).to_numpy()]
             places = np.searchsorted(users, recs.user_id), at, recs["rank"] - 1
             listed[places] = recs.track_idx
 

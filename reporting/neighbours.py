@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from core.cores import by_parts, one_core_a_product
 from recommenders.best import Best
 from recommenders.compiled import compiled, fetch_ahead
-from recommenders.cores import by_parts, one_core_a_product
 from recommenders.lists import top_k
 from recommenders.vectors import unit_rows
 
@@ -53,18 +53,19 @@ def all_nearest(
         axes = narrowed(units, known, k)
         compared, wanted = (units, SPARE * k) if axes is None else (axes, CANDIDATES * k)
         candidates = _candidates(compared, known, wanted)
+    else:  # by rows: as many of them at a time as a product is quick for, and memory holds
+        sought = np.arange(len(units)) if of is None else np.unique(of)
+        places = np.full((len(units), k), -2)
+        cosines = np.zeros((len(units), k), np.float32)
+        for part in np.array_split(sought, -(-len(sought) // TRACKS) or 1):
+            if len(part):
+                places[part], cosines[part] = _nearest(units, known, part, k, None)
     for start in range(0, len(units), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(units)))
         if many:
             yield _best_of(units, rows, candidates[rows], k)
-            continue
-        places = np.full((len(rows), k), -2)
-        cosines = np.zeros((len(rows), k), np.float32)
-        sought = np.arange(len(rows)) if of is None else np.flatnonzero(np.isin(rows, of))
-        for part in np.array_split(sought, -(-len(sought) // TRACKS) or 1):
-            if len(part):
-                places[part], cosines[part] = _nearest(units, known, rows[part], k, None)
-        yield places, cosines
+        else:
+            yield places[rows], cosines[rows]
 
 
 def narrowed(units: np.ndarray, known: np.ndarray, k: int) -> np.ndarray | None:

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 from scipy.sparse.linalg import svds
 
-from recommenders.cores import by_parts
+from core.cores import by_parts
 from recommenders.vectors import make_unit_rows, unit_rows
 
 SMALL = 20  # tracks or numbers up to which all axes are computed
@@ -86,7 +86,7 @@ def overlap_matrix(neighbours: list[np.ndarray]) -> np.ndarray:
 
 
 def principal_axes(
-    vectors: np.ndarray, rows: np.ndarray | None = None
+    vectors: np.ndarray, rows: np.ndarray | None = None, *, unit: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the tracks on the first two principal axes of their unit vectors.
 
@@ -96,6 +96,7 @@ def principal_axes(
     Args:
         vectors: float (n, width).
         rows: the rows whose axes they are, int (m,); all others are put on these. Default: all.
+        unit: the vectors are at length 1, or zero, already.
 
     Returns:
         Coordinates float64 (n, 2), and the share of the rows' variance on each axis, float64 (2,).
@@ -103,7 +104,8 @@ def principal_axes(
     Source: principal component analysis by the singular values of the centred matrix.
     """
     centred = (vectors if rows is None else vectors[rows]).astype(np.float64)
-    make_unit_rows(centred)
+    if not unit:
+        make_unit_rows(centred)
     mean = centred.mean(axis=0)
     centred -= mean  # in its own memory: 5,000 tracks of 4,800 numbers are 192 MB
     if min(centred.shape) > SMALL:  # two axes alone, by iteration: minutes less at width 4,800
@@ -119,7 +121,8 @@ def principal_axes(
     shares[: axes.shape[1]] = ((centred @ axes) ** 2).sum(axis=0) / total
     points = np.zeros((len(vectors), 2))
     for start in range(0, len(vectors), BLOCK):
-        units = unit_rows(np.asarray(vectors[start : start + BLOCK]))
+        units = vectors[start : start + BLOCK]
+        units = units if unit else unit_rows(units)
         points[start : start + BLOCK, : axes.shape[1]] = units @ axes.astype(units.dtype)
     points[:, : axes.shape[1]] -= mean @ axes
     return points, shares

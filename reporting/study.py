@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from core.cores import by_parts
 from core.names import NAME, WITHOUT_FILE
 from core.options import InputError
 from core.registry import CONTROLS, is_chance
 from evaluation.finished import made_of, read_finished, read_log
 from evaluation.tables import read_tables, runs_of_tables, stated_k
-from recommenders.cores import by_parts
 from recommenders.embedding_files import BLOCK, Matrix, read_matrix
 from recommenders.vectors import NOISE_SEED
 

@@ -10,7 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from core.artifacts import atomic_path
-from core.workers import cores, in_processes
+from core.cores import cores
+from core.workers import in_processes
 from sample_data.synthesis import SAMPLE_RATE, Track, synthesise
 
 # LAME at its fastest: about 86 kbit/s, which keep 15 kHz. Without a search for what both channels

@@ -16,8 +16,8 @@ from torch.autograd.function import once_differentiable
 from transformers import BertModel
 from transformers.models.bert.modeling_bert import BertSdpaSelfAttention
 
+from core.cores import by_parts, one_core_a_product
 from recommenders.compiled import compiled, exp_of
-from recommenders.cores import by_parts, one_core_a_product
 
 BLOCK = 1 << 12  # numbers whose dropping one hash after the other says: even, two a hash
 GOLDEN, FIRST, SECOND = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))

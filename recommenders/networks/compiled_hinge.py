@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
+from core.cores import by_parts, one_core_a_product
 from recommenders.compiled import AHEAD, LINE, compiled, fetch_ahead
-from recommenders.cores import by_parts, one_core_a_product
 
 SHORTEST = 1e-8  # what is shorter stays as short, instead of length 1
 BLOCK = 1 << 18  # numbers of a layer's output at a time

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from core.cores import by_parts, one_core_a_product
 from recommenders.compiled import compiled, exp_of
-from recommenders.cores import by_parts, one_core_a_product
 
 ROWS, TRACKS = 1 << 8, 1 << 10  # of a block of logits, at most
 

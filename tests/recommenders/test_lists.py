@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core import cores as cores_module
 from core.options import WorkError
-from recommenders import cores as cores_module
 from recommenders import lists as module
 from recommenders.interactions import load_split
 from recommenders.lists import Lists, recommend, top_k

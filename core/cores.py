@@ -11,14 +11,18 @@ from functools import cache
 from threadpoolctl import ThreadpoolController
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def by_parts(work: Callable[[slice], object], n: int) -> list:
     """Return work's results for slices that cover n rows in order, one for each core, in threads.
 
     It pays for work on rows that holds Python's lock little of the time.
     """
-    cores = len(os.sched_getaffinity(0))
-    size = max(1, -(-n // cores))
-    return list(_pool(cores).map(work, [slice(i, min(i + size, n)) for i in range(0, n, size)]))
+    size = max(1, -(-n // cores()))
+    return list(_pool(cores()).map(work, [slice(i, min(i + size, n)) for i in range(0, n, size)]))
 
 
 def one_core_a_product() -> AbstractContextManager:
@@ -35,5 +39,5 @@ def _blas() -> ThreadpoolController:
 
 
 @cache
-def _pool(cores: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(cores)
+def _pool(n: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n)
