@@ -345,6 +345,7 @@ def test_a_title_is_found_without_its_accents_and_runs_its_own_way(visit):
     option = page.locator("#found [role=option]")
     assert option.locator("span").inner_text().endswith("12 <b>&")
     page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#chosen').textContent.includes('12 <b>&')")
     name = page.locator("#chosen .name > :first-child")
     assert name.evaluate("each => getComputedStyle(each).unicodeBidi") == "isolate"
     page.evaluate("tracks[4].name = 'x'.repeat(4000); showTrack(4)")
