@@ -43,7 +43,7 @@ if options_are_read(__name__):
     from evaluation.tables import read_csv
     from reporting.against import KEPT, changes, name_of, read_old
     from reporting.answer import answer
-    from reporting.compared import compare_embeddings
+    from reporting.compared import Earlier, compare_embeddings
     from reporting.drawing import draw_all, figure_metrics
     from reporting.factors import factor_table
     from reporting.gains import first_pair, write_gains
@@ -107,11 +107,14 @@ def main(config: ReportConfig) -> None:
             print(f"{page} is up to date; --overwrite makes it again")
             return
         (folder / "report.json").unlink(missing_ok=True)
-        files = build(config, study, ids, audio, folder)
+        kept = {} if config.overwrite else earlier.get("embeddings", {})
+        known = Earlier(folder, kept, earlier.get("sha256", {}))
+        files, embeddings = build(config, study, ids, audio, folder, known)
         for old in set(earlier.get("files", [])) - set(files):
             (folder / old).unlink(missing_ok=True)  # of an earlier report, and of no use now
         digests = {name: sha256(folder / name) for name in files if not is_copy(name)}
         record = {"made_from": made_from, "files": files, "sha256": digests}
+        record["embeddings"] = embeddings
         write_json(folder / "report.json", record)
     size = sum((folder / name).stat().st_size for name in digests)
     print(f"runs    {len(study.runs):>9,}")
@@ -120,8 +123,17 @@ def main(config: ReportConfig) -> None:
     print(f"open    {page.resolve()}")
 
 
-def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folder: Path) -> list:
-    """Write the report's files, index.html last; return their names inside the folder."""
+def build(
+    config: ReportConfig, study: Study, ids: list[str], audio: dict, folder: Path, earlier: Earlier
+) -> tuple[list[str], dict[str, dict]]:
+    """Write the report's files, index.html last.
+
+    Args:
+        earlier: what need not be made again of an embedding.
+
+    Returns:
+        Their names inside the folder, and {embedding: {made_from, files}} for the next report.
+    """
     split = read_split(config.root)
     refuse_other_split(config.root, study.runs, split.fingerprint)
     tracks = read_tracks(config.root, ids, split["train"], config.about)
@@ -141,13 +153,14 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
     told = answer(study, metrics[0], users)
     compared = compare_embeddings(
         study, drawn.candidates, drawn.on_map, drawn.queries,
-        of_all=config.neighbours == "all", folder=folder / "data",
+        of_all=config.neighbours == "all", folder=folder / "data", earlier=earlier,
     )  # fmt: skip
     told["words"] = in_words(study, metrics[0], compared.rows)
     fields = [card["field"] for card in told["cards"]]
     figures = draw_all(study, metrics[0], fields, tracks, compared, folder / "figures")
     gains, more = write_gains(folder / "data", users, metrics, split["train"], tracks)
-    beside = [lists, *compared.files, *more, keep_table(config, study, folder)]
+    of_embeddings = [path for paths in compared.files.values() for path in paths]
+    beside = [lists, *of_embeddings, *more, keep_table(config, study, folder)]
     mentioned = data.pop("mentioned") | compared.places
     if config.copy_audio:  # the others are found and silent: a report to pass on is not a library
         for place, track in enumerate(data["tracks"]):
@@ -171,9 +184,15 @@ def build(config: ReportConfig, study: Study, ids: list[str], audio: dict, folde
         ),
     ]  # fmt: skip
     images = [path for figure in figures.values() for path in figure["files"]]
-    return sorted(
-        path.relative_to(folder).as_posix() for path in [*images, *copies, *beside, *pages]
-    )
+    embeddings = {
+        name: {"made_from": compared.made_from[name], "files": _inside(folder, paths)}
+        for name, paths in compared.files.items()
+    }
+    return _inside(folder, [*images, *copies, *beside, *pages]), embeddings
+
+
+def _inside(folder: Path, paths: list[Path]) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 def keep_table(config: ReportConfig, study: Study, folder: Path) -> Path:

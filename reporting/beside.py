@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from core.artifacts import atomic_path
-from reporting.neighbours import all_nearest
+from reporting.neighbours import BLOCK, all_nearest
 
 NOBODY, UNSOUGHT = np.uint32(2**32 - 1), np.uint32(2**32 - 2)
 
@@ -35,21 +35,32 @@ def write_script(path: Path, name: str, *arrays: np.ndarray) -> Path:
 
 def write_neighbours(
     folder: Path, name: str, vectors: np.ndarray, k: int, of: np.ndarray | None = None
-) -> tuple[list[Path], np.ndarray]:
-    """Write the neighbours of every track under an embedding; return the files and all places.
+) -> list[Path]:
+    """Write the neighbours of every track under an embedding; return the files.
 
     Args:
         vectors: float32 (n, width), of length 1 or zero.
         k, of: as all_nearest takes them.
     """
-    files, every = [], []
+    files = []
     for block, (places, cosines) in enumerate(all_nearest(vectors, k, of, unit=True)):
         whom = np.select([places == -1, places == -2], [NOBODY, UNSOUGHT], places).astype("<u4")
         near = np.round(100 * cosines).astype(np.int8)
         path = folder / f"near-{name}-{block}.js"
         files.append(write_script(path, path.stem, whom, near))
-        every.append(places)
-    return files, np.concatenate(every)
+    return files
+
+
+def read_places(folder: Path, name: str, n: int, k: int) -> np.ndarray:
+    """Return the places that write_neighbours wrote of n tracks, int64 (n, k); -1 where none is."""
+    every, k = [], min(k, n - 1)
+    for block, start in enumerate(range(0, n, BLOCK)):
+        rows = min(BLOCK, n - start)
+        text = (folder / f"near-{name}-{block}.js").read_text(encoding="ascii")
+        content = base64.b64decode(text.split('"')[3])
+        every.append(np.frombuffer(content, "<u4", rows * k).reshape(rows, k).astype(np.int64))
+    places = np.concatenate(every)
+    return np.where(places >= UNSOUGHT, -1, places)
 
 
 def write_lists(folder: Path, places: np.ndarray) -> Path:
@@ -62,7 +73,7 @@ def write_map(folder: Path, name: str, points: np.ndarray) -> Path:
     """Write every track's place on a map; return the file.
 
     Args:
-        points: float (n, 2), of similarity.principal_axes.
+        points: float (n, 2), of similarity.on_axes.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     shares = (points - low) / np.where(high > low, high - low, 1)

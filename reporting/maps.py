@@ -19,7 +19,7 @@ def map_figure(maps: dict[str, tuple[np.ndarray, np.ndarray]], rows: np.ndarray,
     Colours are styles or genres where they are known of some tracks, else plays.
 
     Args:
-        maps: {embedding: (points (n, 2), shares of variance (2,))}, of similarity.principal_axes.
+        maps: {embedding: (points (n, 2), shares of variance (2,))}, of reporting.similarity.
         rows: int (n,) track_idx of the points.
     """
     return partial(_draw_maps, maps, tracks.kind[rows], tracks.plays[rows], tracks.kinds)

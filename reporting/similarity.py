@@ -8,10 +8,8 @@ import numpy as np
 from scipy.sparse.linalg import svds
 
 from core.cores import by_parts
-from recommenders.vectors import make_unit_rows, unit_rows
 
 SMALL = 20  # tracks or numbers up to which all axes are computed
-BLOCK = 4096  # tracks scaled to unit length at a time
 FEW = 256  # tracks centred at a time, which stay in the cache
 
 
@@ -85,27 +83,22 @@ def overlap_matrix(neighbours: list[np.ndarray]) -> np.ndarray:
     return overlap
 
 
-def principal_axes(
-    vectors: np.ndarray, rows: np.ndarray | None = None, *, unit: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the tracks on the first two principal axes of their unit vectors.
+def principal_axes(units: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Return the first two principal axes of unit vectors, for on_axes, and what they show.
 
     Unit vectors, because neighbours and KNN compare by cosine. Each axis points to where its
     largest weight is positive, so the same vectors always give the same map.
 
     Args:
-        vectors: float (n, width).
-        rows: the rows whose axes they are, int (m,); all others are put on these. Default: all.
-        unit: the vectors are at length 1, or zero, already.
+        units: float (n, width), rows of length 1 or zero.
 
     Returns:
-        Coordinates float64 (n, 2), and the share of the rows' variance on each axis, float64 (2,).
+        The mean float64 (width,) and the axes float64 (width, 1 or 2); and the share of the
+        variance on each axis, float64 (2,).
 
     Source: principal component analysis by the singular values of the centred matrix.
     """
-    centred = (vectors if rows is None else vectors[rows]).astype(np.float64)
-    if not unit:
-        make_unit_rows(centred)
+    centred = units.astype(np.float64)
     mean = centred.mean(axis=0)
     centred -= mean  # in its own memory: 5,000 tracks of 4,800 numbers are 192 MB
     if min(centred.shape) > SMALL:  # two axes alone, by iteration: minutes less at width 4,800
@@ -119,10 +112,13 @@ def principal_axes(
     total = max(float((centred**2).sum()), 1e-300)
     shares = np.zeros(2)
     shares[: axes.shape[1]] = ((centred @ axes) ** 2).sum(axis=0) / total
-    points = np.zeros((len(vectors), 2))
-    for start in range(0, len(vectors), BLOCK):
-        units = vectors[start : start + BLOCK]
-        units = units if unit else unit_rows(units)
-        points[start : start + BLOCK, : axes.shape[1]] = units @ axes.astype(units.dtype)
+    return (mean, axes), shares
+
+
+def on_axes(units: np.ndarray, axes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return the coordinates of unit vectors (n, width) on principal_axes, float64 (n, 2)."""
+    mean, axes = axes
+    points = np.zeros((len(units), 2))
+    points[:, : axes.shape[1]] = units @ axes.astype(units.dtype)
     points[:, : axes.shape[1]] -= mean @ axes
-    return points, shares
+    return points

@@ -7,12 +7,16 @@ from conftest import call_main, flip
 from studies import make_study
 
 import report
+import reporting.compared
 from core.artifacts import read_json, sha256, write_json
 from core.options import InputError
 from evaluation.tables import seal_tables
 from reporting.against import read_old
 from reporting.study import read_study
 from reporting.tracks import read_tracks
+
+
+EMBEDDINGS = ["shuffled", "toy", "noise"]
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +76,63 @@ def test_a_record_of_another_shape_is_no_traceback(root, content):
         assert report._whole(report._earlier(root / "report"), root / "report") in (True, False)
     except InputError as error:
         assert "report.json" in str(error)
+
+
+@pytest.fixture
+def compared(monkeypatch):
+    """The embeddings whose tracks were compared, in order."""
+    names, write = [], reporting.compared.write_neighbours
+
+    def counted(folder, name, *rest):
+        names.append(name)
+        return write(folder, name, *rest)
+
+    monkeypatch.setattr(reporting.compared, "write_neighbours", counted)
+    monkeypatch.setattr(report, "draw_all", lambda *_: {})
+    return names
+
+
+def contents(root):
+    folder = root / "report"
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.*") if p.is_file()}
+
+
+def test_what_a_report_says_of_an_embedding_is_kept_when_it_is_made_again(root, compared):
+    call_main("report", "--root", root, "--overwrite")
+    assert compared == EMBEDDINGS
+    compared.clear()
+    call_main("report", "--root", root, "--listen-users", 3)
+    assert compared == []
+    kept = contents(root)
+    call_main("report", "--root", root, "--listen-users", 3, "--overwrite")
+    assert compared == EMBEDDINGS and contents(root) == kept
+
+
+@pytest.mark.parametrize("damage", ["one bit", "gone", "another embedding", "not told", "of few"])
+def test_what_is_not_what_was_written_of_an_embedding_is_made_again(root, compared, damage):
+    call_main("report", "--root", root, "--overwrite")
+    expected = contents(root)
+    compared.clear()
+    told = root / "report" / "report.json"
+    record, path = read_json(told, ""), root / "report" / "data" / "near-toy-0.js"
+    if damage == "one bit":
+        flip(path, 50)
+    elif damage == "gone":
+        path.unlink()
+    elif damage == "another embedding":
+        of = record["embeddings"]["toy"]["made_from"]
+        record["embeddings"]["toy"]["made_from"] = of.translate(str.maketrans("a0", "0a"))
+    elif damage == "not told":
+        del record["sha256"]["data/near-toy-0.js"]
+    else:
+        call_main("report", "--root", root, "--neighbours", "drawn", "--listen-tracks", 5)
+        record = read_json(told, "")
+        compared.clear()
+    record["made_from"] = "something else"
+    write_json(told, record)
+    call_main("report", "--root", root)
+    assert compared == (EMBEDDINGS if damage == "of few" else ["toy"])
+    assert contents(root) == expected
 
 
 def test_what_is_known_of_the_tracks_is_what_was_written(root):

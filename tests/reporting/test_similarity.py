@@ -8,6 +8,7 @@ from reporting.neighbours import all_nearest
 from reporting.similarity import (
     cka_matrix,
     linear_cka,
+    on_axes,
     overlap_matrix,
     principal_axes,
 )
@@ -127,7 +128,8 @@ def test_principal_axes_are_those_of_the_singular_value_decomposition(shape):
     vectors = normal(*shape) * np.arange(1, shape[1] + 1) + 2
     units = vectors / linalg.norm(vectors, axis=1, keepdims=True)
     left, values, axes = linalg.svd(units - units.mean(axis=0), full_matrices=False)
-    points, shares = principal_axes(vectors)
+    found, shares = principal_axes(units)
+    points = on_axes(units, found)
     assert shares == pytest.approx(values[:2] ** 2 / (values**2).sum(), abs=1e-6)
     for axis in range(2):
         weights = axes[axis]
@@ -136,5 +138,7 @@ def test_principal_axes_are_those_of_the_singular_value_decomposition(shape):
 
 
 def test_a_map_of_one_dimension_is_a_line():
-    points, shares = principal_axes(np.array([[1.0], [-1.0], [1.0]]))
+    units = np.array([[1.0], [-1.0], [1.0]])
+    axes, shares = principal_axes(units)
+    points = on_axes(units, axes)
     assert points[:, 1].tolist() == [0, 0, 0] and shares.tolist() == [1, 0]
