@@ -3,7 +3,7 @@
     python make_sample.py --root sample                          # 1,000 clips, 40,000 plays
     python make_sample.py --root tiny --tracks 40 --users 40 --plays 1500
 
-Writes  ROOT/audio/TRACK_ID.mp3             8 s of stereo music at 44.1 kHz, in one of eight styles
+Writes  ROOT/audio/TRACK_ID.mp3             8 s of stereo music at 22.05 kHz, in one of eight styles
         ROOT/userid_trackid_timestamp.tsv   user_id, track_id, timestamp; sorted by time
         ROOT/sample.json                    options, counts, every track's style, and the files'
                                             fingerprints; written last
