@@ -16,9 +16,19 @@ def by_parts(work: Callable[[slice], object], n: int) -> list:
 
     It pays for work on rows that holds Python's lock little of the time.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = cores_to_use()
     size = max(1, -(-n // cores))
-    return list(_pool(cores).map(work, [slice(i, min(i + size, n)) for i in range(0, n, size)]))
+    slices = [slice(i, min(i + size, n)) for i in range(0, n, size)]
+    if len(slices) < 2:
+        return list(map(work, slices))
+    return list(_pool(cores).map(work, slices))
+
+
+def cores_to_use() -> int:
+    """Return the cores this process may use: all it has, or OMP_NUM_THREADS, as for torch."""
+    cores, asked = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "")
+    asked = asked.partition(",")[0].strip()  # the list's rest is for threads within threads
+    return min(cores, int(asked)) if asked.isdecimal() and int(asked) else cores
 
 
 def one_core_a_product() -> AbstractContextManager:
