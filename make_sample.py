@@ -9,9 +9,8 @@ Writes  ROOT/audio/TRACK_ID.mp3             8 s of stereo music at 22.05 kHz, in
                                             fingerprints; written last
 
 The dates fit the default split. The clip of a seed and index is the same however many are made.
-Measured beside much other work: 4 min of processor time in all (6 min by the encoder's usual
-search, with 3 min of clock on two cores of their own), three quarters of it the mp3 encoder; 210 MB
-at most a process; 80 MB of audio.
+Measured beside much other work: 2 min of processor time in all, three quarters of it the mp3
+encoder; 210 MB at most a process; 63 MB of audio.
 """
 
 from __future__ import annotations
