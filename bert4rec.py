@@ -2,7 +2,7 @@
 
 Source: Sun et al., BERT4Rec, CIKM 2019 (arXiv 1904.06690), with the study's changes: item vectors
 come from an audio model, serve as input and, tied, as output, and a chosen place always becomes
-the mask token. The transformer is BertModel of the transformers package.
+the mask token. The transformer is BERT's: recommenders/networks/bert.py.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-from transformers import BertConfig, BertModel
 
 from dataset import MaskedBatch
 from recommenders.networks import compiled_softmax
-from recommenders.networks.compiled_attention import with_compiled_dropout
+from recommenders.networks.bert import Bert
 from recommenders.networks.sampled_softmax import sampled_cross_entropy
 
 # Memory for one block of logits, at most (or one row): a CPU's cache; a GPU's products want more.
@@ -61,22 +60,14 @@ class BERT4Rec(nn.Module):
         else:
             self.register_buffer("items", values, persistent=False)
         self.mask = nn.Parameter(torch.randn(self.width) * 0.02)
-        self.transformer = BertModel(
-            BertConfig(
-                vocab_size=1,  # words come as vectors
-                hidden_size=self.width,
-                num_hidden_layers=layers,
-                num_attention_heads=heads,
-                intermediate_size=ffn,
-                max_position_embeddings=max_length,
-                hidden_dropout_prob=dropout,
-                attention_probs_dropout_prob=dropout,
-                attn_implementation="sdpa",
-            ),
-            add_pooling_layer=False,
+        self.transformer = Bert(
+            self.width,
+            layers=layers,
+            heads=heads,
+            ffn=ffn,
+            max_length=max_length,
+            dropout=dropout,
         )
-        self.transformer.embeddings.word_embeddings = None
-        with_compiled_dropout(self.transformer)
 
     def _divisible(self, vectors: torch.Tensor) -> torch.Tensor:
         """Return the vectors (n, width), with zeros after them where heads do not divide it."""
@@ -88,8 +79,7 @@ class BERT4Rec(nn.Module):
         vectors = torch.where((tokens == self.n_items)[..., None], self.mask, vectors)
         real = tokens <= self.n_items
         vectors = vectors * real[..., None]
-        hidden = self.transformer(inputs_embeds=vectors, attention_mask=real.long())
-        return hidden.last_hidden_state
+        return self.transformer(inputs_embeds=vectors, attention_mask=real)
 
     def loss(self, batch: MaskedBatch) -> torch.Tensor:
         """Return the mean cross-entropy of the masked tracks over all tracks and both extra rows.

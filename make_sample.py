@@ -3,15 +3,14 @@
     python make_sample.py --root sample                          # 1,000 clips, 40,000 plays
     python make_sample.py --root tiny --tracks 40 --users 40 --plays 1500
 
-Writes  ROOT/audio/TRACK_ID.mp3             8 s of stereo music at 44.1 kHz, in one of eight styles
+Writes  ROOT/audio/TRACK_ID.mp3             8 s of stereo music at 22.05 kHz, in one of eight styles
         ROOT/userid_trackid_timestamp.tsv   user_id, track_id, timestamp; sorted by time
         ROOT/sample.json                    options, counts, every track's style, and the files'
                                             fingerprints; written last
 
 The dates fit the default split. The clip of a seed and index is the same however many are made.
-Measured beside much other work: 4 min of processor time in all (6 min by the encoder's usual
-search, with 3 min of clock on two cores of their own), three quarters of it the mp3 encoder; 210 MB
-at most a process; 80 MB of audio.
+Measured beside much other work: 2 min of processor time in all, three quarters of it the mp3
+encoder; 210 MB at most a process; 63 MB of audio.
 """
 
 from __future__ import annotations

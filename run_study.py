@@ -33,7 +33,7 @@ if options_are_read(__name__):
     from study.estimates import announce
     from study.forecast import foretell
     from study.graph import decide, look
-    from study.room import stages_at_once
+    from study.room import settings_of, stages_at_once
     from study.side_by_side import failure, run_stages
     from study.stages import Stage, plan
     from study.submission import cancel_study, foresee_study, submit_study
@@ -71,6 +71,8 @@ def main(config: StudyConfig) -> None:
         decide(look(config, Record.read(config.root), []), overwrite=False)
     at_once, why = stages_at_once(config)
     print(f"stages that run at a time: {at_once} ({why}); --at-once N for others", flush=True)
+    for name, value in settings_of(config).items():
+        os.environ.setdefault(name, value)
     run_stages(
         stages,
         lambda stage: call(stage),

@@ -137,10 +137,11 @@ def bert_cost(network: BERT4Rec, batch: MaskedBatch) -> tuple[float, float]:
     the hidden states. Bytes: 20 arrays of tokens x width for each layer (what is written by one
     operation and read by the next), the table for each of the output's two products.
     """
-    config = network.transformer.config
-    length, d = batch.tokens.shape[1], network.width
-    tokens, layers = batch.tokens.numel(), config.num_hidden_layers
-    layer = tokens * (8 * d * d + 4 * d * config.intermediate_size + 4 * length * d)
+    d, blocks = network.width, network.transformer.encoder.layer
+    layers, ffn = len(blocks), blocks[0].intermediate.dense.out_features
+    lengths = (batch.tokens <= network.n_items).sum(dim=1)  # padding is left out
+    tokens, pairs = int(lengths.sum()), int((lengths**2).sum())
+    layer = tokens * (8 * d * d + 4 * d * ffn) + 4 * pairs * d
     flops = 3 * layers * layer + 4 * batch.size * d * network.n_items
     return flops, 4 * (20 * layers * tokens * d + 2 * network.n_items * d)
 

@@ -21,8 +21,19 @@ def by_parts(work: Callable[[slice], object], n: int) -> list:
 
     It pays for work on rows that holds Python's lock little of the time.
     """
-    size = max(1, -(-n // cores()))
-    return list(_pool(cores()).map(work, [slice(i, min(i + size, n)) for i in range(0, n, size)]))
+    threads = threads_to_use()
+    size = max(1, -(-n // threads))
+    slices = [slice(i, min(i + size, n)) for i in range(0, n, size)]
+    if len(slices) < 2:
+        return list(map(work, slices))
+    return list(_pool(threads).map(work, slices))
+
+
+def threads_to_use() -> int:
+    """Return how many threads work is shared out to: one a core, or OMP_NUM_THREADS, as torch's."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    asked = asked.partition(",")[0].strip()  # the list's rest is for threads within threads
+    return min(cores(), int(asked)) if asked.isdecimal() and int(asked) else cores()
 
 
 def one_core_a_product() -> AbstractContextManager:

@@ -14,8 +14,8 @@ from core.cores import cores
 from core.workers import in_processes
 from sample_data.synthesis import SAMPLE_RATE, Track, synthesise
 
-# LAME at its fastest: about 86 kbit/s, which keep 15 kHz. Without a search for what both channels
-# have in common, and for the best of all ways to round, it takes two thirds of the time.
+# LAME at its fastest: about 65 kbit/s. Without a search for what both channels have in common, and
+# for the best of all ways to round, it takes two thirds of the time.
 QUALITY = 7  # of variable bitrate, 0 to 9
 LAME = {"flags": "qscale", "global_quality": str(118 * QUALITY)}
 LAME |= {"compression_level": "9", "joint_stereo": "0"}

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SAMPLE_RATE = 44_100  # Hz
+SAMPLE_RATE = 22_050  # Hz: what the mp3 takes falls with it, and little music is above 11 kHz
+AUDIBLE = 0.05  # of the first harmonic: no more is left of those that would fold at half the rate
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,10 @@ def tone(timbre: Timbre, frequency: float, seconds: float, brightness: float) ->
     x = timbre.harmonics * (0.5 + 0.5 * brightness) * np.exp(-time * timbre.damping)
     wave = np.zeros_like(time)
     for ratio, amplitude in timbre.partials:
-        if frequency * ratio < SAMPLE_RATE / 3:
-            wave += amplitude * _series(_phase(frequency * ratio, n), x, timbre.odd)
+        fit = SAMPLE_RATE / 2 / (frequency * ratio)  # harmonics below half the rate
+        if fit > 1:
+            most = np.float32(AUDIBLE ** (1 / fit))
+            wave += amplitude * _series(_phase(frequency * ratio, n), x, most, timbre.odd)
     return wave * envelope
 
 
@@ -58,13 +61,15 @@ def _phase(frequency: float, n: int) -> np.ndarray:
     return (np.arange(n, dtype=np.uint32) * step).astype(np.float32) * np.float32(np.pi / 2**31)
 
 
-def _series(phase, x, odd: bool) -> np.ndarray:
+def _series(phase, x, most, odd: bool) -> np.ndarray:
+    """Return the sum of the harmonics; of a high note they fall faster, so that x is `most`."""
     if not x.any():
         return np.sin(phase)
+    first, x = np.sqrt(1 - x * x), np.minimum(x, most)
     if odd:
         square = x * x
         return np.sin(phase) * (1 + square) / (1 - 2 * square * np.cos(2 * phase) + square**2)
-    return np.sin(phase) * np.sqrt(1 - x * x) / (1 - 2 * x * np.cos(phase) + x * x)
+    return np.sin(phase) * first / (1 - 2 * x * np.cos(phase) + x * x)
 
 
 def _kick(rng) -> np.ndarray:

@@ -20,10 +20,23 @@ def stages_at_once(config: StudyConfig) -> tuple[int, str]:
         return config.at_once, "as asked for"
     if limited := _ended_by_the_clock(config):
         return 1, f"{limited} ends a training by the clock, which beside others would learn less"
-    is_sample = config.log is None and not config.onion
-    cores, free, each = available_cores(), free_memory(), SAMPLE if is_sample else LARGE
+    cores, free, each = available_cores(), free_memory(), SAMPLE if is_sample(config) else LARGE
     n = max(1, min(cores, MOST, int(free // each)))
     return n, f"{cores} cores, {free / 1e9:.0f} GB free, {each / 1e9:g} GB a stage"
+
+
+def settings_of(config: StudyConfig) -> dict[str, str]:
+    """Return the settings in which stages run that say nothing else.
+
+    A stage of the sample has one thread, however many run at a time: of networks so small two take
+    a third more of the processor, and results would depend on the number of cores.
+    """
+    return {"OMP_NUM_THREADS": "1"} if is_sample(config) else {}
+
+
+def is_sample(config: StudyConfig) -> bool:
+    """Say whether the study makes its own data."""
+    return config.log is None and not config.onion
 
 
 def free_memory(root: Path = Path("/")) -> float:

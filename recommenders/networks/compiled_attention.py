@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
-from transformers import BertModel
-from transformers.models.bert.modeling_bert import BertSdpaSelfAttention
 
 from core.cores import by_parts, one_core_a_product
 from recommenders.compiled import compiled, exp_of
@@ -23,20 +21,6 @@ BLOCK = 1 << 12  # numbers whose dropping one hash after the other says: even, t
 GOLDEN, FIRST, SECOND = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 ONE, HALF, LOW = np.uint64(1), np.uint64(32), np.uint64(0xFFFFFFFF)
 SHIFTS = tuple(map(np.uint64, (30, 27, 31)))
-
-
-def with_compiled_dropout(transformer: BertModel) -> BertModel:
-    """Return the transformer with this dropout and attention in the place of its own.
-
-    Parameters and their names stay. On a GPU, under autocast and in validation all is as it was.
-    """
-    for layer in transformer.encoder.layer:
-        layer.attention.self = SelfAttention.of(layer.attention.self, transformer.config)
-    for module in list(transformer.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.Dropout:
-                setattr(module, name, Dropout(child.p))
-    return transformer
 
 
 def is_ours(tensor: torch.Tensor, probability: float) -> bool:
@@ -113,31 +97,28 @@ def _drop(x, first, seed, least, factor, out):
         out[-1] = x[-1] * factor if (bits & LOW) >= least else x.dtype.type(0)
 
 
-class SelfAttention(BertSdpaSelfAttention):
-    """BertModel's attention, which drops of each row's shares before they weigh the values."""
+def attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    lengths: torch.Tensor,
+    heads: int,
+    probability: float,
+) -> torch.Tensor:
+    """Return what the tokens of each sequence see of each other, float32 (n, width).
 
-    @classmethod
-    def of(cls, attention: BertSdpaSelfAttention, config) -> SelfAttention:
-        """Return it over the same layers."""
-        with torch.device("meta"):  # its own are put away
-            own = cls(config, layer_idx=attention.layer_idx)
-        own.query, own.key, own.value = attention.query, attention.key, attention.value
-        return own
-
-    def forward(self, hidden_states, attention_mask=None, head_mask=None, *arguments, **options):
-        if not (self.training and is_ours(hidden_states, self.dropout_prob)):
-            return super().forward(hidden_states, attention_mask, head_mask, *arguments, **options)
-        b, length, _ = hidden_states.shape
-        added = hidden_states.new_zeros((b, length))  # to the logits of a row, of padding -inf
-        if attention_mask is not None:
-            added = attention_mask[:, 0, 0, :].to(hidden_states.dtype).contiguous()
-        states = (layer(hidden_states) for layer in (self.query, self.key, self.value))
-        heads = self.num_attention_heads
-        return (_Attention.apply(*states, added, heads, self.dropout_prob, drawn_seed()),)
+    Args:
+        query, key, value: float32 (n, width), one sequence after the other.
+        lengths: int64 (b,) of the sequences, n together.
+        heads: of attention; each has its columns.
+        probability: that a share is dropped, as torch's seed decides.
+    """
+    ends = lengths.cumsum(0).numpy()
+    return _Attention.apply(query, key, value, ends, heads, probability, drawn_seed())
 
 
 class _Attention(torch.autograd.Function):
-    """dropped(softmax(q k' / sqrt(d) + added)) v of each sequence and head; columns are heads'.
+    """dropped(softmax(q k' / sqrt(d))) v of each sequence and head; columns are heads'.
 
     With p the softmax, m what dropping multiplies it by, and g the output's gradient, that of the
     logits is p (a - sum(p a)) for a = m (g v'), and that of v is (m p)' g. A sequence and head
@@ -145,66 +126,94 @@ class _Attention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, query, key, value, added, heads, probability, seed):
-        (b, length, width), kind = query.shape, np.float32
-        q, k, v, extra = (t.detach().contiguous().numpy() for t in (query, key, value, added))
-        shares, out = np.empty((b, heads, length, length), kind), np.empty((b, length, width), kind)
-        scale, rule = kind(1 / math.sqrt(width // heads)), _rule(probability)
+    def forward(ctx, query, key, value, ends, heads, probability, seed):
+        kind = np.float32
+        q, k, v = (t.detach().contiguous().numpy() for t in (query, key, value))
+        out = np.empty_like(q)
+        scale, rule = kind(1 / math.sqrt(q.shape[1] // heads)), _rule(probability)
+        blocks = _Blocks(ends, heads, q.shape[1])
+        shares = np.empty(blocks.size, kind)
 
         def part(of: slice) -> None:
-            kept = np.empty((length, length), kind)
-            for i, head, at in _places(of, heads, width):
-                own = shares[i, head]
-                np.matmul(q[i][:, at], k[i][:, at].T, out=own)
-                _to_shares(own, scale, extra[i])
-                _drop_shares(own, i * heads + head, seed, *rule, kept)
-                np.matmul(kept, v[i][:, at], out=out[i][:, at])
+            kept = np.empty(blocks.largest, kind)
+            for number, rows, at, own in blocks.of(of, shares):
+                some = kept[: own.size].reshape(own.shape)
+                np.matmul(q[rows, at], k[rows, at].T, out=own)
+                _to_shares(own, scale)
+                _drop_shares(own, number, seed, *rule, some)
+                np.matmul(some, v[rows, at], out=out[rows, at])
 
         with one_core_a_product():
-            by_parts(part, b)
+            by_parts(part, len(ends))
         ctx.save_for_backward(query, key, value)
-        ctx.shares, ctx.heads, ctx.scale, ctx.rule, ctx.seed = shares, heads, scale, rule, seed
+        ctx.shares, ctx.blocks, ctx.scale, ctx.rule, ctx.seed = shares, blocks, scale, rule, seed
         return torch.from_numpy(out)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         q, k, v, g = (t.detach().contiguous().numpy() for t in (*ctx.saved_tensors, grad))
-        b, length, width = q.shape
         of_q, of_k, of_v = (np.empty_like(q) for _ in range(3))
 
         def part(of: slice) -> None:
-            kept, slopes = np.empty((2, length, length), np.float32)
-            for i, head, at in _places(of, ctx.heads, width):
-                own, block = ctx.shares[i, head], i * ctx.heads + head
-                _drop_shares(own, block, ctx.seed, *ctx.rule, kept)
-                np.matmul(kept.T, g[i][:, at], out=of_v[i][:, at])
-                np.matmul(g[i][:, at], v[i][:, at].T, out=slopes)
-                _drop_shares(slopes, block, ctx.seed, *ctx.rule, kept)
+            room = np.empty((2, ctx.blocks.largest), np.float32)
+            for number, rows, at, own in ctx.blocks.of(of, ctx.shares):
+                kept, slopes = (each[: own.size].reshape(own.shape) for each in room)
+                _drop_shares(own, number, ctx.seed, *ctx.rule, kept)
+                np.matmul(kept.T, g[rows, at], out=of_v[rows, at])
+                np.matmul(g[rows, at], v[rows, at].T, out=slopes)
+                _drop_shares(slopes, number, ctx.seed, *ctx.rule, kept)
                 _to_slopes(own, kept, ctx.scale)
-                np.matmul(kept, k[i][:, at], out=of_q[i][:, at])
-                np.matmul(kept.T, q[i][:, at], out=of_k[i][:, at])
+                np.matmul(kept, k[rows, at], out=of_q[rows, at])
+                np.matmul(kept.T, q[rows, at], out=of_k[rows, at])
 
         with one_core_a_product():
-            by_parts(part, b)
+            by_parts(part, len(ctx.blocks.ends))
         return *map(torch.from_numpy, (of_q, of_k, of_v)), None, None, None, None
 
 
-def _places(of: slice, heads: int, width: int):
-    """Yield sequence, head and the head's columns."""
-    for i in range(of.start, of.stop):
-        for head in range(heads):
-            yield i, head, slice(head * width // heads, (head + 1) * width // heads)
+class _Blocks:
+    """Each sequence's and head's place in the states, and its (l, l) in a flat array.
+
+    Args:
+        ends: int64 (b,) where each sequence ends among the n tokens.
+        heads, width: of the states.
+    """
+
+    def __init__(self, ends: np.ndarray, heads: int, width: int):
+        self.ends, self.heads = ends, heads
+        self.columns = [
+            slice(head * width // heads, (head + 1) * width // heads) for head in range(heads)
+        ]
+        self.lengths = np.diff(ends, prepend=0)
+        self.before = heads * (np.cumsum(self.lengths**2) - self.lengths**2)
+
+    @property
+    def size(self) -> int:
+        return self.heads * int((self.lengths**2).sum())
+
+    @property
+    def largest(self) -> int:
+        return int(self.lengths.max()) ** 2
+
+    def of(self, sequences: slice, flat: np.ndarray):
+        """Yield number, rows, columns and own (l, l) of each block of some sequences."""
+        for i in range(sequences.start, sequences.stop):
+            end, length, start = (int(each[i]) for each in (self.ends, self.lengths, self.before))
+            for head, columns in enumerate(self.columns):
+                own = flat[start : start + length**2].reshape(length, length)
+                yield i * self.heads + head, slice(end - length, end), columns, own
+                start += length**2
 
 
 @compiled
-def _to_shares(logits, scale, added):
+def _to_shares(logits, scale):
     """Turn the products (l, l) into each row's softmax."""
     for i in range(len(logits)):
         row = logits[i]
         top = row.dtype.type(-np.inf)
         for j in range(len(row)):
-            row[j] = row[j] * scale + added[j]
+            row[j] = row[j] * scale
             top = max(top, row[j])
         total = row.dtype.type(0)
         for j in range(len(row)):

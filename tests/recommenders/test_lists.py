@@ -109,9 +109,20 @@ def test_lists_do_not_depend_on_how_many_users_are_scored_at_a_time(split, block
 @pytest.mark.parametrize("n", [0, 1, 2, 9])
 def test_rows_are_shared_out_over_the_cores_in_order_and_each_once(monkeypatch, cores, n):
     monkeypatch.setattr(cores_module.os, "sched_getaffinity", lambda process: set(range(cores)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     parts = cores_module.by_parts(lambda rows: np.arange(n)[rows].tolist(), n)
     assert sum(parts, []) == list(range(n))
     assert len(parts) <= cores and all(parts)
+
+
+@pytest.mark.parametrize(
+    ("asked", "used"), [("1", 1), ("2,4", 2), ("64", 3), ("", 3), ("0", 3), ("many", 3)]
+)
+def test_no_more_cores_are_used_than_omp_num_threads_says(monkeypatch, asked, used):
+    monkeypatch.setattr(cores_module.os, "sched_getaffinity", lambda process: {0, 1, 2})
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert cores_module.threads_to_use() == used
+    assert len(cores_module.by_parts(lambda rows: rows, 12)) == used
 
 
 def test_an_error_in_a_part_is_raised():

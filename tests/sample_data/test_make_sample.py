@@ -168,11 +168,11 @@ def test_small_samples_have_users_to_validate_and_to_test(sizes):
 
 
 def band_levels(clip):
-    """Return mean and deviation over time of the dB in 24 bands from 40 Hz to 16 kHz."""
-    mono = clip.mean(axis=1)[: SECONDS * SAMPLE_RATE // 2048 * 2048]
-    power = np.abs(np.fft.rfft(mono.reshape(-1, 2048) * np.hanning(2048))) ** 2
-    frequencies = np.fft.rfftfreq(2048, 1 / SAMPLE_RATE)
-    edges = np.geomspace(40, 16_000, 25)
+    """Return mean and deviation over time of the dB in 24 bands from 40 Hz to 10 kHz."""
+    mono = clip.mean(axis=1)[: SECONDS * SAMPLE_RATE // 1024 * 1024]
+    power = np.abs(np.fft.rfft(mono.reshape(-1, 1024) * np.hanning(1024))) ** 2
+    frequencies = np.fft.rfftfreq(1024, 1 / SAMPLE_RATE)
+    edges = np.geomspace(40, 10_000, 25)
     bands = [
         power[:, np.abs(frequencies - low).argmin() :][:, : 1 + int((high - low) / 21.5)].mean(1)
         for low, high in zip(edges[:-1], edges[1:], strict=True)
@@ -243,9 +243,12 @@ def test_a_track_depends_on_seed_and_index_alone():
 
 @pytest.mark.parametrize("style", ["ambient", "chiptune", "folk", "waltz", "blues"])
 def test_another_key_turns_the_pitch_classes(style):
-    track = replace(describe(0, NAMES.index(style)), register=0, brightness=0.5)
-    one, other = (pitch_classes(synthesise(replace(track, key=key))) for key in (1, 4))
-    likeness = [np.corrcoef(np.roll(one, turn), other)[0, 1] for turn in range(12)]
+    """Of three tracks together: a room favours some frequencies, and so some notes of a track."""
+    likeness = np.zeros(12)
+    for index in range(NAMES.index(style), 3 * len(NAMES), len(NAMES)):
+        track = replace(describe(0, index), register=0, brightness=0.5)
+        one, other = (pitch_classes(synthesise(replace(track, key=key))) for key in (1, 4))
+        likeness += [np.corrcoef(np.roll(one, turn), other)[0, 1] for turn in range(12)]
     assert np.argmax(likeness) == 3
 
 
@@ -301,8 +304,8 @@ def test_clips_are_stereo_mp3_of_eight_seconds(sample):
     for clip in clips:
         assert re.fullmatch(r"[0-9A-Za-z]{16}\.mp3", clip.name)
         facts = soundfile.info(clip)
-        assert (facts.format, facts.samplerate, facts.channels) == ("MP3", 44_100, 2)
-        assert facts.frames == 8 * 44_100
+        assert (facts.format, facts.samplerate, facts.channels) == ("MP3", 22_050, 2)
+        assert facts.frames == 8 * 22_050
         sound, _ = soundfile.read(clip)
         assert 0.05 < np.abs(sound).max() < 0.95
 

@@ -15,7 +15,7 @@ from conftest import HERE
 from core.options import InputError, WorkError, parse_config
 from study import room
 from study.config import StudyConfig
-from study.room import free_memory, stages_at_once
+from study.room import free_memory, settings_of, stages_at_once
 from study.side_by_side import run_stages
 from study.stage import Stage
 
@@ -296,3 +296,9 @@ def test_memory_is_what_is_free_or_what_the_group_may_have(tmp_path, group, file
     assert free_memory(tmp_path) == 4_096_000_000
     (tmp_path / file).write_text("1000000000\n")
     assert free_memory(tmp_path) == 1_000_000_000
+
+
+def test_a_stage_of_the_sample_alone_has_one_thread(tmp_path):
+    own = ("--log", tmp_path / "log", "--audio", tmp_path)
+    assert settings_of(asked("--root", tmp_path)) == {"OMP_NUM_THREADS": "1"}
+    assert settings_of(asked("--root", tmp_path, *own)) == settings_of(asked("--onion")) == {}

@@ -36,7 +36,7 @@ def plain_loss(net, batch):
     table = torch.cat([net.items, net.mask[None], torch.zeros(1, WIDTH, dtype=net.mask.dtype)])
     vectors = F.embedding(batch.tokens, table)
     real = (batch.tokens != PAD).long()
-    hidden = net.transformer(inputs_embeds=vectors, attention_mask=real).last_hidden_state
+    hidden = net.transformer(inputs_embeds=vectors, attention_mask=real)
     logits = hidden @ table.T
     assert logits.shape[-1] == N_ITEMS + 2
     labels = torch.full_like(batch.tokens, -100).flatten()
@@ -232,8 +232,13 @@ def test_a_number_that_is_none_makes_the_loss_none(train_tracks):
     assert net.loss(batch_of()).isnan()
 
 
-def test_attention_is_the_fused_one():
-    assert network().transformer.config._attn_implementation == "sdpa"
+def test_attention_is_the_fused_one_where_it_is_torchs(monkeypatch):
+    asked, fused = [], F.scaled_dot_product_attention
+    monkeypatch.setattr(
+        F, "scaled_dot_product_attention", lambda *a, **k: asked.append(1) or fused(*a, **k)
+    )
+    network().eval().loss(batch_of())
+    assert len(asked) == 2
 
 
 @pytest.mark.gpu

@@ -10,6 +10,7 @@ from transformers import BertConfig, BertModel
 
 from recommenders.compiled import compiled, exp_of
 from recommenders.networks import compiled_attention
+from recommenders.networks.bert import Bert
 from recommenders.networks.compiled_attention import (
     Dropout,
     _Attention,
@@ -17,7 +18,6 @@ from recommenders.networks.compiled_attention import (
     _hash,
     _rule,
     dropped,
-    with_compiled_dropout,
 )
 
 SEED = np.uint64(12345)
@@ -105,34 +105,42 @@ def test_elsewhere_it_is_torchs_own(case):
     assert torch.equal(*results)
 
 
-def kept_shares(b, heads, length, probability):
-    """Return what _Attention multiplies each share by, (b, heads, length, length)."""
-    ones, found = np.ones((length, length), np.float32), np.empty((b * heads, length, length))
-    for block, each in enumerate(found):
-        own = np.empty_like(ones)
-        _drop_shares(ones, block, SEED, *_rule(probability), own)
-        each[:] = own
-    return torch.as_tensor(found.reshape(b, heads, length, length), dtype=torch.double)
+def kept_shares(block, length, probability):
+    """Return what _Attention multiplies the shares of a sequence and head by, (length, length)."""
+    kept, ones = np.ones((2, length, length), np.float32)
+    _drop_shares(ones, block, SEED, *_rule(probability), kept)
+    return torch.as_tensor(kept, dtype=torch.double)
 
 
 @pytest.mark.parametrize(
-    ("b", "heads", "length", "width"), [(1, 1, 1, 1), (3, 2, 7, 8), (5, 3, 12, 6)]
+    ("lengths", "heads", "width"), [((1,), 1, 1), ((7, 2, 5), 2, 8), ((12, 1, 3, 11, 4), 3, 6)]
 )
-def test_attention_and_its_gradients_are_those_of_the_definition(b, heads, length, width):
+def test_attention_and_its_gradients_are_those_of_the_definition(lengths, heads, width):
     generator = torch.Generator().manual_seed(0)
-    states = [torch.randn(b, length, width, generator=generator) for _ in range(3)]
-    grad = torch.randn(b, length, width, generator=generator)
-    lengths = torch.randint(1, length + 1, (b, 1), generator=generator)
-    added = torch.where(torch.arange(length) < lengths, 0.0, torch.finfo(torch.float32).min)
+    b, length, real = len(lengths), max(lengths), torch.as_tensor(lengths)
+    inside = torch.arange(length) < real[:, None]
+    n = int(real.sum())
+    states = [torch.randn(n, width, generator=generator) for _ in range(3)]
+    grad = torch.randn(n, width, generator=generator)
     ours = [each.clone().requires_grad_() for each in states]
-    out = _Attention.apply(*ours, added, heads, 0.3, SEED)
+    out = _Attention.apply(*ours, real.cumsum(0).numpy(), heads, 0.3, SEED)
     out.backward(grad)
 
+    kept = torch.zeros(b, heads, length, length, dtype=torch.double)
+    for i, own in enumerate(lengths):
+        for head in range(heads):
+            kept[i, head, :own, :own] = kept_shares(i * heads + head, own, 0.3)
     plain = [each.double().requires_grad_() for each in states]
-    q, k, v = (each.view(b, length, heads, -1).transpose(1, 2) for each in plain)
-    logits = q @ k.transpose(2, 3) / math.sqrt(width // heads) + added.double()[:, None, None]
-    shares = logits.softmax(-1) * kept_shares(b, heads, length, 0.3)
-    expected = (shares @ v).transpose(1, 2).reshape(b, length, width)
+    q, k, v = (
+        torch.zeros(b, length, width, dtype=torch.double)
+        .masked_scatter(inside[..., None], each)
+        .view(b, length, heads, -1)
+        .transpose(1, 2)
+        for each in plain
+    )
+    logits = q @ k.transpose(2, 3) / math.sqrt(width // heads)
+    shares = logits.masked_fill(~inside[:, None, None], -torch.inf).softmax(-1) * kept
+    expected = (shares @ v).transpose(1, 2).reshape(b, length, width)[inside]
     expected.backward(grad.double())
     assert torch.allclose(out.double(), expected, atol=1e-6)
     for found, true in zip(ours, plain, strict=True):
@@ -140,7 +148,7 @@ def test_attention_and_its_gradients_are_those_of_the_definition(b, heads, lengt
 
 
 def transformers_of(dropout):
-    """Return BertModel, and the same with our dropout."""
+    """Return BertModel, and ours, drawn from the same seed; and what each then draws next."""
     options = BertConfig(
         vocab_size=1,
         hidden_size=8,
@@ -152,9 +160,12 @@ def transformers_of(dropout):
         attention_probs_dropout_prob=dropout,
         attn_implementation="sdpa",
     )
-    plain = BertModel(options, add_pooling_layer=False)
-    ours = with_compiled_dropout(BertModel(options, add_pooling_layer=False))
-    ours.load_state_dict(plain.state_dict())  # the same names
+    torch.manual_seed(3)
+    plain, after = BertModel(options, add_pooling_layer=False), torch.rand(1)
+    plain.embeddings.word_embeddings = None
+    torch.manual_seed(3)
+    ours = Bert(8, layers=2, heads=2, ffn=16, max_length=9, dropout=dropout)
+    assert torch.equal(torch.rand(1), after)
     return plain, ours
 
 
@@ -163,12 +174,37 @@ def inputs():
     return {"inputs_embeds": torch.randn(3, 9, 8), "attention_mask": real.long()}
 
 
-def test_the_transformer_is_bertmodel_where_nothing_is_dropped():
+def test_the_transformer_starts_as_bertmodel_does_under_the_same_names():
+    plain, ours = (each.state_dict() for each in transformers_of(0.2))
+    assert list(ours) == list(plain)
+    assert all(torch.equal(ours[name], plain[name]) for name in plain)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_the_transformer_and_its_gradients_are_bertmodels_where_nothing_is_dropped(kind):
     plain, ours = transformers_of(0.2)
     given = inputs()
     real = given["attention_mask"].bool()
-    found, expected = (each.eval()(**given).last_hidden_state[real] for each in (ours, plain))
-    assert torch.equal(found, expected)
+    for each in (plain, ours):
+        for weight in each.eval().parameters():
+            weight.data *= 10  # so that attention is not the mean of all
+    slopes = torch.randn(int(real.sum()), 8)
+    with torch.autocast("cpu", torch.bfloat16, enabled=kind == "bfloat16"):
+        expected = plain(**given).last_hidden_state[real]
+        whole = ours(**given)
+    found = whole[real]
+    assert not whole[~real].any()
+    assert torch.allclose(found, expected, atol=1e-5 if kind == "float32" else 0.1)
+    if kind == "float32":
+        (expected * slopes).sum().backward()
+        (found * slopes).sum().backward()
+        true, own = (
+            {name: weight.grad for name, weight in each.named_parameters()}
+            for each in (plain, ours)
+        )
+        for name, grad in true.items():  # of a key's bias it is 0 but for rounding
+            scale = 1 if name.endswith("key.bias") else grad.abs().max()
+            assert (own[name] - grad).abs().max() < 1e-4 * scale, name
 
 
 def test_the_transformer_drops_in_every_place_where_bertmodel_does(monkeypatch):
@@ -180,7 +216,7 @@ def test_the_transformer_drops_in_every_place_where_bertmodel_does(monkeypatch):
     plain, ours = transformers_of(1e-6)
     given = inputs()
     real = given["attention_mask"].bool()
-    found = ours.train()(**given).last_hidden_state[real]
+    found = ours.train()(**given)[real]
     expected = plain.eval()(**given).last_hidden_state[real]
     assert torch.allclose(found, expected, atol=1e-4)
     assert len(asked) == 1 + 2 * 3  # the input; each layer's shares, attention and feed-forward
@@ -192,6 +228,18 @@ def test_training_drops_by_torchs_seed():
     results = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        results.append(ours.train()(**given).last_hidden_state)
+        results.append(ours.train()(**given))
     assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
     assert not F.cosine_similarity(results[0].flatten(), results[2].flatten(), dim=0) > 0.999
+
+
+def test_what_padding_there_is_changes_nothing():
+    _, ours = transformers_of(0.2)
+    given = inputs()
+    longer = {name: F.pad(x.transpose(1, -1), (0, 4)).transpose(1, -1) for name, x in given.items()}
+    longer["inputs_embeds"][:, 9:] = 7.0
+    found = []
+    for each in (given, longer):
+        torch.manual_seed(1)
+        found.append(ours.train()(**each)[:, :9])
+    assert torch.equal(*found)
