@@ -1,9 +1,9 @@
 """The transformer of BERT: what BertModel of transformers computes, of real tokens alone.
 
 Parameters, their names and the values they start from under a seed are BertModel's (without words,
-which come as vectors, and without a pooler); the tests compare. Two things are other: padding is
-left out of all that is done token by token, which of histories of many lengths is a third of the
-work; and 3 s of imports fall away, half of what a small training begins with.
+which come as vectors, and without a pooler); the tests compare. Two things are other: on a CPU
+padding is left out of all that is done token by token, which of histories of many lengths is a
+third of the work; and 3 s of imports fall away, half of what a small training begins with.
 
 Source: Devlin et al., BERT, NAACL 2019.
 """
@@ -18,6 +18,7 @@ from recommenders.networks.compiled_attention import Dropout, attention, is_ours
 
 DEVIATION = 0.02  # of the weights at the start
 SMALL = 1e-12  # beside a variance
+PACKED_ON = {"cpu"}  # devices
 
 
 class Bert(nn.Module):
@@ -40,7 +41,7 @@ class Bert(nn.Module):
         self.embeddings.word_embeddings = None
 
     def forward(self, inputs_embeds: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Return the hidden states; those of padding are zero.
+        """Return the hidden states; those of padding mean nothing.
 
         Args:
             inputs_embeds: float (b, l, width).
@@ -54,7 +55,9 @@ class Bert(nn.Module):
 
 
 class Tokens:
-    """Where the real tokens of a batch are: n of them, row after row.
+    """The tokens of a batch, row after row: n real ones, or on a GPU all b * l.
+
+    How many are real a GPU would have to be asked, and it would wait for the answer.
 
     Args:
         real: bool (b, l).
@@ -62,19 +65,24 @@ class Tokens:
 
     def __init__(self, real: torch.Tensor):
         self.shape, self.real = real.shape, real
-        self.places = real.flatten().nonzero()[:, 0]  # (n,) in the flattened (b * l)
-        self.in_row = self.places % real.shape[1]  # (n,)
+        self.in_row = torch.arange(real.shape[1], device=real.device).repeat(len(real))
+        self.places = None  # (n,) of the real ones among all
+        if real.device.type in PACKED_ON:
+            self.places = real.flatten().nonzero()[:, 0]
+            self.in_row = self.in_row[self.places]
         self.lengths = real.sum(dim=1)  # (b,)
 
     def packed(self, x: torch.Tensor) -> torch.Tensor:
         """(b, l, width) -> (n, width)."""
-        return x.flatten(0, 1).index_select(0, self.places)
+        x = x.flatten(0, 1)
+        return x if self.places is None else x.index_select(0, self.places)
 
     def padded(self, x: torch.Tensor) -> torch.Tensor:
         """(n, width) -> (b, l, width), zero where nothing is."""
-        b, length = self.shape
-        whole = x.new_zeros((b * length, x.shape[1])).index_copy(0, self.places, x)
-        return whole.view(b, length, -1)
+        if self.places is not None:
+            b, length = self.shape
+            x = x.new_zeros((b * length, x.shape[1])).index_copy(0, self.places, x)
+        return x.view(*self.shape, -1)
 
 
 class Embeddings(nn.Module):

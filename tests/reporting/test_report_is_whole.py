@@ -15,7 +15,6 @@ from reporting.against import read_old
 from reporting.study import read_study
 from reporting.tracks import read_tracks
 
-
 EMBEDDINGS = ["shuffled", "toy", "noise"]
 
 
