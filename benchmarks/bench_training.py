@@ -158,9 +158,9 @@ def knn_ours(split: Split, vectors: np.ndarray) -> None:
 
 
 def metrics(size: Size, config: BenchConfig, rates) -> dict:
-    """All five metrics of 10,000 users with lists of 100."""
+    """All five metrics of many users with lists of 100."""
     rng = np.random.default_rng(config.seed)
-    n, pool = 10_000, 1_000
+    n, pool = size.measured, 1_000
     lists = rng.random((n, pool)).argsort(axis=1)[:, :100]
     lengths = rng.integers(1, 40, n)
     tracks = np.concatenate([rng.choice(pool, m, replace=False) for m in lengths])

@@ -26,6 +26,7 @@ class Size:
     sequences: int = 32
     length: int = 200
     listed: int = 2_000  # users who get lists
+    measured: int = 10_000  # users whose lists are measured
     many_tracks: int = 1_000_000  # of a catalogue far larger than the study's
 
 

@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,13 @@ def shell(line: str, folder: Path, **more) -> subprocess.CompletedProcess:
     return subprocess.run(
         line, shell=True, cwd=HERE, env=environment, capture_output=True, text=True, **more
     )
+
+
+def forked(line: str, folder: Path) -> subprocess.CompletedProcess:
+    """Run a line of the README as `shell` does, but without a shell, so that it can be forked."""
+    first, *words = shlex.split(in_folder(line, folder))
+    assert first == "python"
+    return subprocess.run([sys.executable, *words], cwd=HERE, capture_output=True, text=True)
 
 
 def in_folder(line: str, folder: Path) -> str:

@@ -1,15 +1,12 @@
 """The README's commands as a user types them, and what they leave behind."""
 
 import re
-import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import HERE, in_folder, shell
+from conftest import HERE, forked, shell
 from pages import SIZES as SCREENS
 from pages import violations
 
@@ -27,13 +24,6 @@ def readme_commands() -> list[str]:
     return [
         line.split("  #")[0].strip() for line in lines if re.match(r"    python |python ", line)
     ]
-
-
-def again(line: str, folder: Path) -> subprocess.CompletedProcess:
-    """Run a line of the README without a shell, so that it is forked; `study` started it afresh."""
-    first, *words = shlex.split(in_folder(line, folder))
-    assert first == "python"
-    return subprocess.run([sys.executable, *words], cwd=HERE, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +108,7 @@ def test_the_samples_report_stands_in_a_browser(visit, size):
 def test_with_frozen_tracks_real_embeddings_beat_their_shuffled_rows(study, recommender):
     start = f"python {ALL[recommender].script} --root sample --embedding musicnn"
     line = next(line for line in readme_commands() if line.startswith(start))
-    done = again(f"{line} --shuffle --tag content", study.parent)
+    done = forked(f"{line} --shuffle --tag content", study.parent)
     assert done.returncode == 0, done.stderr
     real, control = (f"{recommender}-musicnn{tag}-s1" for tag in ("", "-content_shuffled"))
     ndcg = {}
@@ -140,7 +130,7 @@ def test_what_is_finished_is_said_to_be_and_not_done_again(study):
     for line in readme_commands():
         if any(name in line for name in ("metrics.py", "table.py", "report.py")):
             continue
-        done = again(f"{line} {SIZES.get(line.split()[1], '')}", study.parent)
+        done = forked(f"{line} {SIZES.get(line.split()[1], '')}", study.parent)
         assert done.returncode == 0, done.stderr
         assert "finished" in done.stdout and "--overwrite" in done.stdout, line
     assert {path: path.stat().st_mtime_ns for path in runs} == before

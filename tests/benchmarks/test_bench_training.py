@@ -14,7 +14,7 @@ from recommenders.networks import compiled_hinge, gathered_hinge
 
 TOY = Size(
     **{"users": 60, "tracks": 300, "pairs": 900, "width": 8, "batch": 50, "negatives": 4},
-    **{"sequences": 4, "length": 12, "listed": 10, "many_tracks": 500},
+    **{"sequences": 4, "length": 12, "listed": 10, "measured": 60, "many_tracks": 500},
 )
 
 

@@ -103,6 +103,11 @@ def loaded(weights):
     return load
 
 
+def hubless() -> dict:
+    """Return the environment without what `weights` sets: commands that ask no hub are forked."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("HF_HUB_")}
+
+
 def clips(backbone, n, seconds):
     rng = np.random.default_rng(0)
     samples = round(seconds * backbone.sample_rate)
@@ -165,17 +170,18 @@ def test_one_finite_vector_a_clip_the_same_each_time_and_in_any_batch(name, seco
     between = backbone.min_seconds + 2 * backbone.step_seconds
     longest = min(backbone.clip_seconds, 40.0)  # 6 minutes take 3 minutes
     sizes = {"shortest": backbone.min_seconds, "between": between, "longest": longest}
-    audio = clips(backbone, 3, sizes[seconds])
+    n = 2 if seconds == "longest" else 3  # which cost the most
+    audio = clips(backbone, n, sizes[seconds])
     vectors = backbone.embed(audio)
-    assert vectors.shape == (3, backbone.embedding_size) and vectors.dtype == np.float32
+    assert vectors.shape == (n, backbone.embedding_size) and vectors.dtype == np.float32
     assert np.isfinite(vectors).all()
     scale = np.abs(vectors).max()
     np.testing.assert_allclose(backbone.embed(audio), vectors, atol=1e-6 * scale)
-    for i in (0, 2):
+    for i in (0, n - 1):
         np.testing.assert_allclose(
             backbone.embed(audio[i : i + 1])[0], vectors[i], atol=2e-5 * scale
         )
-    assert np.abs(vectors[0] - vectors[2]).max() > 1e-3 * scale  # it listens
+    assert np.abs(vectors[0] - vectors[-1]).max() > 1e-3 * scale  # it listens
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -216,10 +222,12 @@ def test_its_file_ends_in_its_command(name):
 def test_the_command_is_a_command(name, loaded, weights, root, command):
     loaded(name)
     flags = ("--root", root, "--audio", root / "audio", *weights(name))
-    wrong = command("-m", f"extract_item_embeddings.{name}", *flags, "--device", "cuda:99")
+    wrong = command(
+        "-m", f"extract_item_embeddings.{name}", *flags, "--device", "cuda:99", env=hubless()
+    )
     assert wrong.returncode == 2 and "--device cuda:99" in wrong.stderr
     assert len(wrong.stderr.splitlines()) == 1
-    done = command("-m", f"extract_item_embeddings.{name}", *flags, "--overwrite")
+    done = command("-m", f"extract_item_embeddings.{name}", *flags, "--overwrite", env=hubless())
     assert done.returncode == 0, done.stderr
     assert np.load(root / "embeddings" / f"{name}.npy").any(axis=1).all()
 
@@ -243,7 +251,7 @@ def test_the_backbone_of_the_docs_is_one_file_and_the_tests_find_it(tmp_path):
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
         + ["tests/extract_item_embeddings/test_backbones.py", "-k", f"{name} or folder"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": ""},
+        env={**hubless(), "PYTHONPATH": ""},
         capture_output=True,
         text=True,
         timeout=300,

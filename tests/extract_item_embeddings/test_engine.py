@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,8 +44,8 @@ def make_audio(root, n, seconds=1.0, rate=8000):
     return root
 
 
-@pytest.fixture
-def run(tmp_path):
+@pytest.fixture(scope="module")
+def run():
     """Run the toy in this process: run(root, option=value) -> (matrix, json)."""
 
     def call(root, backbone=Toy, **options):
@@ -488,17 +489,25 @@ def mended(root, clean, track_ids):
         (root / "audio" / f"{track_id}.wav").write_bytes(content)
 
 
-@pytest.fixture
-def with_nan(tmp_path, run):
-    """Return (root of a finished embedding with nine rows of NaN, the clean root, its matrix)."""
-    clean, root = make_audio(tmp_path / "clean", 70), make_audio(tmp_path / "root", 70)
+@pytest.fixture(scope="module")
+def made_with_nan(tmp_path_factory, run):
+    """What `with_nan` copies the root of."""
+    folder = tmp_path_factory.mktemp("made")
+    clean, root = make_audio(folder / "clean", 70), make_audio(folder / "root", 70)
     whole, _ = run(clean)
     reasons = break_files(root / "audio")
     for path in (root / "audio").glob("whole.*"):
         path.unlink()
     run(root, missing="nan")
-    Counting.seen = 0
     return root, clean, whole, list(reasons)
+
+
+@pytest.fixture
+def with_nan(tmp_path, made_with_nan):
+    """Return (root of a finished embedding with nine rows of NaN, the clean root, its matrix)."""
+    root, *others = made_with_nan
+    Counting.seen = 0
+    return (Path(shutil.copytree(root, tmp_path / "root")), *others)
 
 
 def test_mend_computes_the_rows_of_nan_alone(with_nan, run, capsys):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import shell
+from conftest import forked
 
 from core.splits import read_split
 
@@ -32,7 +32,7 @@ def test_the_real_log_goes_through_every_stage_to_a_table(shared, tmp_path, repe
         "python table.py --root sample",
     ]
     for line in commands:
-        done = shell(line, tmp_path)
+        done = forked(line, tmp_path)
         assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
     split = read_split(root)
     held_out = len(split["val"]) + len(split["test"])

@@ -2,15 +2,13 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
+import run_study
 from benchmarks import make_onion
 from core.options import InputError, WorkError, parse_config
 from study import config as study_config
@@ -177,8 +175,11 @@ def test_what_is_optional_may_fail(tmp_path, monkeypatch, capsys):
     assert "goes on without about: no address answers" in capsys.readouterr().out
 
 
-def test_from_nothing_to_the_report_with_one_command(tmp_path):
-    """The rehearsal at small size: every file as it is published, from a server that throttles."""
+def test_from_nothing_to_the_report_with_one_command(tmp_path, capfd):
+    """The rehearsal at small size: every file as it is published, from a server that throttles.
+
+    The command's main runs in this process, so that the stages it starts are forked.
+    """
     made = tmp_path / "made"
     only = ("log", "mfcc_stats", "genres", "artists", "journal")
     make_onion.main(make_onion.OnionConfig(out=made, scale=0.0004, only=only, start="2018-01-20"))
@@ -188,19 +189,13 @@ def test_from_nothing_to_the_report_with_one_command(tmp_path):
     slow = {"/id_mfcc_stats.tsv.bz2": first_times(1, 429, Retry_After="0")}
     root = tmp_path / "onion"
     with serving(files, slow) as server:
-        words = [sys.executable, "run_study.py", "--onion", "small", "--root", root]
+        words = ["--onion", "small", "--root", root]
         words += ["--sources", made / "data_sources.yaml", "--mirror", server.address]
         words += ["--tables", "mfcc_stats", "--recommenders", "knn", "--shuffled", "none"]
-        done = subprocess.run(
-            list(map(str, words)),
-            cwd=HERE,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            capture_output=True,
-            text=True,
-        )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-    assert "status 429; again in 0 s" in done.stdout
-    assert "not the published split: train has" in done.stdout  # it is made up
+        run_study.main(asked(*words))
+    said = capfd.readouterr().out
+    assert "status 429; again in 0 s" in said
+    assert "not the published split: train has" in said  # it is made up
     table = pd.read_csv(root / "tables" / "results.csv")
     assert {"mfcc_stats_onion", "noise"} <= set(table.embedding)
     assert "mfcc_stats_onion" in (root / "tables" / "compare_published.md").read_text()
