@@ -71,10 +71,9 @@ def main(config: StudyConfig) -> None:
         decide(look(config, Record.read(config.root), []), overwrite=False)
     at_once, why = stages_at_once(config)
     print(f"stages that run at a time: {at_once} ({why}); --at-once N for others", flush=True)
-    for name, value in settings_of(config).items():
-        os.environ.setdefault(name, value)
+    settings = settings_of(config)
     run_stages(
-        stages,
+        [dataclasses.replace(stage, settings=settings) for stage in stages],
         lambda stage: call(stage),
         at_once,
         config.root.absolute() / "logs",
@@ -121,7 +120,7 @@ def call(stage: Stage, *, as_jobs: bool = False) -> None:
     command = [sys.executable, *words]
     if as_jobs:
         command = cluster.with_settings(command)
-    with subprocess.Popen(command, cwd=HERE) as process:
+    with subprocess.Popen(command, cwd=HERE, env=stage.environment) as process:
         try:
             took = wait_for(process)
         except KeyboardInterrupt:

@@ -187,6 +187,7 @@ class Running:
             process = subprocess.Popen(
                 [sys.executable, *stage.script, *stage.flags],
                 cwd=HERE,
+                env=stage.environment,
                 stdout=file,
                 stderr=subprocess.STDOUT,
             )

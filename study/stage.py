@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from study import checks
 from study.config import HERE
@@ -29,6 +30,7 @@ class Stage:
         without_gpu: needs none, whatever the batch file says.
         optional: what the study can do without, when it fails.
         long: takes longer than the others, so that beside them it begins first.
+        settings: of its process, environment variables that nobody has set; not of a job.
     """
 
     name: str
@@ -45,6 +47,11 @@ class Stage:
     without_gpu: bool = False
     optional: bool = False
     long: bool = False
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**self.settings, **os.environ}
 
     @property
     def tasks(self) -> list[int]:

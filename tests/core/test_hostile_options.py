@@ -295,9 +295,7 @@ def test_a_signal_inside_a_library_is_one_line_and_its_exit_code(signum, code, k
     try:
         assert process.stdout.readline() + process.stdout.readline() == "±\nbegun\n"
         begun = cpu_seconds(process.pid)
-        while (
-            cpu_seconds(process.pid) < begun + 0.3
-        ):  # it is at the long call, not on the way there
+        while cpu_seconds(process.pid) < begun + 0.3:  # it is at the long call, no more on the way
             time.sleep(0.02)
         process.send_signal(signum)
         said = process.communicate(timeout=60)[1]

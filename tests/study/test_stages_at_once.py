@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import HERE
 
+import run_study
 from core.options import InputError, WorkError, parse_config
 from study import room
 from study.config import StudyConfig
@@ -302,3 +303,24 @@ def test_a_stage_of_the_sample_alone_has_one_thread(tmp_path):
     own = ("--log", tmp_path / "log", "--audio", tmp_path)
     assert settings_of(asked("--root", tmp_path)) == {"OMP_NUM_THREADS": "1"}
     assert settings_of(asked("--root", tmp_path, *own)) == settings_of(asked("--onion")) == {}
+
+
+def test_a_stage_has_its_settings_alone_and_beside_others_and_what_is_set_counts(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("STAGE_TWO", "the user's")
+    monkeypatch.delenv("STAGE_ONE", raising=False)
+    code = "import os, sys; e = os.environ; "
+    code += "open(sys.argv[1], 'w').write(e['STAGE_ONE'] + e['STAGE_TWO'])"
+    settings = {"STAGE_ONE": "ours and ", "STAGE_TWO": "ours"}
+    made = [
+        Stage(
+            name=name, script=("-c", code), flags=(str(tmp_path / name),), missing=list,
+            settings=settings,
+        )
+        for name in "abc"
+    ]  # fmt: skip
+    run_stages(made[:2], None, 2, tmp_path / "logs")
+    run_study.call(made[2])
+    assert {(tmp_path / name).read_text() for name in "abc"} == {"ours and the user's"}
+    assert "STAGE_ONE" not in os.environ
