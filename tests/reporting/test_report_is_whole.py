@@ -134,6 +134,13 @@ def test_what_is_not_what_was_written_of_an_embedding_is_made_again(root, compar
     assert contents(root) == expected
 
 
+def test_lists_that_are_gone_are_told_before_what_takes_long(root, compared):
+    next((root / "runs").glob("*/recs.pqt")).unlink()
+    with pytest.raises(InputError, match="recs.pqt is missing"):
+        call_main("report", "--root", root, "--overwrite")
+    assert compared == []
+
+
 def test_what_is_known_of_the_tracks_is_what_was_written(root):
     about, train = root / "about.tsv", report.read_split(root)["train"]
     ids = report.read_trackids(root)
