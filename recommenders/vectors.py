@@ -284,19 +284,31 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
 @compiled
 def _unit(vectors, top, unit, lengths):
     """Write rows over top at length 1, into their own memory too, and the lengths they had."""
+    scale = vectors.dtype.type(1) / top  # of a power of two it is exact
     for i in range(len(vectors)):
         squares = vectors.dtype.type(0)
         for d in range(vectors.shape[1]):
-            value = vectors[i, d] / top
+            value = vectors[i, d] * scale
             squares += value * value
-        lengths[i] = max(np.sqrt(squares), SHORTEST)
+        length = vectors.dtype.type(max(np.sqrt(squares), SHORTEST))
+        lengths[i] = length
         for d in range(vectors.shape[1]):
-            unit[i, d] = vectors[i, d] / top / lengths[i]
+            unit[i, d] = vectors[i, d] * scale / length
+
+
+@compiled
+def _most(vectors):
+    """Return the largest number of the rows, whatever its sign."""
+    most = vectors.dtype.type(0)
+    for i in range(len(vectors)):
+        for d in range(vectors.shape[1]):
+            most = max(most, abs(vectors[i, d]))
+    return most
 
 
 def _largest(vectors: np.ndarray):
     """Return the power of two that brings the largest number to between 1/2 and 1: no rounding."""
-    top = max(float(vectors.max(initial=0)), -float(vectors.min(initial=0)))
+    top = max(by_parts(lambda of: float(_most(vectors[of])), len(vectors)), default=0.0)
     return vectors.dtype.type(2.0 ** min(max(np.frexp(top)[1], -126), 127) if top > 0 else 1)
 
 
