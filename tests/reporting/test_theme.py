@@ -10,6 +10,7 @@ from test_labels import BACKBONES, METRIC, made_up
 from reporting import drawing
 from reporting.curves import curve_figure
 from reporting.figures import metric_figure
+from reporting.labels import settled
 from reporting.theme import DARK, DPI, panels, save, settings
 
 
@@ -43,6 +44,20 @@ def test_a_figure_in_dark_lies_as_if_it_were_drawn_alone(tmp_path):
         figure.savefig(tmp_path / "alone.png", dpi=DPI, metadata={"Software": None})
     both, alone = (imread(tmp_path / f"{name}.png") for name in ("curves-dark", "alone"))
     assert both.std() > 0 and np.array_equal(both, alone)
+
+
+def test_what_is_placed_after_the_layout_finds_the_same_limits_in_light_and_dark(tmp_path):
+    seen = []
+
+    def draw(theme, narrow):
+        figure, (axis,) = panels(1, narrow, 2.0)
+        axis.plot([0, 50], [0, 700])
+        settled(figure)
+        seen.append(axis.transData.transform((50, 700)).tolist())
+        return figure
+
+    save(draw, "line", tmp_path, narrow=False)
+    assert len(seen) == 2 and seen[0] == seen[1]
 
 
 def test_figures_drawn_by_other_processes_are_the_same_files(tmp_path):
